@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         AuthenticationError,
         BadRequestError,
         HistoryError,
+        InconclusiveError,
         InputError,
         NotFoundError,
         OutOfReachError,
@@ -94,6 +95,7 @@ _HOMES = {
     "HistoryError": "errors",
     "OutOfReachError": "errors",
     "RegressionError": "errors",
+    "InconclusiveError": "errors",
 }
 
 __all__ = [
@@ -137,6 +139,7 @@ __all__ = [
     "HistoryError",
     "OutOfReachError",
     "RegressionError",
+    "InconclusiveError",
 ]
 
 

@@ -17,6 +17,7 @@
       HistoryError           the history is locked, damaged or of a newer version; invalid argument
         OutOfReachError      its server cannot be reached, or accepts no writes
       RegressionError (AssertionError)  a release is worse than its baseline
+      InconclusiveError (AssertionError)  the cases cannot decide whether it is
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.
 """
@@ -233,6 +234,18 @@ class RegressionError(VellumNBError, AssertionError):
     """
 
     case_ids: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+class InconclusiveError(VellumNBError, AssertionError):
+    """The cases cannot decide whether a release is worse than its baseline.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        Reasons, as sentences.
+    """
+
     reasons: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from runs_kit import later_run
 
 from vellum_nb.comparison import Comparison, compare_runs
-from vellum_nb.comparison.figures import Against
+from vellum_nb.comparison.pairs import Against
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
 

@@ -8,9 +8,10 @@ import pytest
 from report_kit import compared, failed, judged, run, wanted
 
 import vellum_nb as vnb
-from vellum_nb import RegressionError
+from vellum_nb import InconclusiveError, RegressionError
 
 YES, NO = "yes", "no"
+TAGS = "v1", "v2"
 
 
 def test_one_case_that_is_worse_is_one_too_many():
@@ -20,7 +21,7 @@ def test_one_case_that_is_worse_is_one_too_many():
         cmp.assert_no_regressions()
     assert str(caught.value) == (
         "words: v2 did not pass against v1, 12 cases:\n"
-        "  v2: 0 better · 1 worse · 11 same · p = 1.00 · noise floor unknown (exact)\n"
+        "  v2: 0 better · 1 worse · 11 same · p = 0.50 · noise floor unknown (exact)\n"
         "  1 case is worse; max_regressions=0 allows none\n"
         f"  - case 1 ({cmp.cases[0].case_id}) · case 0 · exact 1 → 0 · answer: yes → no"
     )
@@ -35,19 +36,44 @@ def test_one_case_that_is_worse_is_one_too_many():
 def test_what_is_hardly_chance_does_not_pass_however_many_may_be_worse():
     cmp = judged({"v1": [YES] * 8, "v2": [NO] * 8})
     with pytest.raises(
-        RegressionError, match=r"worse overall, and chance is an unlikely reason: p = 0.008"
+        RegressionError, match=r"worse overall, and chance is an unlikely reason: p = 0.004"
     ):
         cmp.assert_no_regressions(max_regressions=8)
-    with pytest.raises(RegressionError, match="alpha=0.01"):
+    with pytest.raises(RegressionError, match="McNemar's mid-p test, alpha=0.01"):
         cmp.assert_no_regressions(max_regressions=None, alpha=0.01)
-    cmp.assert_no_regressions(max_regressions=None, alpha=0.005)
-    cmp.assert_no_regressions(max_regressions=8, alpha=None)
-    six_worse = [NO] * 6 + [YES] * 2
-    one = judged({"v1": [YES] * 8, "v2": six_worse})
+    five_worse = [NO] * 5 + [YES] * 3
+    one = judged({"v1": [YES] * 8, "v2": five_worse})
     with pytest.raises(RegressionError, match=r"p = 0.03"):
         one.assert_no_regressions(max_regressions=None)
-    two = judged({"v1": [YES] * 8, "v2": six_worse, "v3": [YES] * 8})
+    two = judged({"v1": [YES] * 8, "v2": five_worse, "v3": [YES] * 8})
     two.assert_no_regressions(max_regressions=None)  # p is corrected for the number of releases
+
+
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [
+        (3, {"max_regressions": None}),
+        (8, {"max_regressions": None, "alpha": 0.003}),
+        (8, {"max_regressions": 8, "alpha": None}),
+    ],
+)
+def test_what_no_outcome_could_fail_does_not_pass(number, options):
+    cmp = judged({"v1": [YES] * number, "v2": [NO] * number})
+    with pytest.raises(InconclusiveError, match=f"no outcome of {number} cases could fail"):
+        cmp.assert_no_regressions(**options)
+    summary = ET.fromstring(cmp.to_junit(**options))[0][-1]  # noqa: S314  (ours)
+    assert summary.find("error").get("type") == "InconclusiveError"
+
+
+def test_a_case_that_is_unscored_on_one_release_does_not_pass():
+    def polite(found: vnb.Run) -> bool | None:
+        return None if found.outputs["answer"] == NO else True
+
+    cases = [
+        run(tag, str(n), NO if (tag, n) == ("v2", 0) else YES) for tag in TAGS for n in range(9)
+    ]
+    with pytest.raises(RegressionError, match="1 case has no answer or no figure"):
+        compared(*cases, metrics=polite).assert_no_regressions()
 
 
 @pytest.mark.parametrize("gap", [None, "failed"])
@@ -193,11 +219,12 @@ def test_cases_that_a_decided_sweep_left_out_are_no_missing_answers(ran, passes)
         assert skipped == "52"
         broken = [*made, failed("v1", texts[9]), failed("v2", texts[9])]
         cmp = compared(*broken, cases=cases, metrics="exact", order=order)
-    with pytest.raises(RegressionError, match="1 case has no" if passes else "57 cases have no"):
+    error = RegressionError if passes else InconclusiveError
+    with pytest.raises(error, match="1 case has no" if passes else "57 cases were not run"):
         cmp.assert_no_regressions()
 
 
-def test_a_sweep_that_could_no_longer_be_decided_is_over_though_answers_are_missing():
+def test_cases_that_a_sweep_left_out_without_a_decision_do_not_pass():
     texts = [f"case {number}" for number in range(20)]
     runs = [
         failed(tag, text) if at < 4 else run(tag, text)
@@ -207,7 +234,8 @@ def test_a_sweep_that_could_no_longer_be_decided_is_over_though_answers_are_miss
     cases = wanted(dict.fromkeys(texts, YES))
     order = [each.case_id for each in cases]
     cmp = compared(*runs, cases=cases, metrics="exact", order=order)
-    cmp.assert_no_regressions(max_missing=4)
+    with pytest.raises(InconclusiveError, match="6 cases were not run, and the sweep has not deci"):
+        cmp.assert_no_regressions(max_missing=4)
     assert "a test that holds whenever one looks" in cmp.to_html()
-    with pytest.raises(RegressionError, match="4 cases have no answer"):
+    with pytest.raises(RegressionError, match="10 cases have no answer"):
         cmp.assert_no_regressions()

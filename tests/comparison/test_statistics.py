@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import brentq
-from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from vellum_nb.comparison.statistics import (
-    cases_needed,
     holm,
+    mcnemar,
     mean_interval,
     paired,
     paired_share,
+    paired_share_p,
     pooled_variance,
     sequential_test,
     share_interval,
@@ -50,7 +51,8 @@ def test_counts_have_the_intervals_and_p_values_of_scipy_and_statsmodels(number,
     interval = theirs.proportion_ci(0.95, method="exact")
     assert (rate.low, rate.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
     assert rate.p == pytest.approx(theirs.pvalue, abs=1e-9)
-    assert rate.p == pytest.approx(mcnemar([[0, won], [number - won, 0]], exact=True).pvalue)
+    table = [[0, won], [number - won, 0]]
+    assert rate.p == pytest.approx(contingency_tables.mcnemar(table, exact=True).pvalue)
 
 
 def test_the_interval_of_a_difference_of_shares_is_where_tangos_score_reaches_it():
@@ -58,7 +60,8 @@ def test_the_interval_of_a_difference_of_shares_is_where_tangos_score_reaches_it
     found = paired_share(86, 150, 1600)
     assert [round(each, 2) for each in (found.mean, found.low, found.high)] == [-0.04, -0.06, -0.02]
     # R: exact2x2::mcnemar.exact(matrix(c(794, 86, 150, 570), 2)), p-value = 3.716e-05
-    assert found.p == sign_test(86, 150) == pytest.approx(3.716e-05, rel=1e-4)
+    assert sign_test(86, 150) == pytest.approx(3.716e-05, rel=1e-4)
+    assert found.p == mcnemar(86, 150)
     # Where all cases agree the limit is z**2 / (n + z**2), Wilson's of none: Tango (1998)
     none = paired_share(0, 0, 10)
     wilson = proportion_confint(0, 10, 0.05, method="wilson")[1]
@@ -76,6 +79,26 @@ def test_the_interval_of_a_difference_of_shares_is_where_tangos_score_reaches_it
             deviation = np.sqrt(number * (2 * share + limit - limit**2))
             score = (won - lost - number * limit) / deviation
             assert score == pytest.approx(sign * stats.norm.isf(0.025), abs=1e-3)
+            assert paired_share_p(won, lost, number, limit) == pytest.approx(0.05, abs=1e-6)
+
+
+@given(st.integers(0, 80), st.integers(0, 80))
+def test_mid_p_counts_half_the_probability_of_the_observed_table(gained, lost):
+    exact, number = stats.binomtest(gained, max(1, gained + lost), 0.5).pvalue, gained + lost
+    mid = exact - stats.binom.pmf(gained, number, 0.5) if gained != lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(mid, abs=1e-9)
+
+
+@pytest.mark.parametrize("number", [6, 8, 16, 20, 50])
+@pytest.mark.parametrize("differing", [0.1, 0.3, 0.6, 0.8])
+def test_mid_p_errs_less_than_six_times_of_a_hundred(number, differing):
+    wrong = 0.0
+    for gained in range(number + 1):
+        for lost in range(number - gained + 1):
+            counts = [gained, lost, number - gained - lost]
+            shares = [differing / 2, differing / 2, 1 - differing]
+            wrong += (mcnemar(gained, lost) <= 0.05) * stats.multinomial.pmf(counts, number, shares)
+    assert wrong < 0.06
 
 
 @pytest.mark.parametrize("size", [1, 2, 25])
@@ -226,11 +249,3 @@ def test_pairs_that_differ_are_those_one_can_count(runs):
     cells = np.array([cell for cell, _ in runs], dtype=np.intp)
     kinds = np.array([kind for _, kind in runs], dtype=np.intp)
     assert unlike_pairs(cells, kinds) == (sum(a != b for a, b in pairs), len(pairs))
-
-
-def test_how_many_cases_would_show_a_difference_is_rs_answer():
-    # R: pwr::pwr.norm.test(d = 0.5, power = 0.8), n = 31.39544; d = 0.2, n = 196.2215
-    assert cases_needed(0.5, 1.0) == 32
-    assert cases_needed(-0.2, 1.0) == 197
-    assert cases_needed(0.0, 1.0) is None
-    assert cases_needed(0.9, 0.01) == 6  # fewer can never be shown: 2 / 2**5 > 0.05

@@ -76,8 +76,9 @@ def test_what_is_compared_is_reported_and_by_itself_fails_nothing(swept):
     assert (status, err) == (0, "")
     assert out.startswith(
         "shout against v1, 3 cases\n"
-        "  v2: 0 better · 2 worse · 1 same · p = 0.50 · noise floor unknown (exact)\n"
-        "    could be chance"
+        "  v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 6 more cases would decide.\n"
+        "  v2: 0 better · 2 worse · 1 same · p = 0.25 · noise floor unknown (exact)\n"
+        "    not enough data"
     )
     rows = json.loads(swept("compare", "shout", *TAGS, "--metric", "exact", "--json")[1])
     assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
@@ -97,9 +98,48 @@ def test_a_regression_decides_the_status(swept):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("allowed", ["2", "any"])
-def test_as_many_regressions_as_allowed_pass(swept, allowed):
-    assert swept(*GATE, "--max-regressions", allowed)[0] == 0
+def test_as_many_regressions_as_allowed_pass(swept):
+    assert swept(*GATE, "--max-regressions", "2")[0] == 0
+
+
+def test_what_no_outcome_could_fail_is_inconclusive(swept):
+    status, _, err = swept(*GATE, "--max-regressions", "any")
+    assert status == 3
+    assert "no outcome of 3 cases could fail: all of them may be worse" in err
+    assert swept(*GATE, "--max-regressions", "any", "--allow-inconclusive")[0] == 0
+
+
+MARGIN = ("compare", "shout", *TAGS, "--metric", "exact", "--margin")
+
+
+def test_a_margin_has_three_statuses(swept, tmp_path):
+    status, out, err = swept(*MARGIN, "0.05", "--markdown", "--junit", "junit.xml")
+    sentence = "v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 6 more cases would decide."
+    assert status == 3
+    assert err.startswith("vellum-nb: shout: v2 cannot be decided against v1, 3 cases:\n")
+    assert sentence in err
+    assert out.startswith(f"> **Cannot tell yet.**\n>\n> - <code>{sentence}</code>\n")
+    assert sentence in (tmp_path / "junit.xml").read_text(encoding="utf-8")
+    status, _, err = swept(*MARGIN, "0.05", "--allow-inconclusive")
+    assert status == 0
+    assert sentence in err
+    slow = ("--metric", "latency_s", "--margin", "latency_s=1e6%", "--margin", "exact=0.05")
+    assert swept("compare", "shout", *TAGS, "--metric", "exact", *slow)[0] == 3
+
+
+def test_a_margin_fails_and_passes(command, tmp_path):
+    lines = [f"{letter}{n},{letter}{n}" for letter in "aX" for n in range(50)]
+    for name, chosen in (("worse", lines), ("same", lines[50:])):
+        text = "\n".join(["text,expected.loud", *chosen])
+        (tmp_path / f"{name}.csv").write_text(f"{text}\n", encoding="utf-8")
+    own = {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
+    assert command("sweep", "shout", "worse.csv", *TAGS, **own)[0] == 0
+    status, _, err = command(*MARGIN, "0.05", "--cases", "worse.csv", **own)
+    assert status == 1
+    assert "v2 should not replace v1: worse on 50 of 100 cases" in err
+    status, out, err = command(*MARGIN, "10%", "--cases", "same.csv", **own)
+    assert (status, err) == (0, "")
+    assert "v2 may replace v1: no difference larger than 10 % (0.10)" in out
 
 
 def test_improved_cases_are_named(swept):
@@ -146,7 +186,8 @@ def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_p
     assert status == 1
     assert "1 case has no answer or no figure; max_missing=0" in err
     assert "no run on v1, no run on v2" in err
-    assert swept(*gate, "--max-missing", "1", "--max-regressions", "1")[0] == 0
+    inconclusive = ("--max-missing", "1", "--max-regressions", "1")  # of one case, one may be worse
+    assert swept(*gate, *inconclusive)[0] == 3
 
 
 @pytest.mark.parametrize(
@@ -158,6 +199,9 @@ def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_p
         (("--release-tag", "v1", "--fail-on-regression"), "only v1 is compared"),
         (("--max-regressions", "-1", "--fail-on-regression"), "max_regressions must be"),
         (("--cluster", "label.page"), "no case has"),
+        (("--margin", "much"), "margin must be a number such as 0.05"),
+        (("--margin", "0.1", "--margin", "x=1"), "--margin 0.1: name its metric, as METRIC=0.1"),
+        (("--metric", "latency_s", "--metric", "length", "--margin", "1"), "latency_s needs a"),
     ],
 )
 def test_what_does_not_fit_is_one_line(swept, arguments, message):

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import existing, opened
 from vellum_nb.cli.printing import data, say
-from vellum_nb.errors import InputError, RegressionError
+from vellum_nb.errors import InconclusiveError, InputError, RegressionError
 
 if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
 
 
+Refusal = RegressionError | InconclusiveError
+
 _STDOUT = "-"
+_INCONCLUSIVE = 3  # exit status
 _LISTED = ("worse", "missing", "better")
 _NO_METRIC = (
-    "without a metric, --fail-on-regression cannot distinguish better from worse: give "
+    "without a metric, a gate cannot distinguish better from worse: give "
     "--metric, or --cases with a column expected.<output>, or rate runs"
 )
 
@@ -35,7 +40,16 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     made.add_argument("--since", help="only runs since then: 2026-11-24, UTC")
-    text = "exit with 1 when a release is worse"
+    text = (
+        "acceptable loss: 0.05, or METRIC=0.2, or METRIC=10%% of the baseline's mean; can be "
+        "repeated; exit with 1 if a release is worse, and with 3 if one cannot tell yet"
+    )
+    made.add_argument("--margin", action="append", metavar="LOSS", help=text)
+    text = "how a case without an answer on one release counts; default: by the metric"
+    made.add_argument("--missing", choices=("fail", "bounds", "drop"), help=text)
+    text = "exit with 0 instead of 3"
+    made.add_argument("--allow-inconclusive", action="store_true", help=text)
+    text = "exit with 1 when cases are worse"
     made.add_argument("--fail-on-regression", action="store_true", help=text)
     for name, kind in (("regressions", "worse cases"), ("missing", "cases without an answer")):
         text = f"accepted number of {kind}, or any; default: 0"
@@ -57,7 +71,7 @@ def _limit(text: str) -> int | None:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Compare; 1 when a release is worse and --fail-on-regression is given."""
+    """Compare; 1 if a gate is given and a release is worse, 3 if one cannot tell yet."""
     with opened(args, existing(args.history)) as workspace:
         comparison = workspace.compare(
             args.name,
@@ -69,6 +83,8 @@ def compare(args: argparse.Namespace) -> int:
             cases=args.cases,
             alpha=args.alpha,
             cluster=args.cluster,
+            margin=_margin(args.margin),
+            missing=args.missing,
         )
         error = _refusal(comparison, args)
         _print(comparison, args, error)
@@ -76,21 +92,46 @@ def compare(args: argparse.Namespace) -> int:
     if error is None:
         return 0
     say(f"vellum-nb: {error}")
-    return 1
+    if isinstance(error, RegressionError):
+        return 1
+    return 0 if args.allow_inconclusive else _INCONCLUSIVE
 
 
-def _refusal(comparison: Comparison, args: argparse.Namespace) -> RegressionError | None:
+def _margin(values: Sequence[str] | None) -> Any:
+    """Return the option `margin`: one value, or values by metric."""
+    if not values:
+        return None
+    pairs = [value.rpartition("=") for value in values]
+    if len(pairs) == 1 and not pairs[0][1]:
+        return values[0]
+    unnamed = [value for name, _, value in pairs if not name]
+    if unnamed:
+        msg = (
+            f"--margin {unnamed[0]}: name its metric, as METRIC={unnamed[0]}, if there are several"
+        )
+        raise InputError(msg)
+    return {name: value for name, _, value in pairs}
+
+
+def _refusal(comparison: Comparison, args: argparse.Namespace) -> Refusal | None:
+    """Return the error of the gate, a regression before an inconclusive one."""
+    if not (args.fail_on_regression or args.margin):
+        return None
+    if comparison.cases and not comparison.metrics:
+        raise InputError(_NO_METRIC)
+    errors: list[Refusal] = []
+    gates: list[Callable[[], None]] = [comparison.assert_not_worse] if args.margin else []
     if args.fail_on_regression:
-        if comparison.cases and not comparison.metrics:
-            raise InputError(_NO_METRIC)
+        gates.append(partial(comparison.assert_no_regressions, **_limits(args)))
+    for gate in gates:
         try:
-            comparison.assert_no_regressions(**_limits(args))
-        except RegressionError as exc:
-            return exc
-    return None
+            gate()
+        except (RegressionError, InconclusiveError) as exc:
+            errors.append(exc)
+    return min(errors, key=lambda exc: isinstance(exc, InconclusiveError), default=None)
 
 
-def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
+def _print(comparison: Comparison, args: argparse.Namespace, error: Refusal | None) -> None:
     if args.markdown == _STDOUT:
         print(_markdown(comparison, args, error), end="", file=data())
     elif args.json:
@@ -101,22 +142,21 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
         print(comparison)
 
 
-def _markdown(
-    comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
-) -> str:
+def _markdown(comparison: Comparison, args: argparse.Namespace, error: Refusal | None) -> str:
     """Return the summary, with the result of the gate first."""
     from vellum_nb.rendering.format import markdown_code
 
     head = ""
     if error is not None:
         reasons = "".join(f"> - {markdown_code(reason)}\n" for reason in error.reasons)
-        head = f"> **Does not pass.**\n>\n{reasons}\n"
-    elif args.fail_on_regression:
+        verdict = "Does not pass" if isinstance(error, RegressionError) else "Cannot tell yet"
+        head = f"> **{verdict}.**\n>\n{reasons}\n"
+    elif args.fail_on_regression or args.margin:
         head = "> **Passes.**\n\n"
     return head + comparison.to_markdown(only=_LISTED)
 
 
-def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
+def _write(comparison: Comparison, args: argparse.Namespace, error: Refusal | None) -> None:
     from vellum_nb.files import write_file
 
     if args.markdown not in {None, _STDOUT}:
@@ -126,7 +166,7 @@ def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
     if args.csv is not None:
         comparison.to_csv(args.csv)
     if args.junit is not None:
-        comparison.to_junit(args.junit, **_limits(args))
+        comparison.to_junit(args.junit, allow_inconclusive=args.allow_inconclusive, **_limits(args))
 
 
 def _limits(args: argparse.Namespace) -> dict[str, Any]:

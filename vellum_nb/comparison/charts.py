@@ -12,7 +12,8 @@ import altair as alt
 import numpy as np
 import vl_convert
 
-from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
+from vellum_nb.comparison.figures import ComparisonFigures
+from vellum_nb.comparison.pairs import VERDICTS, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file

@@ -27,11 +27,12 @@ from vellum_nb.comparison.cases import (
     with_run,
     without_run,
 )
+from vellum_nb.comparison.decisions import Decisions, MarginOption, checked_margin
 from vellum_nb.comparison.figures import (
     ComparisonFigures,
     ReleaseResult,
-    Verdict,
     case_frame,
+    check_names,
     error_frame,
     failure_frame,
     run_frame,
@@ -39,7 +40,7 @@ from vellum_nb.comparison.figures import (
     summary_frame,
     summary_rows,
 )
-from vellum_nb.comparison.gate import check, failures, junit
+from vellum_nb.comparison.gate import check, decided, failures, junit
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -50,6 +51,7 @@ from vellum_nb.comparison.metrics import (
     quality,
     score,
 )
+from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
 
 
 Rows = Literal["cases", "runs"]
+Group = Literal["worse", "better", "changed", "unstable"]
 Names = str | Sequence[str] | None
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
@@ -91,6 +94,8 @@ class CompareOptions(TypedDict, total=False):
     metrics: Metrics | None
     alpha: float
     cluster: str | None
+    margin: MarginOption
+    missing: MissingOption
     max_calls: int | None
     max_cost_usd: float | None
     progress: bool
@@ -154,6 +159,8 @@ class Comparison:
         Significance level.
     cluster : str or None
         The label or input that dependent cases share.
+    margin, missing : optional
+        Defaults of `decide`, which reports use as well.
 
     Examples
     --------
@@ -176,6 +183,8 @@ class Comparison:
     by: str
     alpha: float
     cluster: str | None
+    margin: MarginOption
+    missing: MissingOption
     _order: tuple[int, ...] | None
     _plan_notes: tuple[str, ...]
     _actions: Actions | None
@@ -246,6 +255,8 @@ class Comparison:
             cluster=self.cluster,
             order=self._order,
             plan_notes=self._plan_notes,
+            margin=self.margin,
+            missing=self.missing,
         )
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
@@ -273,7 +284,70 @@ class Comparison:
         name = None if metric is None and not self.metrics else self._metric(metric)
         return self.figures.result(release, name)
 
-    def frame(self) -> pd.DataFrame:
+    def decide(
+        self,
+        metric: Names = None,
+        *,
+        margin: MarginOption = None,
+        missing: MissingOption = None,
+    ) -> Decisions:
+        """Return whether each release may replace the baseline.
+
+        A release *may replace* the baseline if the 95 % interval excludes a loss of `margin`. It
+        *should not replace* it if it is significantly worse. Otherwise, one *cannot tell yet*, and
+        `more` estimates the number of additional cases that would decide. With several metrics, all
+        must pass. p values have Holm's correction over metrics and releases.
+
+        Parameters
+        ----------
+        metric : str or sequence of str, optional
+            The metrics that decide. Default: all that have a margin.
+        margin : float, str or mapping, optional
+            The acceptable loss: a number, or text such as ``"10%"`` of the baseline's mean; by
+            metric, ``{"latency_s": "10%"}``, or for all scores and pass rates. Default: that of the
+            comparison, or 0.05 for scores and pass rates. Other metrics have no default.
+        missing : {"fail", "bounds", "drop"} or mapping, optional
+            How a case counts that failed or was rejected on only one of two releases: as a failure
+            of that release; at its worst and at its best, for metrics with `Metric.bounds`; or not
+            at all. Default: that of the comparison, or the first that applies: ``"fail"`` for
+            scores and pass rates, ``"bounds"``, ``"drop"``. Without this option, the verdict is
+            *cannot tell yet* if more than 5 % of the cases are left out.
+
+        Returns
+        -------
+        Decisions
+            A mapping of releases to `Decision`, which prints as one sentence per release.
+
+        Raises
+        ------
+        InputError
+            A metric has no margin, or an option is invalid.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
+        >>> decision = sweep.compare().decide(margin=0.1)["v2"]
+        >>> decision.verdict, decision.n
+        ('cannot tell yet', 1)
+        """
+        names = None if metric is None else self._metric_names(metric)
+        self._metric(None)  # raises without a metric
+        self._others(None)
+        return self._with(margin, missing).decisions(names)
+
+    def _with(self, margin: MarginOption, missing: MissingOption) -> ComparisonFigures:
+        """Return the figures with other options."""
+        changes: dict[str, Any] = {"margin": margin, "missing": missing}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if not changes:
+            return self.figures
+        _check_options(margin, missing, [metric.name for metric in self.metrics])
+        return replace(self.figures, **changes)
+
+    def frame(self, only: Group | None = None) -> pd.DataFrame:
         """Return one row per case.
 
         Columns: ``case_id``, ``changed``, ``input.<name>``, ``expected.<name>``, ``label.<name>``.
@@ -283,8 +357,24 @@ class Comparison:
         difference ``delta.<name>@<release>`` and ``verdict@<release>``. Structured values are
         canonical JSON, as in ``ws.history.frame()``. ``changed`` is True if an answer differs from
         the baseline's, False if all are identical, and missing if an answer is missing.
+
+        Parameters
+        ----------
+        only : {"worse", "better", "changed", "unstable"}, optional
+            Only the cases that are worse or better on any release by the first metric, largest
+            difference first; with an answer that differs from the baseline's; or with different
+            answers in repeats on one release. Default: all.
         """
-        return case_frame(self.figures)
+        if only is None:
+            return case_frame(self.figures)
+        if only in {"worse", "better"}:
+            return self._by_verdict(only, None, None)
+        if only == "changed":
+            return self.changed()
+        if only != "unstable":
+            refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
+        pairs = zip(self.cases, self.figures.unstable, strict=True)
+        return self._rows([case for case, is_unstable in pairs if is_unstable])
 
     def long(self) -> pd.DataFrame:
         """Return one row per run: case, release, state, figures, outputs and metrics."""
@@ -353,22 +443,11 @@ class Comparison:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
         return self._by_verdict("worse", metric, release)
 
-    def improvements(
-        self, metric: str | None = None, *, release: str | None = None
-    ) -> pd.DataFrame:
-        """Return the rows of `frame` that are better, best first."""
-        return self._by_verdict("better", metric, release)
-
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` with an answer that differs from the baseline's."""
         columns = [self.figures.statuses[name] for name in self._others(release)]
         rows = zip(self.cases, *columns, strict=True)
         return self._rows([case for case, *statuses in rows if "differs" in statuses])
-
-    def unstable(self) -> pd.DataFrame:
-        """Return the rows of `frame` with different answers in repeats on one release."""
-        pairs = zip(self.cases, self.figures.unstable, strict=True)
-        return self._rows([case for case, is_unstable in pairs if is_unstable])
 
     def errors(self) -> pd.DataFrame:
         """Return one row per run and metric that raised, with the message."""
@@ -385,7 +464,7 @@ class Comparison:
         return failure_frame(self.figures)
 
     def _by_verdict(
-        self, verdict: Verdict, metric: str | None, release: str | None
+        self, verdict: Literal["worse", "better"], metric: str | None, release: str | None
     ) -> pd.DataFrame:
         name = self._metric(metric)
         return self._rows(self.figures.cases_by(verdict, self._others(release), name))
@@ -583,11 +662,12 @@ class Comparison:
         alpha: float | None = 0.05,
         require_checked_judge: bool = False,
     ) -> None:
-        """Raise if a release is worse than the baseline; for tests and CI.
+        """Raise if cases are worse than on the baseline; for tests and CI.
 
         A release passes if at most `max_regressions` cases are worse, at most `max_missing` cases
         lack an answer or a figure, and the mean difference is not significantly worse at `alpha`
-        and beyond the noise of repeats. None disables a condition.
+        and beyond the noise of repeats. None disables a condition. To accept a small loss on
+        average instead, use `assert_not_worse`.
 
         Parameters
         ----------
@@ -608,6 +688,8 @@ class Comparison:
         ------
         RegressionError
             A release does not pass; the message lists the reasons and the cases.
+        InconclusiveError
+            No outcome of so few cases could fail, or the sweep left out cases without a decision.
 
         Examples
         --------
@@ -621,6 +703,55 @@ class Comparison:
         limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
         limits["require_checked_judge"] = require_checked_judge
         check(self.figures, failures(self.figures, names, releases, **limits))
+
+    def assert_not_worse(
+        self,
+        metric: Names = None,
+        *,
+        release: str | None = None,
+        margin: MarginOption = None,
+        missing: MissingOption = None,
+        allow_inconclusive: bool = False,
+        require_checked_judge: bool = False,
+    ) -> None:
+        """Raise unless each release may replace the baseline; for tests and CI.
+
+        Parameters
+        ----------
+        metric, margin, missing : optional
+            As in `decide`.
+        release : str, optional
+            The release to check. Default: all except the baseline.
+        allow_inconclusive : bool, default False
+            Whether to warn instead of raising if one cannot tell yet.
+        require_checked_judge : bool, default False
+            Whether a judge must agree with people, see `judge_check`. If False, warn instead.
+
+        Raises
+        ------
+        RegressionError
+            A release should not replace the baseline; the message lists the worse cases.
+        InconclusiveError
+            One cannot tell yet.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
+        >>> sweep.compare().assert_not_worse(margin=0.1)
+        Traceback (most recent call last):
+        vellum_nb.errors.InconclusiveError: ...
+        """
+        names = None if metric is None else self._metric_names(metric)
+        releases = self._others(release)
+        self._metric(None)  # raises without a metric
+        figures = self._with(margin, missing)
+        decisions = figures.decisions(names)
+        checked = {"require_checked_judge": require_checked_judge}
+        results = decided(figures, decisions, releases, **checked)
+        check(figures, results, allow_inconclusive=allow_inconclusive)
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write `frame` as CSV. `vellum_nb.read_csv` restores an identical DataFrame.
@@ -710,14 +841,22 @@ class Comparison:
         max_regressions: int | None = 0,
         max_missing: int | None = 0,
         alpha: float | None = 0.05,
+        allow_inconclusive: bool = False,
     ) -> str | Path:
         """Return the comparison as JUnit XML, or write it to `path`.
 
         Each release and metric is a suite with one test case per case, and a last one for the
         release as a whole. A worse case is a failure; a case without an answer or figure is an
-        error. Options as in `assert_no_regressions`; raises as `to_csv`.
+        error. If the comparison has a `margin`, the last test case alone decides, as
+        `assert_not_worse` does: a failure, or an error if one cannot tell yet. Options as in
+        `assert_no_regressions` and `assert_not_worse`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
+        if self.margin is not None:
+            decisions = self.figures.decisions(None if metric is None else names)
+            results = decided(self.figures, decisions, self.figures.others)
+            text = junit(self.figures, results, allow_inconclusive=allow_inconclusive)
+            return self._saved(text, path, "the JUnit XML")
         limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
         results = failures(self.figures, names, self.figures.others, **limits)
         return self._saved(junit(self.figures, results), path, "the JUnit XML")
@@ -830,6 +969,8 @@ def compare_runs(
     groups: Sequence[str] | None = None,
     alpha: float = 0.05,
     cluster: str | None = None,
+    margin: MarginOption = None,
+    missing: MissingOption = None,
     actions: Actions | None = None,
     view: View | None = None,
 ) -> Comparison:
@@ -853,6 +994,7 @@ def compare_runs(
     chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
+    _check_options(margin, missing, [metric.name for metric in chosen_metrics])
     return Comparison(
         deployment=deployment,
         release_tags=tags,
@@ -865,11 +1007,27 @@ def compare_runs(
         by=by,
         alpha=float(alpha),
         cluster=cluster,
+        margin=margin,
+        missing=missing,
         _order=None if order is None else _places(aligned, order),
         _plan_notes=tuple(notes),
         _actions=actions,
         _view=view,
     )
+
+
+def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequence[str]) -> None:
+    """Raise if `margin` or `missing` name an unknown metric, or are invalid."""
+    for option in (margin, missing):
+        if isinstance(option, Mapping):
+            check_names(option, metrics)
+    policies = missing.values() if isinstance(missing, Mapping) else [missing]
+    for policy in policies:
+        if policy not in {None, "fail", "bounds", "drop"}:
+            refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
+    for value in margin.values() if isinstance(margin, Mapping) else [margin]:
+        if value is not None:
+            checked_margin(value)
 
 
 def with_judgements(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.agreement import Agreement, judge_check
@@ -24,15 +24,37 @@ from vellum_nb.comparison.cases import (
     is_answer,
     label_note,
 )
+from vellum_nb.comparison.decisions import (
+    Decision,
+    Decisions,
+    Evidence,
+    MarginOption,
+    about,
+    decide,
+    interval_text,
+    needs_margin,
+    resolved_margin,
+)
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
+from vellum_nb.comparison.pairs import (
+    VERDICTS,
+    Against,
+    MissingOption,
+    Scored,
+    Verdict,
+    compared_with,
+    scored_by,
+)
+from vellum_nb.comparison.power import cases_needed
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.traces import first_difference, is_comparable
+from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
+from vellum_nb.rendering.format import cut, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,19 +62,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
-"""Verdict on a case on one release.
-
-``"noise"`` if repeats differ as much, ``"missing"`` if the release or the baseline has no answer,
-``"unscored"`` if the metric does not apply, ``"error"`` if it raised.
-"""
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 """The verdict on a whole release, against the baseline; see `ReleaseResult`."""
 
-_BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
-_EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _STATUS_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "without an answer"))
 _CHANGED = {"differs": True, "same": False, "missing": None}
@@ -60,7 +72,8 @@ FIRST_CHANGED = "first_changed."
 """Prefix of summary columns that count the cases by the first node that differs."""
 _NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
-_TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
+_TEXTS = ("release", "release_tag", "release_id", "environment", "finding", "test", "decision")
+_FIXED = "; intervals are for a fixed number of cases"
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
@@ -146,208 +159,6 @@ def _evaluated(
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """The figures of one metric, case by release."""
-
-    metric: Metric
-    mean: NDArray[np.float64]  # over `count` repeats
-    count: NDArray[np.int64]
-    variance: NDArray[np.float64]  # NaN for fewer than two repeats
-    failed: NDArray[np.int64]  # number of repeats for which the metric raised
-    answered: NDArray[np.bool_]
-    rejected: NDArray[np.bool_]  # all answers are rejected runs
-    pooled: tuple[float | None, ...]  # variance between repeats, per release
-    pairs: tuple[tuple[int, int], ...]  # pairs of repeats that differ, and all pairs, per release
-    passes: bool  # every figure is pass or fail
-
-    def noise_floor(self, *columns: int) -> tuple[float | None, int]:
-        """Return the share of differing pairs of repeats (None without pairs), and their number."""
-        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
-        return unlike / pairs if pairs else None, pairs
-
-
-def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
-    """Return the figures of `metric`, a column of `table`; `shape` is (cases, releases)."""
-    import numpy as np
-
-    rows = table[table["is_answer"]]
-    cell_of = (rows["case"] * shape[1] + rows["release"]).to_numpy(dtype=np.intp)
-    values = rows[f"metric.{metric.name}"].to_numpy(dtype=np.float64)
-
-    def counted(mask: Any, weights: Any = None) -> NDArray[Any]:
-        return np.bincount(cell_of[mask], weights, minlength=shape[0] * shape[1]).reshape(shape)
-
-    has = ~np.isnan(values)
-    figures, cells = values[has], cell_of[has]
-    count = counted(has)
-    with np.errstate(all="ignore"):  # cells without a figure
-        mean = counted(has, figures) / count
-        squares = counted(has, (figures - mean.reshape(-1)[cells]) ** 2)
-        variance = np.where(count > 1, squares / (count - 1), np.nan)
-        kinds = np.unique(np.round(figures / (metric.tolerance or _EQUAL)), return_inverse=True)[1]
-    release = rows["release"].to_numpy(dtype=np.intp)[has]
-    masks = [release == at for at in range(shape[1])]
-    answers = counted(slice(None))
-    return Scored(
-        metric=metric,
-        mean=mean,
-        count=count,
-        variance=variance,
-        failed=counted(rows[f"metric_error.{metric.name}"].notna().to_numpy()),
-        answered=answers > 0,
-        rejected=(answers > 0) & (counted((rows["state"] == "REJECTED").to_numpy()) == answers),
-        pooled=tuple(stats.pooled_variance(cells[mask], figures[mask]) for mask in masks),
-        pairs=tuple(stats.unlike_pairs(cells[mask], kinds.reshape(-1)[mask]) for mask in masks),
-        passes=bool(np.isin(figures, (0.0, 1.0)).all()),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """One release compared with the baseline by one metric."""
-
-    codes: NDArray[np.int8]  # index of each case's verdict in `VERDICTS`
-    delta: NDArray[np.float64]  # difference of each case's means; NaN without both
-    counts: dict[Verdict, int]
-    change: Estimate  # the mean of `delta`: `paired`, or `paired_share`
-    sign_p: float | None  # of better against worse cases without ties; None without any pair
-    noise_floor: float | None  # share of pairs of repeats that differ
-    noise_pairs: int
-    band: float | None  # 95 % bound of the mean difference caused by repeats alone
-    least: float | None  # smallest detectable mean difference; None if none is detectable
-    needed: int | None  # cases that would detect this difference with a power of 80 %
-    is_over: bool  # the test of a sweep that can stop early has decided, or no longer can
-
-    @property
-    def decided(self) -> int:
-        """Number of cases that are better or worse."""
-        return self.counts["better"] + self.counts["worse"]
-
-    @property
-    def compared(self) -> int:
-        """Number of cases with a figure on both."""
-        return self.decided + self.counts["same"] + self.counts["noise"]
-
-
-def _against(
-    figures: Scored,
-    baseline: int,
-    column: int,
-    *,
-    alpha: float,
-    clusters: NDArray[np.intp] | None = None,
-    order: Sequence[int] | None = None,
-    remaining: int = 0,
-) -> Against:
-    """Compare the release in `column` with `baseline` at level `alpha` for this pair.
-
-    `remaining` is the number of cases in `order` without runs.
-    """
-    import numpy as np
-
-    columns = [baseline, column]
-    delta = figures.mean[:, column] - figures.mean[:, baseline]
-    delta[np.abs(delta) <= stats.ROUNDING * np.abs(figures.mean[:, column])] = 0.0
-    codes = _codes(figures, baseline, column, delta)
-    counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
-    has = ~np.isnan(delta)
-    differences = delta[has]
-    number = len(differences)
-    clusters = None if clusters is None else clusters[has]
-    spread = stats.standard_error(differences, clusters) * math.sqrt(number)
-    is_clustered = clusters is not None  # the tests below ignore clusters
-    is_single = figures.passes and number and figures.count[:, columns].max() <= 1
-    if is_single and not is_clustered:
-        gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
-        change = stats.paired_share(gained, lost, number)
-    else:
-        change = stats.paired(differences, clusters=clusters, is_share=figures.passes)
-    units = number if clusters is None else len(np.unique(clusters))
-    least = 0.0 if units >= stats.LEAST_UNITS else None
-    if figures.passes:
-        least = stats.detectable_share(units, alpha)
-    if least is not None:
-        least = max(least, stats.two_sided(alpha, units - 1) * spread / math.sqrt(number))
-    is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
-    by_sign: float | None
-    is_over = False
-    if order is not None:  # the sweep could stop after every case
-        gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
-        signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-        rule: Any = {"left": remaining, "alpha": alpha}
-        tests = [stats.sequential_test(values[list(order)], **rule) for values in (gaps, signs)]
-        is_over = tests[0].side != 0 or not tests[0].can_decide
-        p, by_sign = (1 / test.evidence for test in tests)
-        known_p = (1.0 if change.p is None else change.p) if is_clustered else 0.0
-        change, by_sign = replace(change, p=max(p, known_p)), max(by_sign, known_p)
-    elif is_clustered:
-        by_sign = change.p
-    else:
-        by_sign = stats.sign_test(counts["better"], counts["worse"])
-    noise_floor, noise_pairs = figures.noise_floor(*columns)
-    return Against(
-        codes=codes,
-        delta=delta,
-        counts=counts,
-        change=change,
-        sign_p=by_sign if is_known else None,
-        noise_floor=noise_floor,
-        noise_pairs=noise_pairs,
-        band=_band(figures, columns, has),
-        least=least,
-        needed=stats.cases_needed(change.mean, spread, alpha=alpha),
-        is_over=is_over,
-    )
-
-
-def _codes(
-    figures: Scored, baseline: int, column: int, delta: NDArray[np.float64]
-) -> NDArray[np.int8]:
-    import numpy as np
-
-    gain = figures.metric.sign * delta
-    edge = max(figures.metric.tolerance, _EQUAL)
-    has = ~np.isnan(delta)
-    codes = np.full(len(delta), _UNSCORED, dtype=np.int8)
-    codes[has] = _SAME
-    codes[has & (gain > edge)] = _BETTER
-    codes[has & (gain < -edge)] = _WORSE
-    squares: Any = 0.0  # squared standard errors of the two means over repeats
-    free: Any = 0.0  # their degrees of freedom
-    for at in (baseline, column):
-        variance, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
-        variance = np.where(np.isnan(variance), pooled, variance)
-        squares += variance / np.maximum(figures.count[:, at], 1)
-        free += np.maximum(figures.count[:, at] - 1, 0)
-    noise = np.sqrt(squares) * stats.two_sided(0.05, np.where(free > 0, free, stats.MANY))
-    codes[has & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
-    raised = (figures.failed > 0) & np.isnan(figures.mean)
-    raised_base, raised_here = raised[:, baseline], raised[:, column]
-    codes[~has & (raised_base | raised_here)] = _ERROR
-    # If the metric raised because only this run was rejected, the case is worse, not an error.
-    refused, refused_base = figures.rejected[:, column], figures.rejected[:, baseline]
-    codes[~has & raised_here & ~raised_base & refused & ~refused_base] = _WORSE
-    codes[~has & raised_base & ~raised_here & refused_base & ~refused] = _BETTER
-    codes[~(figures.answered[:, baseline] & figures.answered[:, column])] = _MISSING
-    return codes
-
-
-def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> float | None:
-    import numpy as np
-
-    variances = [pooled for at in columns if (pooled := figures.pooled[at]) is not None]
-    number = int(has.sum())
-    if not variances or not number:
-        return None
-    total, free = 0.0, np.maximum(figures.count[np.ix_(has, np.unique(columns))] - 1, 0).sum()
-    for at in columns:
-        pooled = figures.pooled[at]
-        variance = sum(variances) / len(variances) if pooled is None else pooled
-        total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
-    return float(stats.two_sided(0.05, max(free, 1))) * math.sqrt(total)
-
-
-@dataclass(frozen=True, slots=True)
 class ReleaseResult:
     """Result of one release against the baseline, by one metric.
 
@@ -378,8 +189,13 @@ class ReleaseResult:
         Share of pairs of repeats with different figures, and the number of these pairs.
     noise_band : float or None
         95 % bound of the mean difference caused by repeats alone.
+    test : str
+        Name of the test that `p` comes from.
     line, remark : str
         The counts with p and the noise floor in one line; the verdict as a sentence.
+    decision : Decision or None
+        Whether the release may replace the baseline, see `Comparison.decide`. None if the metric
+        needs a margin.
     """
 
     release: str
@@ -403,6 +219,8 @@ class ReleaseResult:
     noise_floor: float | None = None
     noise_pairs: int = 0
     noise_band: float | None = None
+    test: str = ""
+    decision: Decision | None = None
 
     @property
     def compared(self) -> int:
@@ -435,17 +253,28 @@ class ComparisonFigures:
     cluster: str | None = None
     order: tuple[int, ...] | None = None
     plan_notes: tuple[str, ...] = ()
+    margin: MarginOption = None
+    missing: MissingOption = None
 
     @property
     def others(self) -> tuple[str, ...]:
         """The releases without the baseline."""
         return tuple(name for name in self.releases if name != self.baseline)
 
+    def check_others(self) -> None:
+        """Raise if only the baseline is compared."""
+        if not self.others:
+            msg = f"only {self.baseline} is compared: name another release tag, too"
+            raise InputError(msg)
+
     @cached_property
     def scored(self) -> dict[str, Scored]:
         """Figures by the name of the metric."""
         shape = len(self.cases), len(self.releases)
-        return {metric.name: _scored(self.table, metric, shape) for metric in self.metrics}
+        return {
+            metric.name: scored_by(self.table, metric, shape, self.missing)
+            for metric in self.metrics
+        }
 
     @cached_property
     def clusters(self) -> NDArray[np.intp] | None:
@@ -458,12 +287,22 @@ class ComparisonFigures:
         base = self.releases.index(self.baseline)
         options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
         options["order"] = self.order
-        options["remaining"] = sum(not all(map(c.tries.get, self.releases)) for c in self.cases)
+        options["remaining"] = self.remaining
         return {
-            (release, name): _against(scored, base, self.releases.index(release), **options)
+            (release, name): compared_with(scored, base, self.releases.index(release), **options)
             for name, scored in self.scored.items()
             for release in self.others
         }
+
+    @property
+    def remaining(self) -> int:
+        """Number of cases that were not run on every release."""
+        return sum(not all(map(case.tries.get, self.releases)) for case in self.cases)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the sweep could stop early and has cases that were not run."""
+        return self.order is not None and self.remaining > 0
 
     @cached_property
     def p(self) -> dict[Key, float | None]:
@@ -586,12 +425,15 @@ class ComparisonFigures:
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     def values(self, name: str, release: str) -> NDArray[np.float64]:
-        """Return the mean over repeats of a metric or column of `table`, per case."""
+        """Return the mean over repeats of a metric or column of `table`, per case.
+
+        Lost answers that count as failures are included.
+        """
         import numpy as np
 
         column = self.releases.index(release)
         if name in self.scored:
-            return self.scored[name].mean[:, column]
+            return self.scored[name].counted[:, column]
         answers = self.table[self.table["is_answer"] & (self.table["release"] == column)]
         means = answers.groupby("case")[name].mean()
         values = np.full(len(self.cases), np.nan)
@@ -627,7 +469,7 @@ class ComparisonFigures:
     def is_left_out(self, case: Case, release: str, metric: str) -> bool:
         """Return whether a case was skipped because a sweep had decided without it."""
         was_run = all(case.tries.get(name) for name in (self.baseline, release))
-        return not was_run and self.compared(release, metric).is_over
+        return not was_run and self.compared(release, metric).is_decided
 
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return the verdict on a case on `release`."""
@@ -643,7 +485,8 @@ class ComparisonFigures:
         if release != self.baseline:
             return self.against[release, metric]
         base = self.releases.index(release)
-        return _against(self.scored[metric], base, base, alpha=self.alpha, clusters=self.clusters)
+        options: Any = {"alpha": self.alpha, "clusters": self.clusters}
+        return compared_with(self.scored[metric], base, base, **options)
 
     def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
         """Return the cases with a verdict on any of the releases, largest difference first."""
@@ -659,18 +502,17 @@ class ComparisonFigures:
         """Return the verdict on `release` as a whole."""
         against = self.compared(release, metric)
         mean = against.change.mean
-        if not against.compared:
+        if not against.change.n:
             return "missing"
-        if not against.decided and (mean == 0 or math.isnan(mean)):
+        is_same = not against.decided and mean == 0
+        if is_same and not any(against.lost) and not against.has_gaps:
             return "same"
         if against.band is not None and abs(mean) <= against.band:
-            return "noise"
-        p = (self.sign_p if math.isnan(mean) else self.p).get((release, metric))
+            return "undecided" if against.has_gaps else "noise"
+        p = self.p.get((release, metric))
         if p is None or p > (self.alpha if alpha is None else alpha):
             return "undecided"
-        by_signs = against.counts["better"] - against.counts["worse"]
-        gain = by_signs if math.isnan(mean) else self.scored[metric].metric.sign * mean
-        return "better" if gain > 0 else "worse"
+        return "better" if self.scored[metric].metric.sign * mean > 0 else "worse"
 
     @cached_property
     def _clustered(self) -> dict[str, ComparisonFigures]:
@@ -694,6 +536,72 @@ class ComparisonFigures:
             if (clustered_finding := figures.finding(release, metric)) != finding
         ]
         return "; ".join(notes)
+
+    def decisions(
+        self, metrics: Sequence[str] | None = None, releases: Sequence[str] | None = None
+    ) -> Decisions:
+        """Return the decision of each release, by all metrics that have a margin, or by `metrics`.
+
+        Raises an `InputError` if no metric has a margin, or one of `metrics` has none.
+        """
+        self.check_others()
+        margins = self._margins(metrics or list(self.scored))
+        names = metrics or [name for name, margin in margins.items() if margin]
+        for name in names or list(self.scored)[:1]:
+            if margins[name] is None:
+                raise needs_margin(name)
+        evidence = {
+            release: [self._evidence(release, name, margins[name]) for name in names]
+            for release in releases or self.others
+        }
+        left = [name for name in self.scored if not metrics and name not in names]
+        notes = [f"{name} is not part of the decision: it has no margin" for name in left]
+        return Decisions(decide(evidence, self.alpha), notes)
+
+    def _margins(self, metrics: Sequence[str]) -> dict[str, tuple[float, bool] | None]:
+        """Return the margin of each metric, and whether it is relative."""
+        scored = {name: self.scored[name] for name in metrics}
+        is_only = len(scored) == 1
+        return {n: resolved_margin(self.margin, s, is_only=is_only) for n, s in scored.items()}
+
+    @cached_property
+    def all_decisions(self) -> Decisions:
+        """Decisions by all metrics that have a margin; empty if none has one."""
+        has_margin = any(self._margins(list(self.scored)).values())
+        return self.decisions() if self.cases and self.others and has_margin else Decisions({})
+
+    def _evidence(self, release: str, metric: str, given: tuple[float, bool] | None) -> Evidence:
+        import numpy as np
+
+        margin, is_relative = given or (math.nan, False)
+        scored, against = self.scored[metric], self.compared(release, metric)
+        base = scored.counted[:, self.releases.index(self.baseline)]
+        relative = margin if is_relative else None
+        if relative is not None:
+            has = ~np.isnan(against.differences)
+            margin = relative * float(np.abs(base[has]).mean()) if has.any() else math.nan
+        missing = self.missing.get(metric) if isinstance(self.missing, Mapping) else self.missing
+        return Evidence(
+            release=release,
+            baseline=self.baseline,
+            scored=scored,
+            against=against,
+            margin=margin,
+            relative=relative,
+            base=base,
+            clusters=self.clusters,
+            gap_texts=self.gap_texts(release, metric),
+            blocked=missing != "drop" and against.has_gaps and not self.is_stopped,
+            remaining=self.remaining if self.is_stopped else None,
+        )
+
+    def _decision(self, release: str, metric: str) -> Decision | None:
+        """Return the decision by one metric alone; None if it has no margin."""
+        if len(self.scored) == 1:
+            return self.all_decisions.get(release)
+        option = self.margin if isinstance(self.margin, Mapping) else None
+        is_known = resolved_margin(option, self.scored[metric], is_only=False)
+        return self.decisions([metric])[release] if is_known else None
 
     def result(self, release: str, metric: str | None) -> ReleaseResult:
         """Return how a release compares; the baseline has only a mean and a noise floor."""
@@ -737,6 +645,8 @@ class ComparisonFigures:
             p=self.p[key],
             sign_p=self.sign_p[key],
             noise_band=against.band,
+            test=f"{against.test}{_FIXED if self.is_stopped else ''}",
+            decision=self._decision(*key),
             **counts,
         )
 
@@ -751,54 +661,94 @@ class ComparisonFigures:
         shown = (f"{n:,} {word}" for word, n in against.counts.items() if n or word in _ALWAYS)
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if against.noise_floor is None else percent(against.noise_floor)
-        p = p_sentence(self.sign_p.get((release, metric)))
+        p = p_sentence(self.p.get((release, metric)))
         return f"{printable(release)}: {counts} · {p} · noise floor {floor}"
 
     def _remark(self, release: str, metric: str) -> str:
-        import numpy as np
-
         against, finding = self.compared(release, metric), self.finding(release, metric)
-        p, sign_p = self.p.get((release, metric)), self.sign_p.get((release, metric))
-        signs_decide = sign_p is not None and sign_p <= self.alpha
+        sign_p = self.sign_p.get((release, metric))
         if finding == "missing":
             return "nothing to compare: no case has a figure on both"
         if finding in {"better", "worse"}:
             floor = "" if against.band is None else ", larger than the noise floor"
-            mean = "" if signs_decide else f" on average ({p_sentence(p)})"
-            number = 0 if self.clusters is None else len(np.unique(self.clusters))
-            groups = f"; {plural(number, 'cluster')}" if number else ""
-            return f"{finding}{mean}: unlikely to be chance{floor}{groups}"
+            signs_decide = sign_p is not None and sign_p <= self.alpha
+            mean = "" if signs_decide else " on average"
+            return f"{finding}{mean}: unlikely to be chance{floor}; {self._basis(release, metric)}"
         if finding == "noise":
             return "within the noise: repeats of one release differ as much"
-        head = "no difference" if finding == "same" else "not enough data"
-        if finding == "undecided" and p is not None:
-            corrected = ", corrected for several releases" if len(self.others) > 1 else ""
-            holds_zero = against.change.low <= 0 <= against.change.high
-            why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
-            head = f"could be chance{' on average' if signs_decide else ''}: {why}"
-        return f"{head}; {_too_few(against, self.scored[metric], self.clusters)}"
+        if finding == "same":
+            return f"no difference; {self._cases(against)}, all alike"
+        return f"{self._doubt(release, metric)}; {self._basis(release, metric)}"
+
+    def _doubt(self, release: str, metric: str) -> str:
+        """Return why the difference could be chance, and how many cases would show it."""
+        against, p = self.compared(release, metric), self.p.get((release, metric))
+        if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
+            return "not enough data: too few cases to show a difference"
+        if not against.change.mean and against.has_gaps:
+            total = against.change.n + against.gaps
+            return f"not enough data: {against.gaps:,} of {total:,} cases have no figure on both"
+        low, high = against.change.low, against.change.high
+        several = f" after correction for {len(self.others)} releases"
+        corrected = several if len(self.others) > 1 else ""
+        if low <= 0 <= high:
+            why = f"the 95 % interval, {interval_text(against.change)}, includes 0"
+        elif not math.isnan(low):
+            why = f"the 95 % interval, {interval_text(against.change)}, excludes 0, but "
+            why += f"{p_sentence(p)}{corrected} does not decide"
+        else:
+            why = f"{p_sentence(p)}{corrected}"
+        more = cases_needed(
+            against.change.mean,
+            against.spread,
+            alpha=self.alpha / max(1, len(self.others)),
+            shares=against.shares,
+        )
+        would = ""
+        if more is not None and more > against.change.n and self.order is None:
+            would = f"; about {about(more)} cases would show this difference"
+        sign_p = self.sign_p.get((release, metric))
+        mean = " on average" if sign_p is not None and sign_p <= self.alpha else ""
+        return f"could be chance{mean}: {why}{would}"
+
+    def gap_texts(self, release: str, metric: str) -> list[str]:
+        """Return sentences on lost answers, and on cases that are left out."""
+        against, scored = self.compared(release, metric), self.scored[metric]
+        is_failure = scored.missing == "fail"
+        texts = []
+        for number, name in zip(against.lost, (release, self.baseline), strict=True):
+            one, several = ("counts as a failure", "count as failures")
+            if not is_failure:
+                one = several = "counted at worst and at best"
+            role = one if number == 1 else several
+            cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
+            texts += [f"{cases} {role}"] if number else []
+        if against.gaps and not self.is_stopped:
+            texts.append(f"{plural(against.gaps, 'case')} without a figure on both left out")
+        return texts
+
+    def _basis(self, release: str, metric: str) -> str:
+        """Return the number of cases, what became of lost answers, and the name of the test."""
+        against = self.compared(release, metric)
+        gaps = self.gap_texts(release, metric)
+        return ", ".join([self._cases(against), *gaps, against.test])
+
+    def _cases(self, against: Against) -> str:
+        import numpy as np
+
+        if self.clusters is None:
+            return plural(against.change.n, "case")
+        has = ~np.isnan(against.differences)
+        number = plural(len(np.unique(self.clusters[has])), "cluster")
+        return f"{plural(against.change.n, 'case')} in {number}"
 
 
-def _too_few(against: Against, figures: Scored, clusters: NDArray[np.intp] | None) -> str:
-    import numpy as np
-
-    has = ~np.isnan(against.delta)
-    number = int(has.sum())
-    cases = plural(number, "case")
-    if clusters is not None:
-        cases += f" in {plural(len(np.unique(clusters[has])), 'cluster')}"
-    if against.least is None:
-        return f"{cases}: too few to show a difference"
-    if against.least == 0:
-        return f"{cases}, all alike"
-    name = figures.metric.name
-    least = f"{figure(against.least)} in {name}"
-    if name == "score" or figures.passes:
-        least = f"{percent(against.least).removesuffix(' %')} points"
-    would = ""
-    if against.needed is not None and against.needed > number:
-        would = f"; about {float(f'{against.needed:.2g}'):,.0f} would show this difference"
-    return f"{cases}: cannot distinguish less than {least}{would}"
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise if an option names a metric that does not exist."""
+    for name in names:
+        if name not in known:
+            msg = f"this comparison has no metric {name!r}; available: {', '.join(known)}"
+            raise InputError(msg)
 
 
 def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
@@ -926,6 +876,8 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
                 row[f"metric.{metric}.{name.removeprefix('mean_')}".removesuffix(".mean")] = value
         if figures.metrics:
             row |= _verdict_figures(figures.result(release, figures.metrics[0].name))
+            decision = figures.all_decisions.get(release)
+            row["decision"] = decision.verdict if decision else None
         seconds = runs.loc[runs["is_answer"], "latency_s"].dropna()
         row |= {"latency_p50": float(seconds.quantile(0.5))}
         row |= {"latency_p95": float(seconds.quantile(0.95)), "latency_n": len(seconds)}
@@ -1051,5 +1003,6 @@ def _verdict_figures(result: ReleaseResult) -> dict[str, Any]:
         "p": result.sign_p,
         "noise_floor_pct": None if floor is None else 100 * floor,
         "noise_floor_n": result.noise_pairs,
+        "test": result.test or None,
         "finding": result.verdict or "baseline",
     }

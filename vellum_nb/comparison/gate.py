@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from vellum_nb.comparison.cases import Case, error_text
+from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures
-from vellum_nb.errors import InputError, RegressionError
+from vellum_nb.errors import InconclusiveError, RegressionError
 from vellum_nb.escaping import printable, warn
 from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.diff import output_status
@@ -30,7 +30,10 @@ _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Gate result of one release for one metric. Passes if `reasons` is empty."""
+    """Gate result of one release for one metric.
+
+    Fails if it has `reasons`, is inconclusive if it only has `doubts`, and passes otherwise.
+    """
 
     release: str
     metric: str
@@ -38,6 +41,8 @@ class Result:
     worse: tuple[Case, ...]  # worst first
     missing: tuple[Case, ...]  # without an answer or figure, if too many
     problem: str  # of an unchecked judge
+    doubts: tuple[str, ...] = ()
+    sentence: str = ""  # the decision, if a margin decides
 
 
 def failures(
@@ -54,9 +59,7 @@ def failures(
         if value is not None and not (fits and (name != "alpha" or value <= 1)):
             expected = "a number from 0 to 1" if name == "alpha" else "a whole number from 0 on"
             refuse(name, value, f"{expected}, or None for no limit")
-    if not releases:
-        msg = f"only {figures.baseline} is compared: name another release tag, too"
-        raise InputError(msg)
+    figures.check_others()
     return [_result(figures, release, m, **limits) for release in releases for m in metrics]
 
 
@@ -71,17 +74,16 @@ def _result(
     require_checked_judge: bool = False,
 ) -> Result:
     worse = figures.cases_by("worse", (release,), metric)
-    missing = [
-        case
-        for case in figures.cases
-        if figures.verdict(case, release, metric) in {"missing", "error"}
-        and not figures.is_left_out(case, release, metric)
-    ]
-    reasons = []
-    result = figures.result(release, metric)
+    missing = [case for case in figures.cases if _is_gap(figures, case, release, metric)]
+    omitted = sum(not all(map(case.tries.get, (release, figures.baseline))) for case in missing)
+    reasons, doubts = [], []
+    result, against = figures.result(release, metric), figures.compared(release, metric)
     too_many = max_missing is not None and len(missing) > max_missing
     if not result.compared:
         reasons.append("nothing could be compared: no case has a figure on both releases")
+    elif too_many and figures.order is not None and len(missing) - omitted <= (max_missing or 0):
+        cases = plural(omitted, "case was", "cases were")
+        doubts.append(f"{cases} not run, and the sweep has not decided without them")
     elif too_many:
         count = plural(len(missing), "case has", "cases have")
         reasons.append(f"{count} no answer or no figure; {_allowed('max_missing', max_missing)}")
@@ -89,45 +91,117 @@ def _result(
         count = plural(len(worse), "case is", "cases are")
         reasons.append(f"{count} worse; {_allowed('max_regressions', max_regressions)}")
     if alpha is not None and figures.finding(release, metric, alpha=alpha) == "worse":
-        by_signs = result.delta is None or math.isnan(result.delta.mean)
-        p = p_sentence(result.sign_p if by_signs else result.p)
-        reasons.append(f"it is worse overall, and chance is an unlikely reason: {p}, alpha={alpha}")
+        chance = f"{p_sentence(result.p)}, {result.test}, alpha={alpha}"
+        reasons.append(f"it is worse overall, and chance is an unlikely reason: {chance}")
+    by_cases = max_regressions is not None and max_regressions < result.compared
+    by_test = alpha is not None and against.can_show(alpha / len(figures.others))
+    if not (by_cases or by_test) and (max_regressions, alpha) != (None, None):
+        doubts.append(_could_not_fail(result.compared, max_regressions, alpha))
     problem = figures.checks[metric].problem if metric in figures.checks else ""
     reasons += [problem] if problem and require_checked_judge else []
-    named = missing if too_many or not result.compared else ()
-    return Result(release, metric, tuple(reasons), tuple(worse), tuple(named), problem)
+    named = tuple(missing if too_many or not result.compared else ())
+    return Result(release, metric, tuple(reasons), tuple(worse), named, problem, tuple(doubts))
+
+
+def _is_gap(figures: ComparisonFigures, case: Case, release: str, metric: str) -> bool:
+    """Return whether a figure is missing that could have been worse."""
+    if figures.is_left_out(case, release, metric):
+        return False
+    verdict = figures.verdict(case, release, metric)
+    has = [figures.value(case, name, metric) is not None for name in (release, figures.baseline)]
+    return verdict in {"missing", "error"} or (verdict == "unscored" and any(has))
+
+
+def _could_not_fail(number: int, max_regressions: int | None, alpha: float | None) -> str:
+    allowed = "all" if max_regressions is None else f"{max_regressions:,}"
+    text = f"no outcome of {plural(number, 'case')} could fail: {allowed} of them may be worse"
+    return text if alpha is None else f"{text}, and they are too few for a test at alpha={alpha}"
+
+
+def decided(
+    figures: ComparisonFigures,
+    decisions: Decisions,
+    releases: Sequence[str],
+    *,
+    require_checked_judge: bool = False,
+) -> list[Result]:
+    """Return the gate results of decisions by release and metric."""
+    results = []
+    for release in releases:
+        whole = decisions[release]
+        for metric, decision in whole.by_metric.items():
+            problem = figures.checks[metric].problem if metric in figures.checks else ""
+            reasons = [decision.reason] if decision.verdict == "should not replace" else []
+            reasons += [problem] if problem and require_checked_judge else []
+            is_open = decision.verdict == "cannot tell yet" == whole.verdict
+            result = Result(
+                release,
+                metric,
+                tuple(reasons),
+                worse=tuple(figures.cases_by("worse", (release,), metric)),
+                missing=(),
+                problem=problem,
+                doubts=(decision.reason,) if is_open else (),
+                sentence=whole.sentence,
+            )
+            results.append(result)
+    return results
 
 
 def _allowed(name: str, most: int | None) -> str:
     return f"{name}={most} allows {f'{most:,}' if most else 'none'}"
 
 
-def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
-    """Raise `RegressionError` if a release does not pass; otherwise warn of unchecked judges."""
+def check(
+    figures: ComparisonFigures, results: Sequence[Result], *, allow_inconclusive: bool = False
+) -> None:
+    """Raise `RegressionError` if a release does not pass, `InconclusiveError` if it is unknown.
+
+    Warn of unchecked judges if all pass, and of doubts with `allow_inconclusive`.
+    """
     failed = [result for result in results if result.reasons]
+    open_ = [result for result in results if result.doubts]
     notes = dict.fromkeys(result.problem for result in failed or results if result.problem)
-    if not failed:
+    if not failed and open_ and allow_inconclusive:
+        doubts = ((r.sentence, doubt) for r in open_ for doubt in r.doubts)
+        notes |= dict.fromkeys(" ".join(filter(None, texts)) for texts in doubts)
+        open_ = []
+    if not failed and not open_:
         for note in notes:
             warn(note, stacklevel=3)
         return
-    releases = ", ".join(dict.fromkeys(result.release for result in failed))
-    against = f"did not pass against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
-    lines = [f"{figures.deployment}: {releases} {against}"]
-    for result in failed:
-        key = result.release, result.metric
-        lines.append(f"  {figures.result(*key).line} ({result.metric})")
-        lines += [f"  {reason}" for reason in result.reasons]
-        lines += [f"  - {_case_line(figures, case, *key)}" for case in result.worse[:_SHOWN]]
-        if len(result.worse) > _SHOWN:
-            call = f"regressions({result.metric!r}, release={result.release!r})"
-            lines.append(f"  … and {len(result.worse) - _SHOWN:,} more; {call} has them all")
-        lines += [f"  - {_case_line(figures, case, *key)}" for case in result.missing[:_SHOWN]]
+    chosen = failed or open_
+    releases = ", ".join(dict.fromkeys(result.release for result in chosen))
+    against = f"against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
+    verb = "did not pass" if failed else "cannot be decided"
+    lines = [f"{figures.deployment}: {releases} {verb} {against}"]
+    for result in chosen:
+        lines += _result_lines(figures, result)
     lines += [f"  {note}" for note in notes if f"  {note}" not in lines]
-    error = RegressionError(printable("\n".join(lines)))
-    error.case_ids = tuple(dict.fromkeys(case.case_id for r in failed for case in r.worse))
-    reasons = (f"{r.release} by {r.metric}: {reason}" for r in failed for reason in r.reasons)
-    error.reasons = tuple(reasons)
+    text = printable("\n".join(dict.fromkeys(lines)))
+    reasons = (
+        f"{r.release} by {r.metric}: {reason}" for r in chosen for reason in r.reasons or r.doubts
+    )
+    error: RegressionError | InconclusiveError = InconclusiveError(text)
+    if failed:
+        error = RegressionError(text)
+        error.case_ids = tuple(dict.fromkeys(case.case_id for r in failed for case in r.worse))
+    error.reasons = tuple(dict.fromkeys(r.sentence for r in chosen if r.sentence)) or tuple(reasons)
     raise error
+
+
+def _result_lines(figures: ComparisonFigures, result: Result) -> list[str]:
+    """Return the lines of a message about a release that does not pass."""
+    key = result.release, result.metric
+    lines = [f"  {result.sentence or f'{figures.result(*key).line} ({result.metric})'}"]
+    texts = result.reasons or result.doubts
+    lines += [f"  {text}" for text in texts if text not in result.sentence]
+    worse = result.worse if result.reasons else ()
+    lines += [f"  - {_case_line(figures, case, *key)}" for case in worse[:_SHOWN]]
+    if len(worse) > _SHOWN:
+        call = f"regressions({result.metric!r}, release={result.release!r})"
+        lines.append(f"  … and {len(worse) - _SHOWN:,} more; {call} has them all")
+    return lines + [f"  - {_case_line(figures, case, *key)}" for case in result.missing[:_SHOWN]]
 
 
 def _case_line(figures: ComparisonFigures, case: Case, release: str, metric: str) -> str:
@@ -165,25 +239,22 @@ def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -
     return " · ".join(parts)
 
 
-def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
+def junit(
+    figures: ComparisonFigures, results: Sequence[Result], *, allow_inconclusive: bool = False
+) -> str:
     """Return JUnit XML: one suite per release and metric, with a last test case for all cases.
 
-    A worse case is a failure, a case without an answer or figure an error, and a case outside the
-    scope of the metric is skipped.
+    A worse case is a failure unless a margin decides, a case without an answer or figure is an
+    error, and a case outside the scope of the metric is skipped.
     """
     root = ET.Element("testsuites", name=xml_text(figures.deployment))
     for result in results:
         name = f"{figures.deployment} {result.release} against {figures.baseline}: {result.metric}"
         suite = ET.SubElement(root, "testsuite", name=xml_text(name))
+        kinds = _KINDS | ({"worse": "system-out", "missing": "skipped"} if result.sentence else {})
         for case in figures.cases:
-            suite.append(_test_case(figures, case, result.release, result.metric))
-        summary = ET.SubElement(suite, "testcase", classname=xml_text(name), name="all cases")
-        made = ET.SubElement(summary, "failure" if result.reasons else "system-out")
-        line = figures.result(result.release, result.metric).line
-        made.text = xml_text(f"{line} · {result.problem}" if result.problem else line)
-        if result.reasons:
-            made.set("message", xml_text("; ".join(result.reasons)))
-            made.set("type", "RegressionError")
+            suite.append(_test_case(figures, case, result.release, result.metric, kinds))
+        suite.append(_summary(figures, result, name, allow_inconclusive=allow_inconclusive))
         for kind in ("failure", "error", "skipped"):
             number = sum(test.find(kind) is not None for test in suite)
             suite.set(f"{kind}s" if kind != "skipped" else kind, str(number))
@@ -192,7 +263,29 @@ def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
 
-def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str) -> ET.Element:
+def _summary(
+    figures: ComparisonFigures, result: Result, name: str, *, allow_inconclusive: bool
+) -> ET.Element:
+    """Return the test case for the release as a whole."""
+    test = ET.Element("testcase", classname=xml_text(name), name="all cases")
+    row = figures.result(result.release, result.metric)
+    sentence = result.sentence or (row.decision.sentence if row.decision else "")
+    kind, messages, error = "system-out", result.reasons or result.doubts, ""
+    if result.reasons:
+        kind, error = "failure", RegressionError.__name__
+    elif result.doubts:
+        kind, error = "skipped" if allow_inconclusive else "error", InconclusiveError.__name__
+    made = ET.SubElement(test, kind)
+    made.text = xml_text("\n".join(filter(None, (sentence, row.line, result.problem))))
+    if error:
+        made.set("message", xml_text("; ".join(messages)))
+        made.set("type", error)
+    return test
+
+
+def _test_case(
+    figures: ComparisonFigures, case: Case, release: str, metric: str, kinds: Mapping[str, str]
+) -> ET.Element:
     made = ET.Element(
         "testcase",
         classname=xml_text(f"{figures.deployment} {release} {metric}"),
@@ -202,11 +295,12 @@ def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str
     if run is not None and run.latency_s is not None:
         made.set("time", f"{run.latency_s:.6f}")
     verdict = figures.verdict(case, release, metric)
-    if verdict in {*_KINDS, "better"}:
+    if verdict in {*kinds, "better"}:
         reason = xml_text(_reason(figures, case, release, metric))
         is_left_out = figures.is_left_out(case, release, metric)
-        if kind := "skipped" if is_left_out else _KINDS.get(verdict):
-            ET.SubElement(made, kind, message=reason)
+        kind = "skipped" if is_left_out else kinds.get(verdict, "system-out")
+        if kind == "system-out":
+            ET.SubElement(made, kind).text = f"{verdict}: {reason}"
         else:
-            ET.SubElement(made, "system-out").text = f"better: {reason}"
+            ET.SubElement(made, kind, message=reason)
     return made

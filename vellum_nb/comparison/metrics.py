@@ -83,11 +83,15 @@ class Metric:
         The figure of a rejected run, for which `fn` is not called. Default: `fn` is called.
     tolerance : float, default 0
         Largest difference that counts as none.
+    bounds : (float, float), optional
+        Smallest and largest possible figure, such as ``(1, 5)`` for stars; another figure is an
+        error. With ``(0, 1)`` the metric is a score: it has a default margin, and a lost answer
+        counts as a failure. Default: unknown, except for pass or fail.
 
     Raises
     ------
     InputError
-        `fn` cannot be called with a run.
+        `fn` cannot be called with a run, or `bounds` are not two numbers.
 
     Examples
     --------
@@ -110,9 +114,11 @@ class Metric:
         lower_is_better: bool | None = None,
         rejected: Value = None,
         tolerance: float = 0.0,
+        bounds: tuple[float, float] | None = None,
     ) -> None:
         if not callable(fn):
             refuse("fn", fn, "a function of a run")
+        self.bounds = None if bounds is None else _checked_bounds(bounds)
         self.fn: Callable[..., Value] = fn
         named = getattr(fn, "__name__", type(fn).__name__)
         self.name = name or ("metric" if named == "<lambda>" else str(named))
@@ -135,7 +141,11 @@ class Metric:
             value = self(run, expected)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
             return None, f"{type(exc).__name__}: {exc}"
-        return _checked(value)
+        number, problem = _checked(value)
+        low, high = self.bounds or (-math.inf, math.inf)
+        if number is not None and not low <= number <= high:
+            return None, f"{number} is outside the bounds {low:g} to {high:g}"
+        return number, problem
 
     @property
     def sign(self) -> int:
@@ -146,6 +156,15 @@ class Metric:
     def __repr__(self) -> str:
         which = "lower" if self.lower_is_better else "higher"
         return f"<Metric {self.name}: {which} is better>"
+
+
+def _checked_bounds(bounds: Any) -> tuple[float, float]:
+    """Return `bounds` as two numbers, the smaller one first."""
+    with suppress(TypeError, ValueError):
+        low, high = map(float, bounds)
+        if low < high:
+            return low, high
+    refuse("bounds", bounds, "the smallest and the largest possible figure, such as (0, 1)")
 
 
 def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
@@ -162,6 +181,7 @@ def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     raise InputError(msg)
 
 
+_SHARE, _AMOUNT = (0.0, 1.0), (0.0, math.inf)  # bounds of scores, and of seconds or costs
 _MAX_VALUE = 1e100  # its square and cube are finite
 
 
@@ -202,7 +222,7 @@ def score() -> Metric:
         met = checks(run.outputs, expected)
         return sum(met.values()) / len(met) if met else None
 
-    return _built_in(share, "score", rejected=0.0)
+    return _built_in(share, "score", rejected=0.0, bounds=_SHARE)
 
 
 def exact(output: str | None = None) -> Metric:
@@ -254,7 +274,7 @@ def similarity(output: str | None = None) -> Metric:
         ]
         return sum(likeness) / len(likeness) if likeness else None
 
-    return _built_in(alike, "similarity", output, rejected=0.0)
+    return _built_in(alike, "similarity", output, rejected=0.0, bounds=_SHARE)
 
 
 def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) -> Metric:
@@ -358,22 +378,25 @@ def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric
         values = _values(run, output)
         return sum(len(_text(value)) for value in values) if values else None
 
-    return _built_in(characters, "length", output, reads=True, lower_is_better=lower_is_better)
+    options: dict[str, Any] = {"lower_is_better": lower_is_better, "bounds": _AMOUNT}
+    return _built_in(characters, "length", output, reads=True, **options)
 
 
 def latency_s() -> Metric:
     """Return the latency of the run in seconds; lower is better."""
-    return _built_in(lambda run: run.latency_s, "latency_s", lower_is_better=True)
+    options: dict[str, Any] = {"lower_is_better": True, "bounds": _AMOUNT}
+    return _built_in(lambda run: run.latency_s, "latency_s", **options)
 
 
 def cost_usd() -> Metric:
     """Return the cost of the run, if known; lower is better."""
-    return _built_in(lambda run: run.cost_usd, "cost_usd", lower_is_better=True)
+    options: dict[str, Any] = {"lower_is_better": True, "bounds": _AMOUNT}
+    return _built_in(lambda run: run.cost_usd, "cost_usd", **options)
 
 
 def quality() -> Metric:
     """Return the rating of the run by a person, from 0 to 1."""
-    return _built_in(lambda run: run.quality, "quality")
+    return _built_in(lambda run: run.quality, "quality", bounds=_SHARE)
 
 
 def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
@@ -398,7 +421,7 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
 def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
     """Return the number of executions of the node called `name`; reads traces as `nodes`."""
     check_text("name", name)
-    options = {"lower_is_better": lower_is_better}
+    options: dict[str, Any] = {"lower_is_better": lower_is_better, "bounds": _AMOUNT}
     metric = _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
     metric.nodes = [name]
     return metric

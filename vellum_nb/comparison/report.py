@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, is_answer
+from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
@@ -63,6 +64,7 @@ class ReportModel:
     span: str
     summary: Mapping[str, Mapping[str, Any]]  # row by release, baseline first
     metrics: Mapping[str, Sequence[ReleaseResult]]  # by metric, baseline first
+    decisions: Decisions  # by release
     groups: Mapping[str, Sequence[Case]]  # by group
     code: Mapping[str, CodeDiff]  # by release
 
@@ -91,6 +93,7 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
             metric.name: [figures.result(release, metric.name) for release in releases]
             for metric in figures.metrics
         },
+        decisions=figures.all_decisions,
         groups=_grouped(figures),
         code=code or {},
     )
@@ -216,6 +219,7 @@ def text(model: ReportModel) -> str:
     figures = model.figures
     cases = plural(len(figures.cases), "case")
     lines = [f"{figures.deployment} against {figures.baseline}, {cases}"]
+    lines += [f"  {line}" for line in str(model.decisions).splitlines()]
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at].line} ({name})")

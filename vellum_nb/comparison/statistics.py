@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
 _MIN_CASES = 20  # smallest number of cases for an agreement, a corrected mean or a ratio
-_LARGEST_RATIO = 10_000.0  # square root of an infeasible number of cases
+_LARGEST_RATIO = 10_000.0  # of the upper end of a ratio to the ratio
 ROUNDING, _EQUAL = 1e-12, 1e-9  # relative to a mean
 LEAST_UNITS = 6  # smallest number of values, or of clusters, for an interval
 _LEAST_UNEQUAL = 4  # smallest number of differences other than zero
@@ -55,14 +56,31 @@ NO_ESTIMATE = Estimate(math.nan, math.nan, math.nan)
 def sign_test(better: int, worse: int) -> float:
     """Return the exact p value of `better` against `worse` pairs, without ties.
 
-    For pass and fail, this is McNemar's exact test.
-
     >>> sign_test(9, 0)
     0.00390625
     """
     from scipy.special import bdtr
 
     return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the p value of McNemar's mid-p test of cases that pass on only one of two releases.
+
+    Half the probability of the observed table counts (Fagerland et al. 2013): more power than the
+    exact test, with an error of at most 5.1 % if no more than 80 % of the cases differ.
+
+    >>> mcnemar(9, 0), mcnemar(5, 0), mcnemar(4, 0)
+    (0.001953125, 0.03125, 0.0625)
+    """
+    from scipy.special import bdtr, gammaln
+
+    number, least = gained + lost, min(gained, lost)
+    if gained == lost:
+        return 1.0
+    ways = gammaln(number + 1) - gammaln(least + 1) - gammaln(number - least + 1)
+    observed = math.exp(float(ways) - number * math.log(2))
+    return min(1.0, 2 * float(bdtr(least, number, 0.5)) - observed)
 
 
 def win_rate(won: int, lost: int) -> Estimate:
@@ -116,7 +134,7 @@ def share_interval(share: float, number: int) -> Estimate:
 def paired_share(gained: int, lost: int, number: int) -> Estimate:
     """Return the difference of two shares over the same cases, with its p value.
 
-    Tango's score interval, which is also valid if all cases agree, and McNemar's exact test.
+    Tango's score interval, which is also valid if all cases agree, and McNemar's mid-p test.
 
     >>> found = paired_share(86, 150, 1600)
     >>> round(found.low, 3), round(found.high, 3)
@@ -128,21 +146,36 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
         return NO_ESTIMATE
     mean, edge = (gained - lost) / number, 1 - 1e-9
 
-    def distance(share: float) -> float:
-        """Return the distance of the cases from a difference of shares, in standard errors."""
-        linear = (2 * number - gained + lost) * share - gained - lost
-        inner = linear**2 + 8 * number * lost * share * (1 - share)
-        losing = (math.sqrt(max(inner, 0.0)) - linear) / (4 * number)
-        variance = number * (2 * losing + share * (1 - share))
-        return (gained - lost - number * share) / math.sqrt(max(variance, 1e-300))
-
     def limit(sign: int) -> float:
-        if sign * distance(sign * edge) > -Z95:
+        if sign * _tango_score(gained, lost, number, sign * edge) > -Z95:
             return float(sign)
         ends = sorted((sign * edge, max(-edge, min(edge, mean))))
-        return float(brentq(lambda share: distance(share) + sign * Z95, *ends))
+        score = partial(_tango_score, gained, lost, number)
+        return float(brentq(lambda share: score(share) + sign * Z95, *ends))
 
-    return Estimate(mean, limit(-1), limit(1), sign_test(gained, lost), number)
+    return Estimate(mean, limit(-1), limit(1), mcnemar(gained, lost), number)
+
+
+def _tango_score(gained: int, lost: int, number: int, share: float) -> float:
+    """Return the distance of the cases from a difference of shares, in standard errors."""
+    linear = (2 * number - gained + lost) * share - gained - lost
+    inner = linear**2 + 8 * number * lost * share * (1 - share)
+    losing = (math.sqrt(max(inner, 0.0)) - linear) / (4 * number)
+    variance = number * (2 * losing + share * (1 - share))
+    return (gained - lost - number * share) / math.sqrt(max(variance, 1e-300))
+
+
+def paired_share_p(gained: int, lost: int, number: int, share: float) -> float:
+    """Return the two-sided p value of Tango's score test of a difference of `share`.
+
+    >>> round(paired_share_p(0, 0, 73, -0.05), 3), round(paired_share_p(86, 150, 1600, -0.021), 2)
+    (0.05, 0.05)
+    """
+    from scipy.special import ndtr
+
+    if not number or abs(share) >= 1:
+        return 1.0
+    return 2 * float(ndtr(-abs(_tango_score(gained, lost, number, share))))
 
 
 def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
@@ -467,16 +500,15 @@ def pooled_variance(cells: Ints, values: Floats) -> float | None:
     return float(((values - means[at]) ** 2).sum() / free)
 
 
-def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
-    """Return the smallest detectable difference in shares for `cases` cases, or None.
+def least_cases(alpha: float = 0.05, *, exact: bool = True) -> int:
+    """Return the number of cases with which a test can find a difference, if all are worse.
 
-    That is the number of cases that a sign test needs if all of them differ in one direction.
+    An exact sign test needs more cases than McNemar's mid-p test.
 
-    >>> detectable_share(12), detectable_share(5)
-    (0.5, None)
+    >>> least_cases(), least_cases(exact=False)
+    (6, 5)
     """
-    needed = 1 + math.ceil(math.log2(1 / alpha))
-    return needed / cases if cases >= needed else None
+    return exact + math.ceil(math.log2(1 / alpha))
 
 
 def two_sided(alpha: float, free: Any = MANY) -> Any:
@@ -488,17 +520,3 @@ def two_sided(alpha: float, free: Any = MANY) -> Any:
     from scipy.special import stdtrit
 
     return -stdtrit(free, alpha / 2)
-
-
-def cases_needed(
-    mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
-) -> int | None:
-    """Return the number of cases that would detect such a mean difference; None if infeasible."""
-    from scipy.special import ndtri
-
-    if mean == 0 or not math.isfinite(mean) or not math.isfinite(spread):
-        return None
-    ratio = abs((float(two_sided(alpha)) + float(ndtri(power))) * spread / mean)
-    if ratio > _LARGEST_RATIO:
-        return None
-    return max(1 + math.ceil(math.log2(1 / alpha)), math.ceil(ratio**2))

@@ -14,10 +14,10 @@ from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import (
     FIRST_CHANGED,
     NO_ANSWER,
-    VERDICTS,
     summary_frame,
     summary_rows,
 )
+from vellum_nb.comparison.pairs import VERDICTS
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -239,12 +239,11 @@ def _named(name: str) -> dict[str, Any]:
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
         return "no metric: set metrics=… or rate answers to see improvements"
-    cluster, text = comparison.cluster, "sign test over cases with a difference"
-    text = f"p of the mean difference, by {_name(cluster)}" if cluster else text
-    has_band = any(
-        comparison.figures.result(release, metric).noise_band is not None
-        for release in comparison.figures.others
-    )
+    results = [comparison.figures.result(release, metric) for release in comparison.figures.others]
+    tests = ", ".join(dict.fromkeys(result.test for result in results))
+    by = f", by {_name(comparison.cluster)}" if comparison.cluster else ""
+    text = f"p of the mean difference: {tests}{by}"
+    has_band = any(result.noise_band is not None for result in results)
     noise = " · a difference inside the grey band is noise between repeats of one release"
     return text + noise if has_band else text
 
@@ -342,7 +341,9 @@ def _figures(
     )
     is_base = release == comparison.baseline
     result = comparison.figures.result(release, metric)
-    of_mean = "" if result.p is None else f"; of the mean difference {p_value(result.p)}"
+    by_signs = (
+        "" if result.sign_p is None else f"; of better against worse {p_value(result.sign_p)}"
+    )
     low, high, number = (row[f"metric.{metric}.{end}"] for end in ("low", "high", "n"))
     interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
     is_corrected = len(comparison.figures.others) > 1
@@ -351,8 +352,8 @@ def _figures(
         "mean": figure(mean, digits=mean_digits),
         "mean_title": f"{interval} interval, n = {number:,}",
         "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
-        "p": "" if is_base else p_value(result.sign_p),
-        "p_title": "" if is_base else f"of better against worse cases{of_mean}{corrected}",
+        "p": "" if is_base else p_value(result.p),
+        "p_title": "" if is_base else f"{result.test}{by_signs}{corrected}",
     }
 
 

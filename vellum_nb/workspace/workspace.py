@@ -643,6 +643,8 @@ class Workspace:
         metrics, alpha, cluster : optional
             Metrics, significance level (default 0.05) and the label or input that dependent cases
             share; as in `vellum_nb.Comparison`.
+        margin, missing : optional
+            Acceptable loss, and how lost answers count; as in `Comparison.decide`.
         dry_run : bool, default False
             Whether to return only the number of calls that the judges would make.
         max_calls, max_cost_usd, progress : optional
@@ -657,7 +659,7 @@ class Workspace:
         ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
         >>> ws.compare("ticket-triage", metrics=[vnb.metrics.contains("billing", "category")])
         <Comparison of ticket-triage against v1, 1 case: v2: 1 better · 0 worse · 0 same · \
-p = 1.00 · noise floor unknown>
+p = 0.50 · noise floor unknown>
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         tags = None if release_tags is None else check_tags(release_tags)

@@ -407,8 +407,11 @@ def test_invalid_failures_are_refused(graded):
 @pytest.mark.parametrize(
     ("options", "foot"),
     [
-        ({}, "sign test over cases with a difference"),
-        ({"cluster": "ticket"}, "p of the mean difference, by ticket"),
+        ({}, "p of the mean difference: Student's paired test"),
+        (
+            {"cluster": "ticket"},
+            "p of the mean difference: Student's test over clusters, by ticket",
+        ),
     ],
 )
 def test_foot_names_the_test_of_the_p_value(ws, options, foot):

@@ -1,0 +1,378 @@
+"""Whether a release may replace its baseline: verdicts, lost answers, and the gate."""
+
+import warnings
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from report_kit import compared, failed, judged, run, wanted
+
+import vellum_nb as vnb
+from vellum_nb import InconclusiveError, RegressionError
+from vellum_nb.models import case_id
+
+YES, NO = "yes", "no"
+WITHIN = "not worse by more than 0.05 (95 %)."
+REPLACE, KEEP, OPEN = "may replace", "should not replace", "cannot tell yet"
+
+
+def timed(number: int = 60, factor: float = 1.0, **options: Any) -> vnb.Comparison:
+    """Compare releases whose latencies differ by a factor and some noise."""
+    rng = np.random.default_rng(3)
+    runs = [
+        run(tag, str(case), latency_s=float(second * rng.normal(1, 0.05)))
+        for case, base in enumerate(rng.gamma(20, 0.05, number))
+        for tag, second in (("v1", base), ("v2", factor * base))
+    ]
+    return compared(*runs, **{"metrics": "latency_s"} | options)
+
+
+def lost(losing: range, *, wrong: range = range(0), number: int = 20, **options: Any) -> Any:
+    """Compare cases of which v1 gets some wrong, and v2 loses some."""
+    runs = [run("v1", str(case), NO if case in wrong else YES) for case in range(number)]
+    runs += [
+        failed("v2", str(case)) if case in losing else run("v2", str(case))
+        for case in range(number)
+    ]
+    cases = wanted({str(case): YES for case in range(number)})
+    return compared(*runs, cases=cases, **{"metrics": "exact"} | options)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            [NO] * 31 + [YES] * 9,
+            [YES] * 40,
+            "v2 may replace v1: better on 31 of 40 cases, not worse by more than 0.05 (95 %).",
+        ),
+        (
+            [YES] * 100,
+            [YES] * 100,
+            "v2 may replace v1: no difference larger than 0.05 (95 %, 100 cases).",
+        ),
+        (
+            [YES] * 190 + [NO] * 10,
+            [NO] + [YES] * 199,
+            "v2 may replace v1: better on 10 of 200 cases, not worse by more than 0.05 (95 %).",
+        ),
+        (
+            [YES] * 192 + [NO] * 8,
+            [NO] * 3 + [YES] * 197,
+            f"v2 may replace v1: 8 better, 3 worse of 200 cases, {WITHIN}",
+        ),
+        (
+            [YES] * 50,
+            [NO] * 20 + [YES] * 30,
+            "v2 should not replace v1: worse on 20 of 50 cases, by 0.40 (0.28 to 0.54, 95 %).",
+        ),
+        (
+            [YES] * 40,
+            [YES] * 40,
+            "v2: cannot tell yet. 0 better, 0 worse of 40 cases; about 33 more cases would decide.",
+        ),
+        (
+            [YES] * 2,
+            [YES, NO],
+            "v2: cannot tell yet. 0 better, 1 worse of 2 cases; about 10 more cases would decide.",
+        ),
+    ],
+)
+def test_verdict_is_a_sentence(old, new, sentence):
+    cmp = judged({"v1": old, "v2": new})
+    decision = cmp.decide()["v2"]
+    assert decision.sentence == str(cmp.decide()) == sentence
+    assert sentence.startswith(decision.head)
+    assert decision.verdict in sentence
+    assert decision.n == len(old)
+    assert (decision.more is None) == (decision.verdict != OPEN)
+    assert cmp.result("v2").decision.sentence == sentence
+
+
+def test_every_report_has_the_same_sentence(tmp_path):
+    cmp = judged({"v1": [NO] * 31 + [YES] * 9, "v2": [YES] * 40})
+    sentence = cmp.decide()["v2"].sentence
+    head, tail = "v2 may replace v1", sentence.removeprefix("v2 may replace v1")
+    assert sentence in str(cmp)
+    assert f"<b>{head}</b>{tail}" in cmp.to_html()
+    assert f"<b>{head}</b>{tail}" in cmp._repr_html_()
+    assert f"**{head}**{tail}" in cmp.to_markdown()
+    assert sentence in cmp.to_junit()
+    assert cmp.summary()["decision"].tolist()[1:] == [REPLACE]
+
+
+def test_a_small_margin_needs_more_cases():
+    cmp = judged({"v1": [YES] * 100, "v2": [YES] * 100})
+    assert [cmp.decide(margin=m)["v2"].verdict for m in (0.1, 0.05, 0.02)] == [
+        REPLACE,
+        REPLACE,
+        OPEN,
+    ]
+    named = cmp.decide(margin={"exact": 0.02})["v2"]
+    assert (named.margin, named.verdict) == (0.02, OPEN)
+
+
+def test_a_significant_loss_smaller_than_the_margin_is_accepted():
+    cmp = judged({"v1": [YES] * 400, "v2": [NO] * 6 + [YES] * 394})
+    assert cmp.result("v2").verdict == "worse"
+    assert cmp.decide()["v2"].verdict == REPLACE
+    assert cmp.decide(margin=0.01)["v2"].verdict == KEEP
+
+
+@pytest.mark.parametrize(
+    ("factor", "margin", "verdict"),
+    [(1.0, "10%", REPLACE), (1.3, "10%", KEEP), (1.05, "10%", REPLACE), (1.0, 0.1, REPLACE),
+     (1.0, {"latency_s": "1%"}, OPEN)],
+)  # fmt: skip
+def test_a_margin_of_seconds_is_absolute_or_relative(factor, margin, verdict):
+    assert timed(factor=factor).decide(margin=margin)["v2"].verdict == verdict
+
+
+def test_fewer_than_twelve_numbers_exclude_no_loss():
+    assert timed(11).decide(margin="50%")["v2"].verdict == OPEN
+    assert timed(11).decide(margin="50%")["v2"].more == 1
+    assert timed(12).decide(margin="50%")["v2"].verdict == REPLACE
+    assert timed(11, 0.5).decide(margin="50%")["v2"].verdict == REPLACE
+
+
+def test_a_metric_without_bounds_needs_a_margin():
+    cmp = timed()
+    with pytest.raises(
+        vnb.InputError, match=r"latency_s needs a margin.*margin={'latency_s': 0.2}"
+    ):
+        cmp.decide()
+    assert cmp.result("v2").decision is None
+    assert "replace" not in str(cmp)
+    both = timed(metrics=["latency_s", lambda _: True])
+    with pytest.raises(vnb.InputError, match="latency_s needs a margin"):
+        both.decide(["latency_s", "metric"], margin=0.05)
+    assert both.decide().notes == ("latency_s is not part of the decision: it has no margin",)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": -0.1}, "margin must be a number such as 0.05, or '10%' of the baseline's mean"),
+        ({"margin": True}, "margin must be a number"),
+        ({"margin": "much"}, "margin must be a number"),
+        ({"margin": 1.5}, "margin must be below 1 for a score or pass rate, not 1.5"),
+        ({"margin": {"speed": 1}}, "this comparison has no metric 'speed'; available: exact"),
+        ({"missing": "ignore"}, "missing must be 'fail', 'bounds' or 'drop'"),
+        ({"missing": {"speed": "drop"}}, "this comparison has no metric 'speed'"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused(options, message):
+    with pytest.raises(vnb.InputError, match=message):
+        judged({"v1": [YES], "v2": [YES]}).decide(**options)
+
+
+def test_all_metrics_must_pass():
+    runs = [run(tag, str(n), latency_s=9.0 - n % 3 if tag == "v2" else 1.0 + n % 2 / 9)
+            for n in range(100) for tag in ("v1", "v2")]  # fmt: skip
+    cases = wanted({str(n): YES for n in range(100)})
+    cmp = compared(*runs, cases=cases, metrics=["exact", "latency_s"], margin={"latency_s": 0.5})
+    decision = cmp.decide()["v2"]
+    assert decision.verdict == KEEP
+    assert decision.sentence.startswith("v2 should not replace v1: by latency_s, worse on 100 of")
+    assert {name: made.verdict for name, made in decision.by_metric.items()} == {
+        "exact": REPLACE, "latency_s": KEEP,
+    }  # fmt: skip
+    assert cmp.decide("exact")["v2"].verdict == REPLACE
+    assert cmp.decide().frame()["verdict"].tolist() == [REPLACE, KEEP]
+
+
+def test_several_releases_are_corrected_for():
+    old, new = [YES] * 100, [YES] * 100
+    assert judged({"v1": old, "v2": new}).decide(margin=0.04)["v2"].verdict == REPLACE
+    worse = [NO] * 20 + [YES] * 80
+    three = judged({"v1": old, "v2": new, "v3": worse}).decide(margin=0.04)
+    assert (three["v2"].verdict, three["v3"].verdict) == (OPEN, KEEP)
+    assert three["v2"].reason.endswith("excludes a loss of 0.04, but not after correction")
+
+
+# Lost answers
+
+
+def test_a_lost_answer_is_a_failure_of_its_release():
+    cmp = lost(range(10))
+    result = cmp.result("v2")
+    assert (result.verdict, result.delta.mean, result.delta.n) == ("worse", -0.5, 20)
+    assert result.p == pytest.approx(1 / 2**10)
+    assert result.mean.mean == 0.5
+    assert (result.worse, result.missing) == (0, 10)
+    assert cmp.decide()["v2"].sentence == (
+        "v2 should not replace v1: worse on 10 of 20 cases, by 0.50 (0.26 to 0.70, 95 %). "
+        "10 cases without an answer on v2 count as failures."
+    )
+
+
+def test_losing_the_cases_that_were_wrong_is_no_gain():
+    result = lost(range(10), wrong=range(10)).result("v2")
+    assert (result.mean.mean, result.verdict) == (0.5, "undecided")
+
+
+@pytest.mark.parametrize("missing", ["fail", "bounds", "drop"])
+def test_ten_lost_of_twenty_are_never_the_same(missing):
+    cmp = lost(range(10), missing=missing)
+    assert cmp.result("v2").verdict != "same"
+    assert cmp.decide()["v2"].verdict != REPLACE
+    assert "10 cases" in cmp.result("v2").remark
+
+
+def test_bounds_are_the_worst_and_the_best_answers():
+    delta = lost(range(2), number=40, missing="bounds").result("v2").delta
+    worst, best = (lost(range(n), number=40).result("v2").delta for n in (2, 0))
+    assert (delta.low, delta.high) == (worst.low, best.high)
+
+
+def test_lost_seconds_are_left_out_and_more_than_a_twentieth_decides_nothing():
+    rng = np.random.default_rng(8)
+
+    def seconds(losing: int, **options: Any) -> Any:
+        runs = [run("v1", str(n), latency_s=1 + rng.random() / 9) for n in range(60)]
+        runs += [failed("v2", str(n)) if n < losing else run("v2", str(n), latency_s=1.05)
+                 for n in range(60)]  # fmt: skip
+        return compared(*runs, metrics="latency_s", margin=0.2, **options).decide()["v2"]
+
+    few, many = seconds(2), seconds(10)
+    assert (few.verdict, few.n) == (REPLACE, 58)
+    assert few.sentence.endswith("2 cases without a figure on both left out.")
+    assert (many.verdict, many.more) == (OPEN, None)
+    assert "10 of 60 cases have no figure on both" in many.sentence
+    assert seconds(10, missing="drop").verdict == REPLACE
+
+
+def test_stars_have_bounds():
+    stars = vnb.Metric(lambda run: run.outputs["answer"], name="stars", bounds=(1, 5))
+    runs = [run(tag, str(n), 3 + n % 2) for tag in ("v1", "v2") for n in range(40)]
+    runs[-1] = failed("v2", "39")
+    cmp = compared(*runs, metrics=stars, margin=0.5)
+    assert cmp.decide()["v2"].delta.low < 0 < cmp.decide()["v2"].delta.high
+    assert "counted at worst and at best" in cmp.decide()["v2"].sentence
+    low = compared(*runs, metrics=stars, missing={"stars": "fail"}).result("v2")
+    assert low.delta.mean == pytest.approx(-3 / 40)
+    outside = compared(run("v1", answer=9), run("v2", answer=3), metrics=stars)
+    assert outside.errors()["message"].tolist() == ["9.0 is outside the bounds 1 to 5"]
+    with pytest.raises(vnb.InputError, match="bounds must be the smallest and the largest"):
+        vnb.Metric(len, bounds=(5, 1))
+    unknown = vnb.Metric(lambda _: 3, name="n")
+    with pytest.raises(vnb.InputError, match=r"missing\['n'\] must be a metric with known bounds"):
+        compared(*runs, metrics=unknown, missing={"n": "fail"}).result("v2")
+
+
+def test_cases_that_were_not_run_decide_nothing():
+    texts = [str(n) for n in range(200)]
+    runs = [run("v1", text) for text in texts] + [run("v2", text) for text in texts[:150]]
+    cmp = compared(*runs, cases=wanted(dict.fromkeys(texts, YES)), metrics="exact")
+    assert cmp.decide()["v2"].verdict == OPEN
+    assert "50 of 200 cases have no figure on both" in cmp.decide()["v2"].sentence
+
+
+def test_a_sweep_that_stopped_early_may_replace_only_if_it_is_better():
+    texts = [str(n) for n in range(200)]
+    cases = wanted(dict.fromkeys(texts, YES))
+    order = [case_id({"text": text}) for text in texts]
+    runs = [run(tag, text) for tag in ("v1", "v2") for text in texts[:150]]
+    same = compared(*runs, cases=cases, metrics="exact", order=order)
+    assert "the sweep stopped before 50 cases were run" in same.decide()["v2"].sentence
+    better = [
+        run(tag, text, YES if tag == "v2" else NO) for tag in ("v1", "v2") for text in texts[:9]
+    ]
+    found = compared(*better, cases=cases, metrics="exact", order=order)
+    assert found.decide()["v2"].verdict == REPLACE
+    assert found.summary()["test"].tolist()[1] == (
+        "a sequential test, valid at any time; intervals are for a fixed number of cases"
+    )
+
+
+def test_scores_that_rarely_differ_have_an_interval():
+    share = vnb.Metric(lambda run: run.outputs["answer"], name="share", bounds=(0, 1))
+    runs = [run(tag, str(n), 0.75) for tag in ("v1", "v2") for n in range(120)]
+    assert compared(*runs, metrics=share).decide()["v2"].verdict == REPLACE
+    runs[-1] = run("v2", "119", 0.5)
+    delta = compared(*runs, metrics=share).decide()["v2"].delta
+    assert -0.06 < delta.low < 0 < delta.high
+
+
+# The gate
+
+
+def test_gate_has_three_outcomes():
+    judged({"v1": [YES] * 100, "v2": [YES] * 100}).assert_not_worse()
+    worse = judged({"v1": [YES] * 50, "v2": [NO] * 20 + [YES] * 30})
+    with pytest.raises(RegressionError) as caught:
+        worse.assert_not_worse()
+    assert str(caught.value).startswith(
+        "words: v2 did not pass against v1, 50 cases:\n"
+        "  v2 should not replace v1: worse on 20 of 50 cases, by 0.40 (0.28 to 0.54, 95 %).\n"
+        "  it is worse, and chance is an unlikely reason (McNemar's mid-p test)\n"
+        f"  - case 1 ({worse.cases[0].case_id})"
+    )
+    assert caught.value.reasons == (worse.decide()["v2"].sentence,)
+    assert len(caught.value.case_ids) == 20
+    few = judged({"v1": [YES] * 9, "v2": [YES] * 9})
+    with pytest.raises(InconclusiveError, match="v2: cannot tell yet. 0 better") as caught:
+        few.assert_not_worse()
+    assert isinstance(caught.value, AssertionError)
+    assert caught.value.reasons == (few.decide()["v2"].sentence,)
+    with pytest.warns(UserWarning, match="cannot tell yet"):
+        few.assert_not_worse(allow_inconclusive=True)
+
+
+@pytest.mark.parametrize("number", [1, 3, 10, 30])
+def test_few_equal_cases_never_pass(number):
+    cmp = judged({"v1": [YES] * number, "v2": [YES] * number})
+    with pytest.raises(InconclusiveError):
+        cmp.assert_not_worse()
+
+
+def test_junit_of_a_margin_is_decided_by_the_last_test_case_alone():
+    def summary(cmp: vnb.Comparison, **options: Any) -> tuple[dict[str, str], ET.Element]:
+        suite = ET.fromstring(cmp.to_junit(**options))[0]  # noqa: S314  (ours)
+        counts = {name: suite.get(name) for name in ("failures", "errors", "skipped")}
+        return counts, suite[-1]
+
+    slight = judged({"v1": [YES] * 400, "v2": [NO] * 6 + [YES] * 394}, margin=0.05)
+    counts, last = summary(slight)
+    assert counts == {"failures": "0", "errors": "0", "skipped": "0"}
+    assert last.find("system-out").text.startswith("v2 may replace v1: ")
+    few = judged({"v1": [YES] * 9, "v2": [YES] * 9}, margin=0.05)
+    assert summary(few)[0]["errors"] == "1"
+    assert summary(few, allow_inconclusive=True)[0] == {
+        "failures": "0",
+        "errors": "0",
+        "skipped": "1",
+    }
+    bad = judged({"v1": [YES] * 50, "v2": [NO] * 20 + [YES] * 30}, margin=0.05)
+    counts, last = summary(bad)
+    assert (counts["failures"], last.find("failure").get("type")) == ("1", "RegressionError")
+
+
+def test_a_release_and_metrics_can_be_named():
+    cmp = judged({"v1": [YES] * 100, "v2": [YES] * 100, "v3": [NO] * 100})
+    cmp.assert_not_worse("exact", release="v2", margin=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RegressionError, match="v3 should not replace v1"):
+            cmp.assert_not_worse(allow_inconclusive=True)
+    with pytest.raises(vnb.InputError, match="v1 is the baseline"):
+        cmp.assert_not_worse(release="v1")
+    with pytest.raises(vnb.InputError, match="no metric"):
+        cmp.assert_not_worse("speed")
+    with pytest.raises(vnb.InputError, match="only v1 is compared"):
+        judged({"v1": [YES]}).assert_not_worse()
+
+
+def test_several_open_metrics_name_the_largest_number_of_cases():
+    runs = [run(tag, str(n), latency_s=1 + (n * 7 % 5) / 9 * (tag == "v2"))
+            for n in range(20) for tag in ("v1", "v2")]  # fmt: skip
+    cases = wanted({str(n): YES for n in range(20)})
+    cmp = compared(*runs, cases=cases, metrics=["exact", "latency_s"], margin={"latency_s": 0.25})
+    decision = cmp.decide()["v2"]
+    assert decision.by_metric["latency_s"].verdict == KEEP
+    loose = cmp.decide(margin={"latency_s": 0.4})["v2"]
+    assert loose.sentence == (
+        "v2: cannot tell yet. By exact, 0 better, 0 worse of 20 cases; about 53 more cases would "
+        "decide."
+    )

@@ -1,0 +1,472 @@
+"""Decisions: may a release replace its baseline? Three verdicts with a margin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from vellum_nb.comparison import statistics as stats
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.comparison.pairs import SHARE, Against, Scored
+from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power, share_power
+from vellum_nb.comparison.statistics import Estimate
+from vellum_nb.errors import InputError
+from vellum_nb.escaping import printable, printed
+from vellum_nb.models.checks import refuse
+from vellum_nb.rendering.format import figure, interval_digits, percent, plural
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MayReplace = Literal["may replace", "should not replace", "cannot tell yet"]
+_YES: MayReplace = "may replace"
+_NO: MayReplace = "should not replace"
+_UNKNOWN: MayReplace = "cannot tell yet"
+
+MarginOption = float | str | Mapping[str, float | str] | None
+"""The option `margin`, by metric or for all; a text such as "10%" is relative to the baseline."""
+
+DEFAULT_MARGIN = 0.05
+"""Margin of scores and pass rates."""
+_MIN_CASES = 12  # of numbers: fewer could miss a long tail of losses
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a release may replace its baseline.
+
+    Attributes
+    ----------
+    release, baseline : str
+        The two columns.
+    verdict : {"may replace", "should not replace", "cannot tell yet"}
+        May replace: the loss is smaller than the margin. Should not replace: the release is
+        significantly worse. With several metrics, all must pass.
+    sentence, reason : str
+        The verdict as a sentence, and the figures that it rests on.
+    metric : str
+        The metric that decides: the first that does not pass, or the first of all.
+    margin : float
+        The acceptable loss, in units of the metric.
+    n : int
+        Number of cases that count.
+    delta : Estimate
+        The mean difference with its 95 % interval.
+    more : int or None
+        Number of additional cases that would decide with a power of 80 %; None if it is decided, or
+        if no feasible number would.
+    by_metric : dict
+        The decision of each metric.
+    """
+
+    release: str
+    baseline: str
+    verdict: MayReplace
+    sentence: str
+    reason: str
+    metric: str
+    margin: float
+    n: int
+    delta: Estimate
+    more: int | None
+    by_metric: Mapping[str, Decision]
+
+    @property
+    def head(self) -> str:
+        """The beginning of the sentence, which reports print in bold."""
+        return _head(self.release, self.baseline, self.verdict)
+
+    @printed
+    def __str__(self) -> str:
+        return self.sentence
+
+    @printed
+    def __repr__(self) -> str:
+        return f"<Decision {self.sentence}>"
+
+
+class Decisions(Mapping[str, Decision]):
+    """Decision of each release, by its name. Prints one sentence per release.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What the decisions do not rest on.
+    """
+
+    def __init__(self, decisions: Mapping[str, Decision], notes: Sequence[str] = ()) -> None:
+        self._decisions = dict(decisions)
+        self.notes = tuple(notes)
+
+    def __getitem__(self, release: str) -> Decision:
+        return self._decisions[release]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decisions)
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per release and metric."""
+        import pandas as pd
+
+        names = ("release", "metric", "verdict", "margin", "n", "more", "reason")
+        decisions = [each for made in self.values() for each in made.by_metric.values()]
+        rows = [
+            {name: getattr(made, name) for name in names} | made.delta.columns("delta")
+            for made in decisions
+        ]
+        frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else list(names))
+        return frame.astype({"more": "Int64"})
+
+    @printed
+    def __str__(self) -> str:
+        sentences = [decision.sentence for decision in self.values()]
+        return "\n".join([*sentences, *(f"{note}." for note in self.notes)])
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What decides about one release by one metric."""
+
+    release: str
+    baseline: str
+    scored: Scored
+    against: Against
+    margin: float  # in units of the metric
+    relative: float | None  # the margin as a share of the baseline's mean
+    base: NDArray[np.float64]  # the baseline's figures
+    clusters: NDArray[np.intp] | None
+    gap_texts: Sequence[str]
+    blocked: bool  # too many cases have no pair
+    remaining: int | None  # cases that were not run of a sweep that stopped early
+
+    @property
+    def metric(self) -> Metric:
+        """The metric."""
+        return self.scored.metric
+
+    @property
+    def gain(self) -> Estimate:
+        """The mean gain with its interval; positive if the release is better."""
+        change = self.against.change
+        if self.metric.sign > 0:
+            return change
+        return replace(change, mean=-change.mean, low=-change.high, high=-change.low)
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether repeats of one release differ as much."""
+        band = self.against.band
+        return band is not None and abs(self.gain.mean) <= band
+
+    @property
+    def is_small(self) -> bool:
+        """Whether there are too few cases to exclude a loss."""
+        has_few = not self.scored.passes and self.against.units < _MIN_CASES
+        return has_few or math.isnan(self.gain.low)
+
+    @cached_property
+    def margin_test(self) -> tuple[float, bool]:
+        """Two-sided p value of a loss of the margin, and whether the loss is smaller."""
+        import numpy as np
+
+        has = ~np.isnan(self.against.differences)
+        gains = self.metric.sign * self.against.differences[has]
+        shift = self.margin if self.relative is None else self.relative * np.abs(self.base[has])
+        is_smaller = bool(len(gains)) and float(np.mean(gains + shift)) > 0
+        p = self.against.change.p
+        if self.remaining is not None or self.is_small:  # only a gain is evidence
+            return (1.0 if p is None or self.gain.mean <= 0 else p), is_smaller
+        return self._shifted_p(gains, shift, None if self.clusters is None else self.clusters[has])
+
+    def _shifted_p(self, gains: Any, shift: Any, clusters: Any) -> tuple[float, bool]:
+        """Return p of `gains` against a loss of `shift`, and whether the loss is smaller."""
+        import numpy as np
+
+        number, passes, margin = len(gains), self.scored.passes, float(np.mean(shift))
+        is_smaller = float(np.mean(gains)) > -margin
+        counts = int((gains > 0).sum()), int((gains < 0).sum())
+        if self.against.shares is not None and self.relative is None:
+            return stats.paired_share_p(*counts, number, -margin), is_smaller
+        is_few = clusters is None and not passes and self.scored.bounds is not None
+        if is_few and self.scored.bounds and math.isnan(stats.paired(gains).low):
+            low, high = self.scored.bounds  # of few unequal figures, see `pairs`
+            return stats.paired_share_p(0, counts[1], number, -margin / (high - low)), is_smaller
+        p = stats.mean_interval(gains + shift, clusters=clusters, is_share=passes).p
+        if p is not None and passes and not np.ptp(gains):
+            p = max(p, stats.paired_share_p(*counts, number, -margin))
+        return (1.0 if p is None else p), is_smaller
+
+
+def resolved_margin(
+    option: MarginOption, scored: Scored, *, is_only: bool
+) -> tuple[float, bool] | None:
+    """Return the margin of a metric, and whether it is relative; None if it is not given."""
+    name, is_score = scored.metric.name, scored.bounds == SHARE
+    given: Any = option
+    if isinstance(option, Mapping):
+        given = option.get(name)
+    elif option is not None and not (is_score or is_only):
+        given = None
+    if given is None:
+        return (DEFAULT_MARGIN, False) if is_score else None
+    number, is_relative = checked_margin(given)
+    if is_score and number >= 1:
+        refuse("margin", given, "below 1 for a score or pass rate")
+    return number, is_relative
+
+
+def checked_margin(given: object) -> tuple[float, bool]:
+    """Return a margin, and whether it is relative to the baseline's mean."""
+    is_relative = isinstance(given, str) and given.strip().endswith("%")
+    text = given.strip().removesuffix("%") if isinstance(given, str) else given
+    try:
+        number = math.nan if isinstance(text, bool) else float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        refuse("margin", given, "a number such as 0.05, or '10%' of the baseline's mean")
+    return (number / 100 if is_relative else number), is_relative
+
+
+def needs_margin(name: str) -> InputError:
+    """Return the error for a metric without a margin."""
+    return InputError(
+        f"{name} needs a margin, its largest acceptable loss: give margin={{{name!r}: 0.2}}, or "
+        f"margin={{{name!r}: '10%'}} of the baseline's mean"
+    )
+
+
+def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str, Decision]:
+    """Return the decision of each release. p values have Holm's correction.
+
+    A release passes if all its metrics do, so only releases are corrected for; it fails if any
+    metric does, so releases and metrics are.
+    """
+    tests = {name: [each.margin_test for each in all_] for name, all_ in evidence.items()}
+    largest = [max(p if is_smaller else 1.0 for p, is_smaller in each) for each in tests.values()]
+    factors = _holm_factors(largest, alpha)
+    keys = [(release, at) for release, all_ in evidence.items() for at in range(len(all_))]
+    raw = [evidence[release][at].against.change.p for release, at in keys]
+    worse = dict(zip(keys, stats.holm(raw), strict=True))
+    decisions = {}
+    for (release, all_), factor in zip(evidence.items(), factors, strict=True):
+        by_metric = {
+            each.metric.name: _decided(each, factor, worse[release, at], alpha, tests=len(keys))
+            for at, each in enumerate(all_)
+        }
+        decisions[release] = _combined(by_metric, list(all_))
+    return decisions
+
+
+def _holm_factors(values: Sequence[float], alpha: float) -> list[int]:
+    """Return the factor of each p value by Holm's method, the same for all that fail."""
+    factors = [1] * len(values)
+    factor, is_open = len(values), True
+    for at in sorted(range(len(values)), key=lambda at: values[at]):
+        factors[at] = factor
+        is_open = is_open and values[at] * factor <= alpha
+        factor -= is_open
+    return factors
+
+
+def _decided(
+    evidence: Evidence, factor: int, worse_p: float | None, alpha: float, *, tests: int
+) -> Decision:
+    """Return the decision by one metric."""
+    gain, against = evidence.gain, evidence.against
+    is_significant = worse_p is not None and worse_p <= alpha
+    margin_p, is_above = evidence.margin_test
+    is_worse = gain.mean < 0 and is_significant and not evidence.is_noise
+    is_below = not is_above and gain.high < -evidence.margin and tests * margin_p <= alpha
+    verdict, more = _UNKNOWN, None
+    if is_above and factor * margin_p <= alpha and not evidence.blocked:
+        verdict = _YES
+    elif is_worse or is_below:
+        verdict = _NO
+    elif not evidence.blocked and evidence.remaining is None:
+        more = _more(evidence, alpha / factor)
+    reason = _reason(evidence, verdict, is_corrected=margin_p <= alpha and is_above)
+    body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
+    made = Decision(
+        release=evidence.release,
+        baseline=evidence.baseline,
+        verdict=verdict,
+        sentence=body,
+        reason=reason,
+        metric=evidence.metric.name,
+        margin=evidence.margin,
+        n=against.change.n,
+        delta=against.change,
+        more=more,
+        by_metric={},
+    )
+    whole = replace(made, sentence=_sentence([made], [evidence]))
+    return replace(made, by_metric={made.metric: whole})
+
+
+def _combined(by_metric: Mapping[str, Decision], evidence: Sequence[Evidence]) -> Decision:
+    """Return the decision by several metrics, all of which must pass."""
+    decisions = list(by_metric.values())
+    verdicts = [decision.verdict for decision in decisions]
+    verdict = next(v for v in (_NO, _UNKNOWN, _YES) if v in verdicts)
+    chosen = [at for at, found in enumerate(verdicts) if found == verdict]
+    first = decisions[chosen[0]]
+    return replace(
+        first,
+        sentence=_sentence(
+            [decisions[at] for at in chosen],
+            [evidence[at] for at in chosen],
+            is_named=len(decisions) > 1,
+        ),
+        reason="; ".join(dict.fromkeys(decisions[at].reason for at in chosen)),
+        more=_joint_more([decisions[at] for at in chosen]),
+        by_metric={name: made.by_metric[name] for name, made in by_metric.items()},
+    )
+
+
+def _joint_more(decisions: Sequence[Decision]) -> int | None:
+    """Return the number of additional cases by which all decisions are made; None if unknown."""
+    needed = [decision.more for decision in decisions]
+    return None if None in needed else max(filter(None, needed))
+
+
+def _head(release: str, baseline: str, verdict: MayReplace) -> str:
+    if verdict == _UNKNOWN:
+        return f"{printable(release)}: {verdict}"
+    return f"{printable(release)} {verdict} {printable(baseline)}"
+
+
+def _sentence(
+    decisions: Sequence[Decision], evidence: Sequence[Evidence], *, is_named: bool = False
+) -> str:
+    """Return the verdict on a release as a sentence, with the bodies of its metrics."""
+    first = decisions[0]
+    bodies = [f"by {d.metric}, {d.sentence}" if is_named else d.sentence for d in decisions]
+    body, joint = "; ".join(bodies), ": "
+    if first.verdict == _UNKNOWN:
+        more, joint = _joint_more(decisions), ". "
+        reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
+        remedy = f"about {about(more)} more cases would decide" if more else reasons
+        body = f"{body[:1].upper()}{body[1:]}; {remedy}"
+    text = f"{_head(first.release, first.baseline, first.verdict)}{joint}{body}."
+    gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
+    return " ".join([text, *(f"{gap}." for gap in gaps)])
+
+
+def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
+    """Return the figures of one metric behind a verdict."""
+    counts, number = evidence.against.counts, evidence.gain.n
+    gain, margin = evidence.gain, _margin_text(evidence)
+    sign, cases = evidence.metric.sign, plural(number, "case")
+    better = counts["better"] + evidence.against.lost_count(sign)
+    worse = counts["worse"] + evidence.against.lost_count(-sign)
+    if verdict == _YES:
+        within = f"not worse by more than {margin} (95 %)"
+        if is_better:
+            return f"better on {better:,} of {cases}, {within}"
+        if gain.high < evidence.margin:
+            return f"no difference larger than {margin} (95 %, {cases})"
+        return f"{better:,} better, {worse:,} worse of {cases}, {within}"
+    if verdict == _NO:
+        low, high, mean = (figure(abs(value)) for value in (gain.high, gain.low, gain.mean))
+        interval = f" ({low} to {high}, 95 %)" if gain.high <= 0 else ""
+        return f"worse on {worse:,} of {cases}, by {mean}{interval}"
+    return f"{better:,} better, {worse:,} worse of {cases}"
+
+
+def _reason(evidence: Evidence, verdict: MayReplace, *, is_corrected: bool) -> str:
+    """Return what the verdict rests on."""
+    margin, test = _margin_text(evidence), evidence.against.test
+    if verdict == _YES:
+        return f"a loss of {margin} is excluded ({test})"
+    if verdict == _NO:
+        return f"it is worse, and chance is an unlikely reason ({test})"
+    return _gap(evidence) or _doubt(evidence, is_corrected=is_corrected)
+
+
+def _gap(evidence: Evidence) -> str:
+    """Return why the cases cannot decide, or ""."""
+    number, gaps = evidence.gain.n, evidence.against.gaps
+    if not number:
+        return "no case has a figure on both"
+    if evidence.blocked:
+        return f"{gaps:,} of {number + gaps:,} cases have no figure on both"
+    if evidence.remaining is not None:
+        return f"the sweep stopped before {plural(evidence.remaining, 'case')} were run"
+    if evidence.is_small:
+        return "there are too few cases, or too few that differ, to exclude a loss"
+    return ""
+
+
+def _doubt(evidence: Evidence, *, is_corrected: bool) -> str:
+    """Return why an interval does not decide."""
+    margin, loss = _margin_text(evidence), -evidence.metric.sign * evidence.margin
+    interval = interval_text(evidence.against.change, beside=loss)
+    if is_corrected:
+        return f"the interval, {interval}, excludes a loss of {margin}, but not after correction"
+    if evidence.gain.high < 0:
+        return f"the interval, {interval}, excludes 0, but {evidence.against.test} does not decide"
+    return f"the interval, {interval}, includes a loss of {margin}"
+
+
+def _margin_text(evidence: Evidence) -> str:
+    if evidence.relative is None:
+        return figure(evidence.margin)
+    return f"{percent(evidence.relative)} ({figure(evidence.margin)})"
+
+
+def _more(evidence: Evidence, alpha: float) -> int | None:
+    """Return the number of additional cases that would decide with a power of 80 %.
+
+    It assumes the observed differences, and counts towards the nearer of both verdicts.
+    """
+    gain, number = evidence.gain, evidence.gain.n
+    if not number or (evidence.clusters is not None and math.isnan(gain.low)):
+        return None
+    spread, margin = evidence.against.spread, evidence.margin
+    totals: list[int | None] = []
+    if evidence.against.shares is not None and evidence.relative is None:
+        gained, lost = evidence.against.shares[:: evidence.metric.sign]
+        totals.append(cases_for(lambda n: share_margin_power(gained, lost, n, margin, alpha)))
+        if gain.mean < 0:
+            totals.append(cases_for(lambda n: share_power(gained, lost, n, alpha)))
+    elif spread > 0:
+        if gain.mean > -margin:
+            totals.append(cases_for(lambda n: mean_power(gain.mean + margin, spread, n, alpha)))
+        if gain.mean < 0:
+            totals.append(cases_for(lambda n: mean_power(gain.mean, spread, n, alpha)))
+    elif evidence.scored.bounds is not None and margin:  # no difference so far
+        low, high = evidence.scored.bounds
+        share = margin / (high - low)
+        totals.append(cases_for(lambda n: share_margin_power(0, 0, n, share, alpha)))
+    known = [total for total in totals if total is not None]
+    least = 1 if evidence.scored.passes else _MIN_CASES - number
+    return max(1, least, min(known) - number) if known else None
+
+
+def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
+    """Format the ends of an interval; `beside` is a figure from which they must differ."""
+    ends = estimate.low, estimate.high
+    digits = interval_digits([{"low": ends[0], "high": ends[1]}], "low", "high")
+    if digits is not None and any(round(end, digits) == round(beside, digits) for end in ends):
+        digits += 1
+    return " to ".join(figure(end, digits=digits) for end in ends)
+
+
+def about(number: int) -> str:
+    """Format a number with two digits.
+
+    >>> about(3134), about(64)
+    ('3,100', '64')
+    """
+    return f"{float(f'{number:.2g}'):,.0f}"

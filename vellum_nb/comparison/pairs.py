@@ -1,0 +1,416 @@
+"""Figures of one metric, and how a release compares with the baseline by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from vellum_nb.comparison import statistics as stats
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.comparison.statistics import Estimate
+from vellum_nb.models.checks import refuse
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
+"""Verdict on a case on one release.
+
+``"noise"`` if repeats differ as much, ``"missing"`` if the release or the baseline has no answer,
+``"unscored"`` if the metric does not apply, ``"error"`` if it raised.
+"""
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+Missing = Literal["fail", "bounds", "drop"]
+"""How lost answers count: as failures, at their worst and best, or not at all."""
+MissingOption = Missing | Mapping[str, Missing] | None
+"""The option `missing`, by metric or for all. None: by the bounds of the metric."""
+
+_BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
+_EQUAL = 1e-9
+_MOST_GAPS = 0.05  # largest share of cases without a pair, for a decision
+
+
+SHARE = (0.0, 1.0)
+"""Bounds of a score or pass rate."""
+
+
+def finite_bounds(metric: Metric, *, passes: bool) -> tuple[float, float] | None:
+    """Return the smallest and largest possible figure of a metric, if both are finite."""
+    if metric.bounds is None:
+        return SHARE if passes else None
+    return metric.bounds if all(map(math.isfinite, metric.bounds)) else None
+
+
+def missing_policy(
+    metric: Metric, given: MissingOption, bounds: tuple[float, float] | None
+) -> Missing:
+    """Return how lost answers count by a metric."""
+    chosen = given.get(metric.name) if isinstance(given, Mapping) else given
+    if bounds is None:
+        if isinstance(given, Mapping) and chosen is not None and chosen != "drop":
+            option = "a metric with known bounds: give Metric(fn, bounds=(low, high)), or 'drop'"
+            refuse(f"missing[{metric.name!r}]", chosen, option)
+        return "drop"
+    return chosen or ("fail" if bounds == SHARE else "bounds")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The figures of one metric, case by release."""
+
+    metric: Metric
+    mean: NDArray[np.float64]  # over `count` repeats
+    count: NDArray[np.int64]
+    variance: NDArray[np.float64]  # NaN for fewer than two repeats
+    failed: NDArray[np.int64]  # number of repeats for which the metric raised
+    answered: NDArray[np.bool_]
+    rejected: NDArray[np.bool_]  # all answers are rejected runs
+    pooled: tuple[float | None, ...]  # variance between repeats, per release
+    pairs: tuple[tuple[int, int], ...]  # pairs of repeats that differ, and all pairs, per release
+    passes: bool  # every figure is pass or fail
+    lost: NDArray[np.bool_]  # no figure, because the runs failed or were rejected
+    missing: Missing  # how lost answers count
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Smallest and largest possible figure, if both are finite."""
+        return finite_bounds(self.metric, passes=self.passes)
+
+    @cached_property
+    def counted(self) -> NDArray[np.float64]:
+        """`mean`, with the worst figure for a lost answer that counts as a failure.
+
+        A case that no release answered does not count.
+        """
+        import numpy as np
+
+        if self.missing != "fail" or self.bounds is None:
+            return self.mean
+        is_failure = self.lost & (self.count > 0).any(axis=1, keepdims=True)
+        return np.where(is_failure, self.bounds[self.metric.sign < 0], self.mean)
+
+    def noise_floor(self, *columns: int) -> tuple[float | None, int]:
+        """Return the share of differing pairs of repeats (None without pairs), and their number."""
+        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
+        return unlike / pairs if pairs else None, pairs
+
+
+def scored_by(
+    table: pd.DataFrame, metric: Metric, shape: tuple[int, int], missing: MissingOption
+) -> Scored:
+    """Return the figures of `metric`, a column of `table`; `shape` is (cases, releases)."""
+    import numpy as np
+
+    rows = table[table["is_answer"]]
+    cell_of = (rows["case"] * shape[1] + rows["release"]).to_numpy(dtype=np.intp)
+    values = rows[f"metric.{metric.name}"].to_numpy(dtype=np.float64)
+
+    def counted(mask: Any, weights: Any = None) -> NDArray[Any]:
+        return np.bincount(cell_of[mask], weights, minlength=shape[0] * shape[1]).reshape(shape)
+
+    has = ~np.isnan(values)
+    figures, cells = values[has], cell_of[has]
+    count = counted(has)
+    with np.errstate(all="ignore"):  # cells without a figure
+        mean = counted(has, figures) / count
+        squares = counted(has, (figures - mean.reshape(-1)[cells]) ** 2)
+        variance = np.where(count > 1, squares / (count - 1), np.nan)
+        kinds = np.unique(np.round(figures / (metric.tolerance or _EQUAL)), return_inverse=True)[1]
+    release = rows["release"].to_numpy(dtype=np.intp)[has]
+    masks = [release == at for at in range(shape[1])]
+    answers = counted(slice(None))
+    rejected = (answers > 0) & (counted((rows["state"] == "REJECTED").to_numpy()) == answers)
+    failed = np.zeros(shape, dtype=np.bool_)
+    failed_rows = table[(table["state"] == "FAILED").to_numpy()]
+    failed[failed_rows["case"], failed_rows["release"]] = True
+    is_amount = metric.bounds is not None and math.isinf(metric.bounds[1])
+    passes = not is_amount and bool(np.isin(figures, (0.0, 1.0)).all())
+    return Scored(
+        metric=metric,
+        mean=mean,
+        count=count,
+        variance=variance,
+        failed=counted(rows[f"metric_error.{metric.name}"].notna().to_numpy()),
+        answered=answers > 0,
+        rejected=rejected,
+        pooled=tuple(stats.pooled_variance(cells[mask], figures[mask]) for mask in masks),
+        pairs=tuple(stats.unlike_pairs(cells[mask], kinds.reshape(-1)[mask]) for mask in masks),
+        passes=passes,
+        lost=(count == 0) & (rejected | (failed & (answers == 0))),
+        missing=missing_policy(metric, missing, finite_bounds(metric, passes=passes)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One release compared with the baseline by one metric."""
+
+    codes: NDArray[np.int8]  # index of each case's verdict in `VERDICTS`
+    delta: NDArray[np.float64]  # difference of each case's means; NaN without both
+    differences: NDArray[np.float64]  # `delta`, lost answers at their worst for the release
+    counts: dict[Verdict, int]
+    change: Estimate  # the mean difference, lost answers included: `paired`, or `paired_share`
+    test: str  # name of the test that p comes from
+    sign_p: float | None  # of better against worse cases without ties; None without any pair
+    noise_floor: float | None  # share of pairs of repeats that differ
+    noise_pairs: int
+    band: float | None  # 95 % bound of the mean difference caused by repeats alone
+    shares: tuple[float, float] | None  # of gained and lost cases, for McNemar's test
+    spread: float  # standard deviation of the differences
+    units: int  # cases, or clusters
+    passes: bool  # every figure is pass or fail
+    is_sequential: bool  # the sweep could stop after every case
+    is_decided: bool  # the test of a sweep that can stop early has decided
+    lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
+    gaps: int  # cases without a pair: not run, an error, or lost and left out
+
+    @property
+    def decided(self) -> int:
+        """Number of cases that are better or worse."""
+        return self.counts["better"] + self.counts["worse"]
+
+    @property
+    def compared(self) -> int:
+        """Number of cases with a figure on both."""
+        return self.decided + self.counts["same"] + self.counts["noise"]
+
+    def lost_count(self, sign: int) -> int:
+        """Return the number of lost answers with a positive (or negative) difference."""
+        import numpy as np
+
+        return int((sign * self.differences[np.isnan(self.delta)] > 0).sum())
+
+    def can_show(self, alpha: float) -> bool:
+        """Return whether there are enough cases for the test to find a difference."""
+        if self.is_sequential:
+            return stats.sequential_test([], left=self.change.n, alpha=alpha).can_decide
+        if not self.passes:
+            return self.units >= stats.LEAST_UNITS
+        return self.units >= stats.least_cases(alpha, exact=self.shares is None)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether so many cases have no pair that no difference can be excluded."""
+        return self.gaps > _MOST_GAPS * (self.gaps + self.change.n)
+
+
+def compared_with(
+    figures: Scored,
+    baseline: int,
+    column: int,
+    *,
+    alpha: float,
+    clusters: NDArray[np.intp] | None = None,
+    order: Sequence[int] | None = None,
+    remaining: int = 0,
+) -> Against:
+    """Compare the release in `column` with `baseline` at level `alpha` for this pair.
+
+    `remaining` is the number of cases in `order` without runs.
+    """
+    import numpy as np
+
+    columns = [baseline, column]
+    delta, *extremes = _differences(figures, baseline, column)
+    codes = _codes(figures, baseline, column, delta)
+    counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
+    has = ~np.isnan(extremes[0])
+    pairs = [differences[has] for differences in extremes]
+    number, clusters = len(pairs[0]), None if clusters is None else clusters[has]
+    is_single = figures.passes and number and figures.count[:, columns].max() <= 1
+    change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
+    is_known, sign_p, is_decided = number > 0, change.p, False
+    if order is not None:  # the sweep could stop after every case
+        rule: Any = {"order": order, "left": remaining, "alpha": alpha}
+        floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
+        p, sign_p, is_decided = _at_any_time(figures, delta, codes, floor=floor, **rule)
+        change = replace(change, p=p)
+        test = "a sequential test, valid at any time"
+    elif clusters is None and not is_single:
+        sign_p = stats.sign_test(counts["better"], counts["worse"])
+    has_figure = figures.count > 0
+    lost = [
+        figures.lost[:, at] & has_figure[:, other] & has
+        for at, other in ((column, baseline), (baseline, column))
+    ]
+    noise_floor, noise_pairs = figures.noise_floor(*columns)
+    gained, worse = ((sign * pairs[0] > 0).sum() / max(number, 1) for sign in (1, -1))
+    return Against(
+        codes=codes,
+        delta=delta,
+        differences=extremes[0],
+        counts=counts,
+        change=change,
+        test=test,
+        sign_p=sign_p if is_known else None,
+        noise_floor=noise_floor,
+        noise_pairs=noise_pairs,
+        band=_band(figures, columns, ~np.isnan(delta)),
+        shares=(float(gained), float(worse)) if is_single and clusters is None else None,
+        spread=stats.standard_error(pairs[0], clusters) * math.sqrt(number),
+        units=number if clusters is None else len(np.unique(clusters)),
+        passes=figures.passes,
+        is_sequential=order is not None,
+        is_decided=is_decided,
+        lost=(int(lost[0].sum()), int(lost[1].sum())),
+        gaps=int((_has_gap(figures, columns, codes) & ~has).sum()),
+    )
+
+
+def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Boolean per case: a figure is missing, unless both releases failed or it is unscored."""
+    has_figure, lost = figures.count[:, columns] > 0, figures.lost[:, columns]
+    is_unscored = (codes == _UNSCORED) & ~has_figure.any(axis=1)
+    gap: NDArray[np.bool_] = ~has_figure.all(axis=1) & ~is_unscored & ~lost.all(axis=1)
+    return gap
+
+
+def _differences(figures: Scored, baseline: int, column: int) -> list[NDArray[np.float64]]:
+    """Return the difference of each case: as measured, and with lost answers counted.
+
+    Lost answers that count as bounds have two differences, the worst for the release first. NaN
+    without a pair.
+    """
+    import numpy as np
+
+    has = (figures.count > 0)[:, [baseline, column]].any(axis=1)
+    sides = [(figures.mean, figures.mean), (figures.counted, figures.counted)]
+    if figures.missing == "bounds" and figures.bounds is not None:
+        worst, best = (
+            np.where(figures.lost, figures.bounds[end], figures.mean)
+            for end in (figures.metric.sign < 0, figures.metric.sign > 0)
+        )
+        sides[1:] = [(best, worst), (worst, best)]
+        if not figures.lost[has][:, [baseline, column]].any():
+            sides.pop()
+    made = []
+    for base, other in sides:
+        delta = other[:, column] - base[:, baseline]
+        delta[np.abs(delta) <= stats.ROUNDING * np.abs(other[:, column])] = 0.0
+        delta[~has] = np.nan
+        made.append(delta)
+    return made
+
+
+def _change(
+    figures: Scored,
+    pairs: Sequence[NDArray[np.float64]],
+    clusters: NDArray[np.intp] | None,
+    *,
+    is_single: bool,
+) -> tuple[Estimate, str]:
+    """Return the mean difference, widest over `pairs`, and the name of its test."""
+    estimates, test = [], "Student's paired test"
+    for differences in pairs:
+        if is_single and clusters is None:
+            counts = int((differences > 0).sum()), int((differences < 0).sum())
+            estimate, test = stats.paired_share(*counts, len(differences)), "McNemar's mid-p test"
+        else:
+            estimate = stats.paired(differences, clusters=clusters, is_share=figures.passes)
+            if clusters is not None:
+                test = "Student's test over clusters"
+            elif math.isnan(estimate.low) and figures.bounds is not None:
+                estimate = _bounded(estimate, differences, *figures.bounds)
+        estimates.append(estimate)
+    worst, best = estimates[0], estimates[-1]
+    if worst is best:
+        return worst, test
+    p = None if worst.p is None or best.p is None else max(worst.p, best.p)
+    if worst.mean * best.mean <= 0:
+        p = 1.0
+    ends = min(worst.low, best.low), max(worst.high, best.high)
+    return Estimate((worst.mean + best.mean) / 2, *ends, p, worst.n), test
+
+
+def _bounded(
+    estimate: Estimate, differences: NDArray[np.float64], low: float, high: float
+) -> Estimate:
+    """Return an estimate with an interval for few unequal figures between `low` and `high`.
+
+    Each difference counts as the largest possible one.
+    """
+    number = len(differences)
+    if number < stats.LEAST_UNITS:
+        return estimate
+    gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    if gained + lost == number:  # all differ, and by as much
+        return estimate
+    least, most = stats.paired_share(0, lost, number), stats.paired_share(gained, 0, number)
+    return replace(estimate, low=(high - low) * least.low, high=(high - low) * most.high)
+
+
+def _at_any_time(
+    figures: Scored,
+    delta: NDArray[np.float64],
+    codes: NDArray[np.int8],
+    *,
+    order: Sequence[int],
+    floor: float,
+    **rule: Any,
+) -> tuple[float, float, bool]:
+    """Return p of the mean and of the signs, valid at any time, and whether p has decided.
+
+    `floor` is the smallest possible p.
+    """
+    import numpy as np
+
+    is_larger = np.abs(np.nan_to_num(delta)) > figures.metric.tolerance
+    gaps = np.where(is_larger, np.nan_to_num(delta), 0.0)
+    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+    tests = [stats.sequential_test(values[list(order)], **rule) for values in (gaps, signs)]
+    p, by_sign = (max(1 / test.evidence, floor) for test in tests)
+    return p, by_sign, tests[0].side != 0
+
+
+def _codes(
+    figures: Scored, baseline: int, column: int, delta: NDArray[np.float64]
+) -> NDArray[np.int8]:
+    import numpy as np
+
+    gain = figures.metric.sign * delta
+    edge = max(figures.metric.tolerance, _EQUAL)
+    has = ~np.isnan(delta)
+    codes = np.full(len(delta), _UNSCORED, dtype=np.int8)
+    codes[has] = _SAME
+    codes[has & (gain > edge)] = _BETTER
+    codes[has & (gain < -edge)] = _WORSE
+    squares: Any = 0.0  # squared standard errors of the two means over repeats
+    free: Any = 0.0  # their degrees of freedom
+    for at in (baseline, column):
+        variance, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
+        variance = np.where(np.isnan(variance), pooled, variance)
+        squares += variance / np.maximum(figures.count[:, at], 1)
+        free += np.maximum(figures.count[:, at] - 1, 0)
+    noise = np.sqrt(squares) * stats.two_sided(0.05, np.where(free > 0, free, stats.MANY))
+    codes[has & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
+    raised = (figures.failed > 0) & np.isnan(figures.mean)
+    raised_base, raised_here = raised[:, baseline], raised[:, column]
+    codes[~has & (raised_base | raised_here)] = _ERROR
+    # If the metric raised because only this run was rejected, the case is worse, not an error.
+    refused, refused_base = figures.rejected[:, column], figures.rejected[:, baseline]
+    codes[~has & raised_here & ~raised_base & refused & ~refused_base] = _WORSE
+    codes[~has & raised_base & ~raised_here & refused_base & ~refused] = _BETTER
+    codes[~(figures.answered[:, baseline] & figures.answered[:, column])] = _MISSING
+    return codes
+
+
+def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> float | None:
+    import numpy as np
+
+    variances = [pooled for at in columns if (pooled := figures.pooled[at]) is not None]
+    number = int(has.sum())
+    if not variances or not number:
+        return None
+    total, free = 0.0, np.maximum(figures.count[np.ix_(has, np.unique(columns))] - 1, 0).sum()
+    for at in columns:
+        pooled = figures.pooled[at]
+        variance = sum(variances) / len(variances) if pooled is None else pooled
+        total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
+    return float(stats.two_sided(0.05, max(free, 1))) * math.sqrt(total)
