@@ -2,8 +2,14 @@
 
 Each comparison goes through the figures that reports show. Coverage is the share of 95 % intervals
 that hold the true mean or difference, of those that are shown; rates are how often releases that do
-not differ are called different at 5 %; `shown` is how many differences have an interval. Exits
-with 1 where an interval holds less than 93 %, or a rate is above 6 %.
+not differ are called different at 5 %; `shown` is how many differences have an interval.
+
+Decisions: `at the margin` is how often a release that loses exactly the margin may replace the
+baseline, `A/A worse` how often an equal release should not, and `flips` how often two comparisons
+of equal releases contradict each other.
+
+Exits with 1 where an interval holds less than 93 %, a rate is above 6 %, or that of a decision
+above 5 %.
 """
 
 from __future__ import annotations
@@ -20,18 +26,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.figures import ComparisonFigures, Scored
+from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Metric
+from vellum_nb.comparison.pairs import Scored
 from vellum_nb.comparison.statistics import mean_ratio, pooled_variance, sequential_test, win_rate
 
 Values = NDArray[np.float64]
 SIZES = (6, 10, 20, 50, 200)
-LEAST, MOST = 0.93, 0.06
+LEAST, MOST, WRONG = 0.93, 0.06, 0.05
 RELEASES = ("v1", "v2")
 NO_RUNS = pd.DataFrame()
 METRIC = Metric(lambda _: None, name="m")
+LOWER = Metric(lambda _: None, name="m", lower_is_better=True)
 INTERVALS = ("mean", "delta", "cost per pass", "win rate")
 COST = 0.02
+DECISIONS = ("at the margin", "A/A worse", "flips")
 RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
 
 
@@ -145,9 +154,13 @@ SCENARIOS = {
 
 
 def figures_of(
-    values: Values, cases: tuple[Case, ...], *, cluster: str | None
+    values: Values, cases: tuple[Case, ...], *, cluster: str | None, loss: float | None = None
 ) -> ComparisonFigures:
-    """Return the figures of a comparison whose answers have these values."""
+    """Return the figures of a comparison whose answers have these values.
+
+    `loss` is the difference of the second release that is the margin.
+    """
+    metric = LOWER if loss is not None and loss > 0 else METRIC
     has = ~np.isnan(values)
     count = has.sum(axis=2)
     answered = count > 0
@@ -156,7 +169,7 @@ def figures_of(
     cells = np.broadcast_to(np.arange(len(values))[:, None], values[:, 0].shape)
     pooled = [pooled_variance(cells[has[:, at]], values[:, at][has[:, at]]) for at in (0, 1)]
     scored = Scored(
-        metric=METRIC,
+        metric=metric,
         mean=mean,
         count=count,
         variance=np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan),
@@ -166,6 +179,8 @@ def figures_of(
         pooled=tuple(pooled),
         pairs=((0, 0), (0, 0)),
         passes=bool(np.isin(values[has], (0.0, 1.0)).all()),
+        lost=np.zeros_like(answered),
+        missing="drop",
     )
     figures = ComparisonFigures(
         deployment="",
@@ -173,10 +188,11 @@ def figures_of(
         releases=RELEASES,
         moved_tags=(),
         cases=cases,
-        metrics=(METRIC,),
+        metrics=(metric,),
         table=NO_RUNS,
         alpha=0.05,
         cluster=cluster,
+        margin=None if loss is None else abs(loss),
     )
     vars(figures)["scored"] = {"m": scored}
     return figures
@@ -230,9 +246,37 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
     return rates | {"shown": total["delta"] / times}
 
 
+def simulate_decisions(title: str, number: int, times: int, seed: int = 0) -> dict[str, float]:
+    """Return how often decisions with a margin are wrong; the margin is the scenario's effect."""
+    scenario = SCENARIOS[title]
+    rng = np.random.default_rng([seed, number, list(SCENARIOS).index(title), 7])
+    labels = [{"document": at} for at in cluster_of(number).tolist()]
+    cases = tuple(Case(at + 1, str(at), "v1", {}, labels=label) for at, label in enumerate(labels))
+    cluster = "label.document" if scenario.is_clustered else None
+    large = np.nanmean(scenario.draw(np.random.default_rng(1), 400_000, scenario.effect), (0, 2))
+    loss = float(large[1] - large[0])
+    hits = Counter[str]()
+
+    def verdict(effect: float) -> str:
+        values = scenario.draw(rng, number, effect)
+        # Clusters of few cases have no interval: the decision is open.
+        return figures_of(values, cases, cluster=cluster, loss=loss).decisions()["v2"].verdict
+
+    previous = "cannot tell yet"
+    for _ in range(times):
+        hits["at the margin"] += verdict(scenario.effect) == "may replace"
+        same = verdict(0.0)
+        hits["A/A worse"] += same == "should not replace"
+        hits["A/A passes"] += same == "may replace"
+        hits["flips"] += {same, previous} == {"may replace", "should not replace"}
+        previous = same
+    return {name: hits[name] / times for name in (*DECISIONS, "A/A passes")}
+
+
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
     """Return the names of figures that are beyond their limit by more than `margin`."""
     high = [name for name in RATES if found.get(name, 0.0) > MOST + margin]
+    high += [name for name in DECISIONS if found.get(name, 0.0) > WRONG + margin]
     return high + [name for name in INTERVALS if found.get(name, 1.0) < LEAST - margin]
 
 
@@ -243,13 +287,15 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--only", default="", help="part of a scenario's name")
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    options.add_argument("--decisions", action="store_true", help="with a margin, instead")
     given = options.parse_args()
-    names = (*INTERVALS, "shown", *RATES)
+    names = (*DECISIONS, "A/A passes") if given.decisions else (*INTERVALS, "shown", *RATES)
+    run = simulate_decisions if given.decisions else simulate
     sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")
     bad = 0
     for title in SCENARIOS:
         for number in given.sizes if given.only in title else ():
-            found = simulate(title, number, given.times, given.seed)
+            found = run(title, number, given.times, given.seed)
             wrong = defects(found)
             bad += len(wrong)
             cells = [
