@@ -9,6 +9,7 @@ import pandas as pd
 
 import vellum_nb as vnb
 from vellum_nb.client import EventStream
+from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 
 
@@ -44,6 +45,8 @@ def a_session() -> None:
             cases=["0123456789abcdef"],
         )
         assert_type(ws.judge("grader"), vnb.Metric)
+        assert_type(compared.decide(margin={"exact": 0.05, "latency_s": "10%"}), Decisions)
+        compared.assert_not_worse("exact", margin=0.05, missing="drop")
         assert_type(compared.summary(), pd.DataFrame)
         assert_type(compared.regressions("exact", release="v2"), pd.DataFrame)
         assert_type(vnb.compare(ws.history.frame(), by="environment"), vnb.Comparison)

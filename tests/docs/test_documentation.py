@@ -134,7 +134,8 @@ def test_a_page_is_short(page):
 
 
 WORDS = re.compile(
-    r"\b(told|teller|tells?(?! yet)|telling|hear[sd]?|hearing|fates?|crew|anew|meanwhile|whoever|mend|mended"
+    r"\b(told|teller|tells?(?! yet)|telling"
+    r"|hear[sd]?|hearing|fates?|crew|anew|meanwhile|whoever|mend|mended"
     r"|bury|buried|sieve|errands|manners|patiently|insist|relent|outdone|(?-i:is none)|held against"
     r"|hardly chance|may be chance|too few to tell|one row a|is no time|two copies become"
     r"|drawn anew|for want of|cannot tell(?! yet)|lose the kernel …)\b",

@@ -747,7 +747,7 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     """Raise if an option names a metric that does not exist."""
     for name in names:
         if name not in known:
-            msg = f"this comparison has no metric {name!r}; available: {', '.join(known)}"
+            msg = f"this comparison has no metric {name!r}{available(known)}"
             raise InputError(msg)
 
 

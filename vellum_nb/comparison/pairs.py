@@ -34,7 +34,7 @@ MissingOption = Missing | Mapping[str, Missing] | None
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
-_MOST_GAPS = 0.05  # largest share of cases without a pair, for a decision
+_MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
 
 
 SHARE = (0.0, 1.0)
@@ -198,7 +198,7 @@ class Against:
     @property
     def has_gaps(self) -> bool:
         """Whether so many cases have no pair that no difference can be excluded."""
-        return self.gaps > _MOST_GAPS * (self.gaps + self.change.n)
+        return self.gaps > _MAX_GAP_SHARE * (self.gaps + self.change.n)
 
 
 def compared_with(
@@ -235,13 +235,7 @@ def compared_with(
         test = "a sequential test, valid at any time"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
-    has_figure = figures.count > 0
-    lost = [
-        figures.lost[:, at] & has_figure[:, other] & has
-        for at, other in ((column, baseline), (baseline, column))
-    ]
     noise_floor, noise_pairs = figures.noise_floor(*columns)
-    gained, worse = ((sign * pairs[0] > 0).sum() / max(number, 1) for sign in (1, -1))
     return Against(
         codes=codes,
         delta=delta,
@@ -253,15 +247,25 @@ def compared_with(
         noise_floor=noise_floor,
         noise_pairs=noise_pairs,
         band=_band(figures, columns, ~np.isnan(delta)),
-        shares=(float(gained), float(worse)) if is_single and clusters is None else None,
+        shares=_shares(pairs[0]) if is_single and clusters is None else None,
         spread=stats.standard_error(pairs[0], clusters) * math.sqrt(number),
         units=number if clusters is None else len(np.unique(clusters)),
         passes=figures.passes,
         is_sequential=order is not None,
         is_decided=is_decided,
-        lost=(int(lost[0].sum()), int(lost[1].sum())),
+        lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
         gaps=int((_has_gap(figures, columns, codes) & ~has).sum()),
     )
+
+
+def _lost(figures: Scored, column: int, other: int, has: NDArray[np.bool_]) -> int:
+    """Return the number of counted cases without a figure on one release only."""
+    return int((figures.lost[:, column] & (figures.count[:, other] > 0) & has).sum())
+
+
+def _shares(differences: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the shares of cases that are higher and lower."""
+    return float((differences > 0).mean()), float((differences < 0).mean())
 
 
 def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.bool_]:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-POWER = 0.8
-MOST_CASES = 100_000  # more are infeasible
-_EXACT = 2_000  # most cases whose power is computed exactly
+_POWER = 0.8
+_MAX_CASES = 100_000  # more are infeasible
+_MAX_EXACT_CASES = 2_000  # most cases whose power is computed exactly
 
 
 def share_power(gained: float, lost: float, number: int, alpha: float = 0.05) -> float:
@@ -33,7 +33,7 @@ def share_power(gained: float, lost: float, number: int, alpha: float = 0.05) ->
     unequal = gained + lost
     if not unequal:
         return 0.0
-    if number > _EXACT:
+    if number > _MAX_EXACT_CASES:
         return mean_power(gained - lost, math.sqrt(unequal - (gained - lost) ** 2), number, alpha)
     differing = np.arange(1, number + 1)
     fewest = _critical_counts(alpha)[:number]
@@ -54,7 +54,7 @@ def _critical_counts(alpha: float) -> NDArray[np.intp]:
     import numpy as np
     from scipy.stats import binom
 
-    differing = np.arange(1, _EXACT + 1)
+    differing = np.arange(1, _MAX_EXACT_CASES + 1)
     count: NDArray[np.intp] = binom.ppf(alpha / 2, differing, 0.5).astype(np.intp) + 1
     for _ in range(3):
         mid_p = binom.cdf(count, differing, 0.5) - binom.pmf(count, differing, 0.5) / 2
@@ -96,13 +96,13 @@ def mean_power(mean: float, spread: float, number: int, alpha: float = 0.05) -> 
 def cases_for(power_of: Callable[[int], float], *, least: int = 1) -> int | None:
     """Return the smallest number of cases with a power of 80 %; None if infeasible."""
     low, high = least - 1, max(1, least)
-    while power_of(high) < POWER:
+    while power_of(high) < _POWER:
         low, high = high, 2 * high
-        if high > MOST_CASES:
+        if high > _MAX_CASES:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power_of(middle) >= POWER else (middle, high)
+        low, high = (low, middle) if power_of(middle) >= _POWER else (middle, high)
     return high
 
 
