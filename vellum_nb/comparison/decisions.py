@@ -351,7 +351,9 @@ def _sentence(
 ) -> str:
     """Return the verdict on a release as a sentence, with the bodies of its metrics."""
     first = decisions[0]
-    bodies = [f"by {d.metric}, {d.sentence}" if is_named else d.sentence for d in decisions]
+    bodies = [
+        f"by {printable(d.metric)}, {d.sentence}" if is_named else d.sentence for d in decisions
+    ]
     body, joint = "; ".join(bodies), ": "
     if first.verdict == _UNKNOWN:
         more, joint = _joint_more(decisions), ". "

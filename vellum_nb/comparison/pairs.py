@@ -231,7 +231,8 @@ def compared_with(
         rule: Any = {"order": order, "left": remaining, "alpha": alpha}
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
         p, sign_p, is_decided = _at_any_time(figures, delta, codes, floor=floor, **rule)
-        change = replace(change, p=p)
+        is_opposite = change.mean * np.nansum(delta) < 0  # lost answers turn the difference
+        change = replace(change, p=1.0 if is_opposite else p)
         test = "a sequential test, valid at any time"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
