@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from report_kit import compared, failed, judged, run, wanted
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import InconclusiveError, RegressionError
@@ -96,7 +97,7 @@ def test_every_report_has_the_same_sentence(tmp_path):
     head, tail = "v2 may replace v1", sentence.removeprefix("v2 may replace v1")
     assert sentence in str(cmp)
     assert f"<b>{head}</b>{tail}" in cmp.to_html()
-    assert f"<b>{head}</b>{tail}" in cmp._repr_html_()
+    assert f"<b>{head}</b>{tail}" in html_of(cmp)
     assert f"**{head}**{tail}" in cmp.to_markdown()
     assert sentence in cmp.to_junit()
     assert cmp.summary()["decision"].tolist()[1:] == [REPLACE]
@@ -284,6 +285,16 @@ def test_a_sweep_that_stopped_early_may_replace_only_if_it_is_better():
     assert found.summary()["test"].tolist()[1] == (
         "a sequential test, valid at any time; intervals are for a fixed number of cases"
     )
+
+
+def test_lost_answers_do_not_turn_what_a_sequential_test_decided():
+    texts = [str(n) for n in range(40)]
+    runs = [run("v1", text, NO if at < 10 else YES) for at, text in enumerate(texts)]
+    runs += [run("v2", text) if at < 10 else failed("v2", text) for at, text in enumerate(texts)]
+    order = [case_id({"text": text}) for text in texts]
+    cases = wanted(dict.fromkeys(texts, YES))
+    result = compared(*runs, cases=cases, metrics="exact", order=order).result("v2")
+    assert (result.delta.mean, result.verdict) == (-0.5, "undecided")
 
 
 def test_scores_that_rarely_differ_have_an_interval():

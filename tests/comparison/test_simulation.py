@@ -25,6 +25,13 @@ def test_intervals_hold_and_tests_err_as_seldom_as_they_say():
             assert not module.defects(found, margin=0.062), (title, number, found)
 
 
+def test_decisions_with_a_margin_err_as_seldom_as_they_say():
+    module = simulation("statistics")
+    for title in module.SCENARIOS:
+        found = module.simulate_decisions(title, 30, times=150)
+        assert not module.defects(found, margin=0.062), (title, found)
+
+
 @pytest.mark.parametrize("right", [0.7, 0.9, 0.98])
 def test_intervals_of_a_judge_and_of_raters_hold_the_truth(right):
     module, rng = simulation("agreement"), np.random.default_rng(17)
