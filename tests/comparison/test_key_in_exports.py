@@ -59,7 +59,7 @@ def test_the_message_says_where_the_key_is_and_a_frame_knows_that_of_the_environ
     cmp = with_key(outputs={}, state="REJECTED", error=error)
     with pytest.raises(vnb.VellumNBError, match="in error of case"):
         cmp.to_markdown(tmp_path / "a.md")
-    frame = with_key(answer=KEY).long().assign(**{"input.text": "a"})
+    frame = with_key(answer=KEY).frame(rows="runs").assign(**{"input.text": "a"})
     cmp = vnb.compare(frame)
     cmp.to_csv(tmp_path / "before.csv")
     monkeypatch.setenv("VELLUM_API_KEY", KEY)

@@ -182,7 +182,7 @@ def test_half_a_surrogate_pair_in_names_and_messages_is_replaced_as_in_the_histo
         found = compared(*runs, metrics=[echo, "score"], cases=known)
     assert {"expected.a\ufffd", "label.a\ufffd", "output.a\ufffd@v1"} <= set(found.frame())
     assert found.errors()["message"].tolist() == ["ValueError: a\ufffd"] * 2
-    for rows, frame in (("cases", found.frame()), ("runs", found.long())):
+    for rows, frame in (("cases", found.frame()), ("runs", found.frame(rows="runs"))):
         path = found.to_csv(tmp_path / f"{rows}.csv", rows=rows)
         pd.testing.assert_frame_equal(vnb.read_csv(path), frame)
     for write in (found.to_html, found.to_markdown, found.to_junit):

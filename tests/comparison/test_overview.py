@@ -88,7 +88,7 @@ def test_every_value_that_the_history_keeps_is_shown(odd):
     for text in (*texts, repr(found)):
         text.encode()
     assert len(found.frame()) == len(found.cases)
-    assert len(found.long()) == len(runs)
+    assert len(found.frame(rows="runs")) == len(runs)
 
 
 def test_dollar_signs_are_no_mathematics_and_text_that_turns_around_stays_in_its_place():

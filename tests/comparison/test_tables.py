@@ -66,7 +66,7 @@ def exactly(frame):
 @pytest.mark.parametrize("rows", ["cases", "runs"])
 def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison):
     path = tmp_path_factory.mktemp("csv") / "comparison.csv"
-    written = comparison.frame() if rows == "cases" else comparison.long()
+    written = comparison.frame() if rows == "cases" else comparison.frame(rows="runs")
     assert comparison.to_csv(path, rows=rows) == path
     read = read_csv(path)
     pd.testing.assert_frame_equal(read, written, check_exact=True)
@@ -76,7 +76,7 @@ def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison
 @pytest.mark.filterwarnings("ignore:Mismatched null-like:FutureWarning")  # pandas 2: None, NaN
 def test_parquet_holds_every_row_and_column(tmp_path):
     cmp = judged({"v1": ["yes", "no", None], "v2": ["no", "no", "yes"]})
-    for rows, frame in (("cases", cmp.frame()), ("runs", cmp.long())):
+    for rows, frame in (("cases", cmp.frame()), ("runs", cmp.frame(rows="runs"))):
         read = pd.read_parquet(cmp.to_parquet(tmp_path / "comparison.parquet", rows=rows))
         assert list(read.columns) == list(frame.columns)
         pd.testing.assert_frame_equal(read, frame, check_dtype=False, check_categorical=False)

@@ -115,7 +115,7 @@ def test_missing_unscored_and_error_are_counted_and_are_no_pass():
     assert repr(plain).endswith("6 cases: v2 2 differs, 2 identical, 2 without an answer>")
     assert "same" not in repr(plain) + str(plain)
     assert len(found.errors()) == 2
-    assert found.long()["metric_error.careful"].notna().sum() == 2
+    assert found.frame(rows="runs")["metric_error.careful"].notna().sum() == 2
 
 
 MINUS = "\N{MINUS SIGN}"

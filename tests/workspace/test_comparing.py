@@ -65,14 +65,14 @@ def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(sweep):
 
 
 def test_long_frame_of_a_sweep_has_a_row_per_repeat(sweep):
-    long = sweep.compare().long()
+    long = sweep.compare().frame(rows="runs")
     assert long["repeat"].value_counts().to_dict() == {0: 16, 1: 16}
     assert long.groupby("release")["metric.score"].mean().to_dict() == {"v1": 0.0, "v2": 1.0}
 
 
 def test_no_output_of_a_comparison_has_the_api_key(server, sweep):
     compared = sweep.compare()
-    frames = (compared.frame(), compared.long(), compared.summary())
+    frames = (compared.frame(), compared.frame(rows="runs"), compared.summary())
     texts = [frame.to_csv() for frame in frames]
     assert all(server.api_key not in text for text in [*texts, compared.to_html(), repr(compared)])
 

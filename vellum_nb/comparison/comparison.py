@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, SweepRuns, require
@@ -347,8 +347,8 @@ class Comparison:
         _check_options(margin, missing, [metric.name for metric in self.metrics])
         return replace(self.figures, **changes)
 
-    def frame(self, only: Group | None = None) -> pd.DataFrame:
-        """Return one row per case.
+    def frame(self, only: Group | None = None, *, rows: Rows = "cases") -> pd.DataFrame:
+        """Return one row per case, or per run.
 
         Columns: ``case_id``, ``changed``, ``input.<name>``, ``expected.<name>``, ``label.<name>``.
         Each output has a column per release, ``output.<name>@<release>``; each release has
@@ -364,7 +364,13 @@ class Comparison:
             Only the cases that are worse or better on any release by the first metric, largest
             difference first; with an answer that differs from the baseline's; or with different
             answers in repeats on one release. Default: all.
+        rows : {"cases", "runs"}, default "cases"
+            ``"runs"`` for one row per run: case, release, state, figures, outputs and metrics.
         """
+        if rows == "runs" and only is None:
+            return run_frame(self.figures)
+        if rows != "cases":
+            refuse("rows", rows, "'cases', or 'runs' without only")
         if only is None:
             return case_frame(self.figures)
         if only in {"worse", "better"}:
@@ -375,10 +381,6 @@ class Comparison:
             refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
         pairs = zip(self.cases, self.figures.unstable, strict=True)
         return self._rows([case for case, is_unstable in pairs if is_unstable])
-
-    def long(self) -> pd.DataFrame:
-        """Return one row per run: case, release, state, figures, outputs and metrics."""
-        return run_frame(self.figures)
 
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
@@ -763,7 +765,7 @@ class Comparison:
         path : str or Path
             The file to write.
         rows : {"cases", "runs"}, default "cases"
-            ``"runs"`` writes `long`, one row per run.
+            ``"runs"`` writes one row per run.
 
         Raises
         ------
@@ -888,11 +890,10 @@ class Comparison:
     def _frames(self, title: str, rows: str = "", *, text: str = "") -> dict[str, pd.DataFrame]:
         """Return the frames to write, or only that of `rows`; raise if one has the API key."""
         check_text("rows", rows)
-        makers = {"cases": self.frame, "runs": self.long}
-        if rows and rows not in makers:
+        if rows and rows not in get_args(Rows):
             msg = f"rows must be 'cases' or 'runs', not {format_value(rows)}; nothing was written"
             raise InputError(msg)
-        frames = {name: make() for name, make in makers.items() if rows in {"", name}}
+        frames = {name: self.frame(rows=name) for name in get_args(Rows) if rows in {"", name}}
         leaks = None if self._actions is None else self._actions.leaks
         report.refuse_key(title, leaks, frames.values(), text)
         return frames

@@ -58,8 +58,8 @@ class Decision:
     delta : Estimate
         The mean difference with its 95 % interval.
     more : int or None
-        Number of additional cases that would decide with a power of 80 %; None if it is decided, or
-        if no feasible number would.
+        Number of additional cases that would decide with a power of 80 %. None after a decision, or
+        if the number is infeasible.
     by_metric : dict
         The decision of each metric.
     """
