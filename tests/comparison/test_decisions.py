@@ -114,6 +114,17 @@ def test_a_small_margin_needs_more_cases():
     assert (named.margin, named.verdict) == (0.02, OPEN)
 
 
+def test_alpha_is_the_level_of_the_decision():
+    old, new = [YES] * 100, [YES] * 100
+    strict = judged({"v1": old, "v2": new}, alpha=0.01).decide()["v2"]
+    assert strict.verdict == OPEN
+    assert strict.reason.endswith("excludes a loss of 0.05, but not at alpha=0.01")
+    assert (
+        "(99 %, 200 cases)"
+        in judged({"v1": old * 2, "v2": new * 2}, alpha=0.01).decide()["v2"].sentence
+    )
+
+
 def test_a_significant_loss_smaller_than_the_margin_is_accepted():
     cmp = judged({"v1": [YES] * 400, "v2": [NO] * 6 + [YES] * 394})
     assert cmp.result("v2").verdict == "worse"

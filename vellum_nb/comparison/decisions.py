@@ -148,6 +148,7 @@ class Evidence:
     gap_texts: Sequence[str]
     blocked: bool  # too many cases have no pair
     remaining: int | None  # cases that were not run of a sweep that stopped early
+    alpha: float
 
     @property
     def metric(self) -> Metric:
@@ -295,7 +296,7 @@ def _decided(
         verdict = _NO
     elif not evidence.blocked and evidence.remaining is None:
         more = _more(evidence, alpha / factor)
-    reason = _reason(evidence, verdict, is_corrected=margin_p <= alpha and is_above)
+    reason = _reason(evidence, verdict)
     body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
     made = Decision(
         release=evidence.release,
@@ -373,11 +374,12 @@ def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
     better = counts["better"] + evidence.against.lost_count(sign)
     worse = counts["worse"] + evidence.against.lost_count(-sign)
     if verdict == _YES:
-        within = f"not worse by more than {margin} (95 %)"
+        level = f"{100 * (1 - evidence.alpha):g} %"
+        within = f"not worse by more than {margin} ({level})"
         if is_better:
             return f"better on {better:,} of {cases}, {within}"
         if gain.high < evidence.margin:
-            return f"no difference larger than {margin} (95 %, {cases})"
+            return f"no difference larger than {margin} ({level}, {cases})"
         return f"{better:,} better, {worse:,} worse of {cases}, {within}"
     if verdict == _NO:
         low, high, mean = (figure(abs(value)) for value in (gain.high, gain.low, gain.mean))
@@ -386,14 +388,14 @@ def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
     return f"{better:,} better, {worse:,} worse of {cases}"
 
 
-def _reason(evidence: Evidence, verdict: MayReplace, *, is_corrected: bool) -> str:
+def _reason(evidence: Evidence, verdict: MayReplace) -> str:
     """Return what the verdict rests on."""
     margin, test = _margin_text(evidence), evidence.against.test
     if verdict == _YES:
         return f"a loss of {margin} is excluded ({test})"
     if verdict == _NO:
         return f"it is worse, and chance is an unlikely reason ({test})"
-    return _gap(evidence) or _doubt(evidence, is_corrected=is_corrected)
+    return _gap(evidence) or _doubt(evidence)
 
 
 def _gap(evidence: Evidence) -> str:
@@ -410,15 +412,18 @@ def _gap(evidence: Evidence) -> str:
     return ""
 
 
-def _doubt(evidence: Evidence, *, is_corrected: bool) -> str:
+def _doubt(evidence: Evidence) -> str:
     """Return why an interval does not decide."""
     margin, loss = _margin_text(evidence), -evidence.metric.sign * evidence.margin
     interval = interval_text(evidence.against.change, beside=loss)
-    if is_corrected:
-        return f"the interval, {interval}, excludes a loss of {margin}, but not after correction"
+    if evidence.gain.low > -evidence.margin:
+        is_corrected = evidence.margin_test[0] <= evidence.alpha
+        level = "after correction" if is_corrected else f"at alpha={evidence.alpha:g}"
+        return f"the 95 % interval, {interval}, excludes a loss of {margin}, but not {level}"
     if evidence.gain.high < 0:
-        return f"the interval, {interval}, excludes 0, but {evidence.against.test} does not decide"
-    return f"the interval, {interval}, includes a loss of {margin}"
+        test = evidence.against.test
+        return f"the 95 % interval, {interval}, excludes 0, but {test} does not decide"
+    return f"the 95 % interval, {interval}, includes a loss of {margin}"
 
 
 def _margin_text(evidence: Evidence) -> str:

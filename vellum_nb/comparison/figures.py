@@ -593,6 +593,7 @@ class ComparisonFigures:
             gap_texts=self.gap_texts(release, metric),
             blocked=missing != "drop" and against.has_gaps and not self.is_stopped,
             remaining=self.remaining if self.is_stopped else None,
+            alpha=self.alpha,
         )
 
     def _decision(self, release: str, metric: str) -> Decision | None:

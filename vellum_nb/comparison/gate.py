@@ -173,7 +173,8 @@ def check(
     chosen = failed or open_
     releases = ", ".join(dict.fromkeys(result.release for result in chosen))
     against = f"against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
-    verb = "did not pass" if failed else "cannot be decided"
+    is_plural = len({result.release for result in chosen}) > 1
+    verb = "did not pass" if failed else f"{'are' if is_plural else 'is'} inconclusive"
     lines = [f"{figures.deployment}: {releases} {verb} {against}"]
     for result in chosen:
         lines += _result_lines(figures, result)
