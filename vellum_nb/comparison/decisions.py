@@ -320,7 +320,7 @@ def _combined(by_metric: Mapping[str, Decision], evidence: Sequence[Evidence]) -
     decisions = list(by_metric.values())
     verdicts = [decision.verdict for decision in decisions]
     verdict = next(v for v in (_NO, _UNKNOWN, _YES) if v in verdicts)
-    chosen = [at for at, found in enumerate(verdicts) if found == verdict]
+    chosen = [at for at, decision in enumerate(decisions) if decision.verdict == verdict]
     first = decisions[chosen[0]]
     return replace(
         first,
