@@ -72,6 +72,15 @@ def test_any_frame_of_inputs_and_outputs_will_do():
     assert compared.cases[0].runs["large"].outputs == {"answer": {"a": 1}}
 
 
+@pytest.mark.parametrize("written", ["0", "0.0", "0.25", "1", "1.0", "1.00"])
+def test_a_rating_in_tags_is_read_in_any_notation_of_its_number(written):
+    tags = [[f"rating@ann:{written}"], ["rating@ann:1.5", "rating@ann:high"]]
+    frame = pd.DataFrame({"release_tag": "v1", "input.n": [1, 2], "output.a": "x", "tags": tags})
+    rated, unrated = (case.runs["v1"] for case in vnb.compare(frame).cases)
+    assert rated.ratings == {"ann": float(written)}
+    assert unrated.ratings == {}
+
+
 def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
     frame = pd.DataFrame(
         {

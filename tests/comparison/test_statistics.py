@@ -104,8 +104,11 @@ def test_mid_p_errs_less_than_six_times_of_a_hundred(number, differing):
 @pytest.mark.parametrize("size", [1, 2, 25])
 def test_clusters_of_equal_size_have_the_interval_and_p_value_of_statsmodels(size):
     rng = np.random.default_rng(size)
-    clusters = rng.permutation(np.repeat(np.arange(12), size))
-    values = rng.normal(0.4, 1, len(clusters)) + rng.normal(0, 1, 12)[clusters]
+    clusters = np.repeat(np.arange(12), size)
+    half = rng.normal(0, 1, 6 * size) + np.repeat(rng.normal(0, 1, 6), size)
+    values = 0.4 + np.concatenate([half, -half])  # not skewed
+    order = rng.permutation(len(values))
+    clusters, values = clusters[order], values[order]
     robust = sm.OLS(values, np.ones(len(values))).fit(
         cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True
     )
@@ -117,13 +120,15 @@ def test_clusters_of_equal_size_have_the_interval_and_p_value_of_statsmodels(siz
 
 def test_clusters_of_unequal_size_have_the_standard_error_of_leaving_each_out():
     rng = np.random.default_rng(4)
-    values, clusters = rng.normal(0.4, 1, 40), np.sort(rng.integers(0, 9, 40))
-    without = np.array([values[clusters != each].mean() for each in range(9)])
-    error = np.sqrt(8 / 9 * ((without - values.mean()) ** 2).sum())
+    half, of_half = rng.normal(0, 1, 30), np.sort(rng.integers(0, 5, 30))
+    values = 0.4 + np.concatenate([half, -half])  # not skewed
+    clusters = np.concatenate([of_half, of_half + 5])
+    without = np.array([values[clusters != each].mean() for each in range(10)])
+    error = np.sqrt(9 / 10 * ((without - values.mean()) ** 2).sum())
     assert standard_error(values, clusters) == pytest.approx(error, abs=1e-9)
     sizes = np.bincount(clusters)
     free = sizes.sum() ** 2 / (sizes**2).sum() - 1
-    assert free < 8
+    assert free < 9
     found = paired(values, clusters=clusters)
     theirs = stats.t.interval(0.95, free, values.mean(), error)
     assert (found.low, found.high) == pytest.approx(theirs, abs=1e-9)
@@ -156,6 +161,17 @@ def test_skewed_values_have_halls_interval_where_it_is_wider(values):
     assert (found.low, found.high) == pytest.approx((min(low, low_t), max(high, high_t)), rel=1e-6)
     p = 2 * stats.t.sf(abs(cubic(0.0)), len(given) - 1)
     assert found.p == pytest.approx(max(p, t.pvalue), rel=1e-6)
+
+
+def test_skewed_clusters_of_equal_size_have_halls_interval_of_their_means():
+    rng = np.random.default_rng(3)
+    values, clusters = rng.exponential(size=(12, 4)) + rng.exponential(3, (12, 1)), np.arange(12)
+    found = mean_interval(values.ravel(), clusters=np.repeat(clusters, 4))
+    means = mean_interval(values.mean(axis=1))
+    assert (found.low, found.high) == pytest.approx((means.low, means.high), abs=1e-9)
+    assert found.p == pytest.approx(means.p)
+    student = stats.ttest_1samp(values.mean(axis=1), 0).confidence_interval()
+    assert found.high > student.high + 0.1
 
 
 def test_equal_values_have_p_1_and_no_interval_except_as_shares():

@@ -299,8 +299,8 @@ def clustered(
 _RNG = np.random.default_rng(3)
 DOCUMENTS = np.repeat(np.arange(8), 5)
 BEFORE = _RNG.normal(0, 1, 40)
-AFTER = BEFORE + np.array([0.9, 1.1, -0.6, 0.1, 0.6, -0.3, 0.4, -0.1])[DOCUMENTS]
-AFTER += _RNG.normal(0, 0.1, 40)
+AFTER = BEFORE + np.array([1.05, -0.55, 0.85, -0.35, 0.6, -0.1, 0.4, 0.1])[DOCUMENTS]
+AFTER += (_RNG.normal(0, 0.1, (4, 1, 5)) * [[1], [-1]]).ravel()  # differences are not skewed
 SCORES = BEFORE.tolist(), AFTER.tolist()
 DOCUMENT_LABELS = [f"d{number}" for number in DOCUMENTS]
 

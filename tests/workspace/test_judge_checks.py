@@ -81,10 +81,13 @@ def test_kappa_of_a_judge_is_that_of_peers(compared):
     classes = ([0, 0, 1, 1], [0, 1, 0, 1])
     people, verdicts = (np.repeat(values, CONFUSION.flat) for values in classes)
     assert check.kappa.mean == pytest.approx(cohen_kappa_score(people, verdicts), abs=1e-6)
-    peer = cohens_kappa(CONFUSION + 1)  # with one more in each cell
-    assert (check.kappa.low, check.kappa.high) == pytest.approx(
-        (peer.kappa_low, peer.kappa_upp), abs=1e-6
-    )
+    counts = CONFUSION.ravel() + 1  # with one more in each cell
+    without = [cohens_kappa((counts - cell).reshape(2, 2)).kappa for cell in np.eye(4)]
+    deviations = np.repeat(without, counts) - np.average(without, weights=counts)
+    error = np.sqrt((counts.sum() - 1) / counts.sum() * (deviations**2).sum())  # jackknife
+    middle = cohens_kappa(CONFUSION + 1).kappa
+    ends = (middle - 1.959964 * error, middle + 1.959964 * error)
+    assert (check.kappa.low, check.kappa.high) == pytest.approx(ends, abs=1e-6)
 
 
 def test_frame_of_a_check_has_the_runs_that_the_judge_rates_unlike_people(compared):
@@ -94,7 +97,7 @@ def test_frame_of_a_check_has_the_runs_that_the_judge_rates_unlike_people(compar
     assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
 
 
-UNCHECKED = "The judge grader was not checked: 6 runs that it judged are rated, 30 are needed"
+UNCHECKED = "The judge grader was not checked: 3 cases that it judged are rated, 30 are needed"
 
 
 @pytest.fixture
@@ -159,6 +162,89 @@ def test_a_check_uses_the_ratings_of_the_compared_cases(ws, wrong):
     ids = [each.case_id for each in wrong.cases if each.inputs["text"][:2] in {"fp", "pf"}]
     some = ws.compare("echo", release_tags=["v1", "v2"], metrics=wrong.metrics, cases=ids)
     assert some.judge_check().n == 20
+
+
+def test_runs_of_a_case_count_as_one_case(ws):
+    kinds = {"pp": 17, "pf": 3, "fp": 2, "ff": 10}
+    cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
+    once = judged(ws, cases, tags=["v1"]).judge_check()
+    ws.sweep("echo", cases, release_tags=["v1"], repeats=5, progress=False)
+    repeated = judged(ws, cases, tags=["v1", "v2"]).judge_check()
+    assert repeated.confusion.to_numpy().sum() > 2 * once.confusion.to_numpy().sum()
+    for name, figure in repeated.figures.items():
+        alone = once.figures[name]
+        assert (figure.mean, figure.n) == (pytest.approx(alone.mean), alone.n), name
+        assert (figure.low, figure.high) == pytest.approx((alone.low, alone.high)), name
+
+
+def test_many_runs_of_few_cases_do_not_check_a_judge(ws):
+    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(3)]
+    ws.sweep("echo", cases, release_tags=["v1", "v2"], repeats=5, progress=False)
+    for run in ws.history.runs(deployment="echo"):
+        ws.history.annotate(run.id, quality=float(run.inputs["text"][0] == "p"))
+    judge = ws.judge("grader", inputs={"text": "input.text"})
+    check = ws.compare("echo", metrics=judge, progress=False).judge_check()
+    assert len(ws.history.runs(deployment="echo")) == 60
+    assert check.problem.endswith("6 cases that it judged are rated, 30 are needed")
+
+
+def lengthy(kind, at, length):
+    return {"text": f"{kind} {at} ".ljust(length, "x"), "segment": "ab"[at % 2], "number": at}
+
+
+@pytest.fixture
+def biased(ws):
+    """Compare by a judge that passes long answers only; people pass two of three."""
+    lengths = [100 + at * 37 % 60 * 30 for at in range(60)]
+    kinds = [f"{'ppf'[at % 3]}{'fp'[length > 1000]}" for at, length in enumerate(lengths)]
+    cases = [lengthy(kind, at, lengths[at]) for at, kind in enumerate(kinds)]
+    return judged(ws, cases)
+
+
+def test_bias_of_a_judge_towards_long_answers_is_found(biased):
+    by = ["length", "label.segment", "release"]
+    found = biased.judge_check().bias(by).set_index("by")
+    assert found.index.tolist() == by
+    assert found["finding"].tolist() == ["too high", "undecided", "undecided"]
+    assert found["value"].tolist() == ["100 tokens", "b", "v2"]
+    assert found["n"].tolist() == [60, 60, 60]
+    slope = found.loc["length", ["low", "effect", "high"]].astype(float).tolist()
+    assert slope == sorted(slope)
+    assert 0.15 < slope[1] < 0.35
+    assert found.loc["length", "p"] < 0.001
+
+
+def test_bias_of_a_judge_against_a_segment_is_found(ws):
+    kinds = [f"{'ppf'[at % 3]}{'pf'[at % 3 == 2 or at % 4 == 1]}" for at in range(60)]
+    cases = [lengthy(kind, at, 50 + at * 37 % 60) for at, kind in enumerate(kinds)]
+    found = judged(ws, cases, tags=["v1"]).judge_check().bias("label.segment").iloc[0]
+    assert (found["value"], found["finding"]) == ("b", "too low")
+    assert found["effect"] == pytest.approx(-1 / 3, abs=0.05)
+
+
+def test_bias_needs_enough_cases_of_each_value(biased):
+    rare = biased.judge_check().bias("label.number")
+    assert (rare["finding"].tolist(), rare["n"].tolist()) == (["missing"], [0])
+    assert rare[["effect", "p"]].isna().all(axis=None)
+
+
+def test_bias_by_an_unknown_column_lists_the_columns(biased):
+    available = "available: length, release, label.segment, label.number, input.text"
+    with pytest.raises(InputError, match=f"'label.region' is not a column .*{available}"):
+        biased.judge_check().bias(["length", "label.region"])
+
+
+def test_raters_have_no_bias(biased):
+    with pytest.raises(InputError, match=re.escape("cmp.judge_check().bias")):
+        biased.rater_check().bias()
+
+
+def test_an_error_that_depends_on_the_rating_alone_is_no_bias(ws):
+    """People pass long answers only; the judge passes everything, so it errs on short ones."""
+    lengths = [100 + at * 20 for at in range(60)]
+    cases = [lengthy("fp"[size > 700] + "p", at, size) for at, size in enumerate(lengths)]
+    found = judged(ws, cases, tags=["v1"]).judge_check().bias("length")
+    assert found["finding"].tolist() == ["missing"]
 
 
 @pytest.fixture
@@ -238,7 +324,7 @@ def test_a_judge_of_no_runs_is_not_checked(ws):
     metric = ws.judge("grader")
     empty = compare_runs([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
     assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
-    assert empty.judge_check().problem.startswith("The judge grader was not checked: 0 runs")
+    assert empty.judge_check().problem.startswith("The judge grader was not checked: 0 cases")
     assert empty.judge_check().frame().empty
 
 
@@ -254,7 +340,8 @@ def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
     session.send(lambda run, quality, metadata: ws.rate(run, quality=quality, metadata=metadata))
     check = ws.compare("echo", release_tags=["v1", "v3"], metrics=compared.metrics).judge_check()
     rated = [run for run in ws.history.runs(deployment="echo") if run.quality is not None]
-    assert check.n == len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
+    assert len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
+    assert check.n == len({run.case_id for run in rated})
 
 
 @pytest.fixture

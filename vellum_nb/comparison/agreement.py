@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.judge_bias import RatedAnswer, bias_frame
 from vellum_nb.comparison.metrics import Judge
 from vellum_nb.comparison.statistics import (
+    NO_ESTIMATE,
     Estimate,
     cohen_kappa,
     krippendorff_alpha,
     share_interval,
 )
+from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
@@ -26,22 +30,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_MIN_RATED_RUNS = 30  # of a checked judge
+_MIN_RATED_CASES = 30  # of a checked judge
 _MIN_KAPPA = 0.4  # lower bound of the kappa of a checked judge
 _PASS_RATING = 0.5  # smallest passing rating
 _KAPPA_RATERS = 2  # of more raters, alpha is computed
+_KINDS = ((True, True), (True, False), (False, True), (False, False))
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Agreement:
     """Agreement of two or more raters on the answers that pass. Figures have a 95 % interval and n.
 
+    All runs of a case count as one case in intervals and in n.
+
     Attributes
     ----------
     title : str
         The raters.
     n : int
-        Number of runs behind all figures except sensitivity and specificity.
+        Number of cases behind all figures except sensitivity and specificity.
     agreement : Estimate
         Share of runs with agreement: `mean`, `low`, `high`, `n`.
     kappa, alpha : Estimate or None
@@ -66,6 +73,7 @@ class Agreement:
     problem: str = ""
     noise: str = ""
     disagreements: Mapping[str, list[Any]] = field(default_factory=dict)
+    _rated: Sequence[RatedAnswer] = ()
 
     @property
     def figures(self) -> dict[str, Estimate]:
@@ -76,6 +84,52 @@ class Agreement:
     def frame(self) -> pd.DataFrame:
         """Return one row per run with disagreement: its case, and all figures."""
         return frame_of_cells({clean(n): column for n, column in self.disagreements.items()})
+
+    def bias(self, by: str | Sequence[str] = ("length", "release")) -> pd.DataFrame:
+        """Test whether the error of the judge depends on length, the release or a label.
+
+        The error is the judge's figure minus the rating, or the difference of the two verdicts
+        (1 for pass, 0 for fail) if figures are not from 0 to 1. Answers with the same rating are
+        compared. All runs of a case count as one case. p has Holm's correction over the rows.
+
+        Parameters
+        ----------
+        by : str or list of str
+            ``"length"`` (of the outputs that the judge reads), ``"release"``, ``"label.<name>"``
+            or ``"input.<name>"``.
+
+        Returns
+        -------
+        DataFrame
+            One row per column and value: ``by``, ``value``, the ``effect`` on the error per 100
+            tokens (400 characters) or against all other values, with ``low``, ``high``, ``p`` and
+            the number of cases ``n``; ``finding`` is "too high", "too low", "undecided", or
+            "missing" without enough data (20 cases, six of each value).
+
+        Raises
+        ------
+        InputError
+            If a column is unknown, or the raters are people.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> _ = ws.server.deploy(lambda text: text, name="echo", release_tags=["v1"])
+        >>> _ = ws.server.deploy(lambda answer: len(answer) > 400, name="likes-length")
+        >>> cases = [{"text": "word " * (number * 37 % 200 + 1)} for number in range(40)]
+        >>> for run in ws.sweep("echo", cases, release_tags=["v1"], progress=False).runs():
+        ...     _ = ws.rate(run, quality=len(run.inputs["text"]) % 3 / 2)
+        >>> judge = ws.judge("likes-length", inputs={"answer": "output.output"})
+        >>> cmp = ws.compare("echo", release_tags=["v1"], metrics=judge, progress=False)
+        >>> cmp.judge_check().bias("length")["finding"].item()
+        'too high'
+        >>> ws.close()
+        """
+        if self.sensitivity is None:
+            msg = "bias() tests a judge: use cmp.judge_check().bias(...)"
+            raise InputError(msg)
+        return bias_frame(self._rated, [by] if isinstance(by, str) else list(by))
 
     @property
     def line(self) -> str:
@@ -107,21 +161,22 @@ def judge_check(
 ) -> Agreement:
     """Compare a judge with people; `figures` has rating and judge's figure of each run."""
     name = f"metric.{judge.name}"
-    rows = [
-        _row(*of, {"quality": rating, name: value})
+    rated = [
+        (of, rating, value)
         for of, (rating, value) in zip(runs, figures, strict=True)
         if not math.isnan(value + rating) and (of[0].state != "REJECTED" or judge.rejected is None)
     ]
+    rows = [_row(*of, {"quality": rating, name: value}) for of, rating, value in rated]
     verdicts = [(row["quality"] >= _PASS_RATING, judge.passes(row[name])) for row in rows]
     who = {"quality": "people", name: "judge"}
     made = _agreement(f"judge {judge.name} against people", rows, verdicts, who)
-    (both, missed), (wrong, neither) = made["confusion"].to_numpy().tolist()
-    made["sensitivity"] = _share(both, both + missed)
-    made["specificity"] = _share(neither, wrong + neither)
+    for rate, passed in (("sensitivity", True), ("specificity", False)):
+        both = zip(rows, verdicts, strict=True)
+        made[rate] = _share([(row, judged == passed) for row, (p, judged) in both if p == passed])
     problem, kappa = "", made["kappa"]
-    if len(rows) < _MIN_RATED_RUNS:
-        rated = plural(len(rows), "run that it judged is", "runs that it judged are")
-        problem = f"was not checked: {rated} rated, {_MIN_RATED_RUNS} are needed"
+    if made["n"] < _MIN_RATED_CASES:
+        number = plural(made["n"], "case that it judged is", "cases that it judged are")
+        problem = f"was not checked: {number} rated, {_MIN_RATED_CASES} are needed"
     elif not kappa.low >= _MIN_KAPPA:  # or it is missing
         agrees = "may agree" if kappa.mean >= _MIN_KAPPA else "agrees"
         problem = f"{agrees} too little with people: kappa {_words('kappa', kappa)}"
@@ -132,7 +187,22 @@ def judge_check(
     if answers:
         pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
         made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
+    made["_rated"] = _rated_answers(rated, judge)
     return Agreement(**made, problem=problem and f"The judge {judge.name} {problem}")
+
+
+def _rated_answers(
+    rated: Sequence[tuple[tuple[Run, Case, str], float, float]], judge: Judge
+) -> list[RatedAnswer]:
+    """Return the rated runs with the error of the judge."""
+    is_scale = not judge.lower_is_better and all(0 <= value <= 1 for *_, value in rated)
+    answers = []
+    for (run, case, release), rating, value in rated:
+        passes = float(rating >= _PASS_RATING)
+        error = value - rating if is_scale else judge.passes(value) - passes
+        characters = judge.characters(run)
+        answers.append(RatedAnswer(case, release, (rating, passes), error, characters))
+    return answers
 
 
 def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
@@ -145,7 +215,8 @@ def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     title = f"raters {', '.join(names)}" if names else "no run with ratings of two authors"
     made = _agreement(title, rows, verdicts, dict(zip(columns, names, strict=True)))
     if len(names) != _KAPPA_RATERS:
-        made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
+        counts = list(map(sum, verdicts)), list(map(len, verdicts))
+        made["alpha"] = krippendorff_alpha(*counts, _case_numbers(rows))
     return Agreement(**made)
 
 
@@ -167,19 +238,34 @@ def _agreement(
 
     unlike = [row for row, votes in zip(rows, verdicts, strict=True) if len(set(votes)) > 1]
     columns = ("case_id", "release", *names, "id")
+    agreement = _share([(r, len(set(v)) == 1) for r, v in zip(rows, verdicts, strict=True)])
     made: dict[str, Any] = {
         "title": title,
-        "n": len(rows),
-        "agreement": _share(len(rows) - len(unlike), len(rows)),
+        "n": agreement.n,
+        "agreement": agreement,
         "disagreements": {name: [row.get(name) for row in unlike] for name in columns},
     }
     if len(names) == _KAPPA_RATERS:
-        table = [[verdicts.count((a, b)) for b in (True, False)] for a in (True, False)]
+        counts = [[0] * len(_KINDS) for _ in range(agreement.n)]
+        for at, pair in zip(_case_numbers(rows), verdicts, strict=True):
+            counts[at][_KINDS.index(pair)] += 1
+        table = [sum(column) for column in zip(*counts, strict=True)] or [0] * len(_KINDS)
         index, across = ([f"{who}: pass", f"{who}: fail"] for who in names.values())
-        made["confusion"] = pd.DataFrame(table, index=index, columns=across)
-        made["kappa"] = cohen_kappa(table)
+        made["confusion"] = pd.DataFrame([table[:2], table[2:]], index=index, columns=across)
+        made["kappa"] = cohen_kappa(counts)
     return made
 
 
-def _share(number: int, of: int) -> Estimate:
-    return share_interval(number / of if of else math.nan, of)
+def _case_numbers(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(row["case_id"], len(numbers)) for row in rows]
+
+
+def _share(hits: Sequence[tuple[Mapping[str, Any], bool]]) -> Estimate:
+    """Return the share of hits; its interval is that of the effective number of cases (Kish)."""
+    if not hits:
+        return NO_ESTIMATE
+    sizes = Counter(row["case_id"] for row, _ in hits).values()
+    share = sum(hit for _, hit in hits) / len(hits)
+    interval = share_interval(share, len(hits) ** 2 / sum(size**2 for size in sizes))
+    return replace(interval, n=len(sizes))

@@ -52,6 +52,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.comparison.pairs import MissingOption
+from vellum_nb.comparison.planning import Goal, plan
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -415,9 +416,10 @@ class Comparison:
         """Return the agreement of a judge with people who rated the same runs.
 
         A rating of 0.5 or more passes, as does a figure that reaches the judge's ``threshold``. A
-        judge is checked once 30 runs are rated and the lower bound of kappa is at least 0.4.
-        Otherwise ``problem`` gives the reason, which `summary`, the grid, reports and the gate
-        repeat. ``frame`` lists the runs with disagreement.
+        judge is checked once 30 cases are rated and the lower bound of kappa is at least 0.4; all
+        runs of a case count as one. Otherwise ``problem`` gives the reason, which `summary`, the
+        grid, reports and the gate repeat. ``frame`` lists the runs with disagreement, ``bias``
+        tests whether the error depends on length, the release or a label.
 
         Parameters
         ----------
@@ -440,6 +442,68 @@ class Comparison:
         runs with disagreement and each rating.
         """
         return rater_check(self.figures.runs)
+
+    def plan(
+        self,
+        margin: float = 0.05,
+        power: float = 0.8,
+        *,
+        metric: str | None = None,
+        release: str | None = None,
+        repeats: Sequence[int] = (1, 2, 3, 5),
+        concurrency: int = 1,
+        assume: Mapping[str, float] | None = None,
+    ) -> pd.DataFrame:
+        """Return how many cases and repeats would show that a release loses less than `margin`.
+
+        The differences between cases and the noise of repeats are those of this comparison; the
+        release is assumed to be as good as the baseline. Without repeats, the noise is unknown, and
+        only plans with one repeat are returned.
+
+        Parameters
+        ----------
+        margin : float, default 0.05
+            The acceptable loss, in units of the metric.
+        power : float, default 0.8
+            The required probability of success.
+        metric, release : str, optional
+            Default: the first metric; the first release other than the baseline.
+        repeats : list of int, default (1, 2, 3, 5)
+            The numbers of repeats to choose from.
+        concurrency : int, default 1
+            Number of calls at once, for the time.
+        assume : dict, optional
+            Replaces what the runs show, or stands in for runs: ``difference`` of the means,
+            ``discordance`` (share of cases that pass on one release only) or ``spread`` (standard
+            deviation of a case's difference, for numbers), both with one repeat; ``noise`` (share
+            of pairs of repeats that differ, or standard deviation of repeats, for numbers);
+            ``latency_s`` and ``cost_usd`` of a call.
+
+        Returns
+        -------
+        DataFrame
+            One row per number of `cases` and `repeats`: the `power`, the `calls` still to be made,
+            their `time_s` and `cost_usd`, and whether it is the `cheapest` plan with enough power.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> from vellum_nb.local.samples import cases
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> tags, pilot = ["v1", "v2"], cases("ticket-triage")
+        >>> sweep = ws.sweep("ticket-triage", pilot, release_tags=tags, progress=False)
+        >>> plan = sweep.compare().plan(margin=0.1, assume={"discordance": 0.2, "noise": 0.1})
+        >>> plan.loc[plan["cheapest"], ["cases", "repeats", "calls"]].values.tolist()
+        [[152, 1, 204]]
+        >>> ws.close()
+        """
+        name = self._metric(metric)
+        others = self._others(release)
+        if not others:
+            msg = f"a plan needs a release other than the baseline {self.baseline}"
+            raise InputError(msg)
+        goal = Goal(margin, power, tuple(repeats), concurrency)
+        return plan(self.figures, name, others[0], goal, assume or {})
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""

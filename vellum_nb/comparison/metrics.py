@@ -613,6 +613,13 @@ class Judge(Metric):
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
+    def characters(self, run: Run) -> int:
+        """Return the length of the outputs that the judge reads."""
+        columns = self.inputs.values() if isinstance(self.inputs, Mapping) else ()
+        names = {c.removeprefix("output.") for c in columns if c.startswith("output.")}
+        outputs = run.outputs.items()
+        return sum(len(_text(value)) for name, value in outputs if not names or name in names)
+
     def passes(self, figure: float) -> bool:
         """Return whether an answer with this figure passes."""
         return figure < self.threshold if self.lower_is_better else figure >= self.threshold

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ _LARGEST_RATIO = 10_000.0  # of the upper end of a ratio to the ratio
 ROUNDING, _EQUAL = 1e-12, 1e-9  # relative to a mean
 LEAST_UNITS = 6  # smallest number of values, or of clusters, for an interval
 _LEAST_UNEQUAL = 4  # smallest number of differences other than zero
+_LARGEST_SKEW = 0.9  # of a mean of clusters, times the critical value
 _BETS = 64  # half of them on positive differences
 _LEAST_ERROR = 1e-100  # values with a smaller standard error are equal
 _LARGEST_EXPONENT = 700.0  # exp() overflows above 709
@@ -112,7 +113,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def share_interval(share: float, number: int) -> Estimate:
+def share_interval(share: float, number: float) -> Estimate:
     """Return a share of `number` cases with its exact 95 % interval, Clopper and Pearson's.
 
     A case that passed in some of its repeats counts in part; repeats do not add cases.
@@ -128,7 +129,7 @@ def share_interval(share: float, number: int) -> Estimate:
     passed = share * number
     low = float(betaincinv(passed, number - passed + 1, 0.025)) if passed > 0 else 0.0
     high = float(betaincinv(passed + 1, number - passed, 0.975)) if passed < number else 1.0
-    return Estimate(share, low, high, n=number)
+    return Estimate(share, low, high, n=int(number))
 
 
 def paired_share(gained: int, lost: int, number: int) -> Estimate:
@@ -221,9 +222,9 @@ def mean_interval(
     """Return the mean with its 95 % interval, and the p value for a mean of zero.
 
     Each end is the wider of Student's interval and Hall's, which allows for skewed values. p is the
-    larger of the two at which an end reaches zero. With clusters, Student's interval with the
-    jackknife's standard error. There is no interval for fewer than six values or clusters, for
-    equal values, or if one cluster has most of them. Shares (`is_share`) are from `least` to 1;
+    larger of the two at which an end reaches zero. With clusters, both use the pseudo-values of the
+    jackknife over clusters. There is no interval for fewer than six values or clusters, for equal
+    values, or if one cluster has most of them. Shares (`is_share`) are from `least` to 1;
     their Student's interval includes two more values at a distance of one half from the mean. If
     all shares are equal, it is at least as wide as the exact interval.
     """
@@ -238,8 +239,11 @@ def mean_interval(
     is_known = max(ROUNDING * abs(mean), _LEAST_ERROR) < error < math.inf
     if number < LEAST_UNITS or free < 1 or not is_known:
         return nothing
-    if clusters is None and not is_share:
-        skew = float(((units / error) ** 3).sum()) / (number - 1) / (number - 2) / number
+    if not is_share:
+        skew = _skewness(units / error, free)
+        if clusters is not None:  # with few clusters, Hall's function would be almost flat
+            largest = _LARGEST_SKEW / float(two_sided(0.05, free))
+            skew = max(-largest, min(largest, skew))
     below, above, p = _hall(mean / error, free, skew)
     low, high = mean - below * error, mean + above * error
     if is_share and abs(mean) in {0.0, 1.0} and not np.ptp(values):
@@ -249,6 +253,17 @@ def mean_interval(
         low, high = min(low, equal.low), max(high, equal.high)
     bounds = (least, 1.0) if is_share else (-math.inf, math.inf)
     return replace(nothing, low=max(low, bounds[0]), high=min(high, bounds[1]), p=p)
+
+
+def _skewness(units: Floats, free: float) -> float:
+    """Return the skewness of a mean; `free` is the effective number of `units` minus 1."""
+    effective = max(free, 2.0)
+    return (
+        float(((units / len(units)) ** 3).sum())
+        * (effective + 1) ** 2
+        / effective
+        / (effective - 1)
+    )
 
 
 def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
@@ -371,34 +386,42 @@ def sequential_test(
     return Sequential(evidence, 0, can_decide=can_decide, cases=len(values))
 
 
-def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
-    """Return Cohen's kappa of a two by two table of counts, with its 95 % interval.
+def cohen_kappa(counts: Sequence[Sequence[float]] | Floats) -> Estimate:
+    """Return Cohen's kappa of two raters, with its 95 % interval.
 
-    The asymptotic interval of the table with one added to each cell, which is valid for few values
-    and for perfect agreement. NaN for fewer than 20 values, or if all verdicts are equal.
+    `counts` has a row per case: its answers that both pass, only the first, only the second, and
+    neither. The jackknife over cases, with one more case in each of the four columns. NaN for fewer
+    than 20 cases, or if all verdicts are equal.
 
-    >>> found = cohen_kappa([[20, 5], [10, 15]])
+    >>> import numpy as np
+    >>> found = cohen_kappa(np.repeat(np.eye(4), [20, 5, 10, 15], axis=0))
     >>> round(found.mean, 4), round(found.low, 4), round(found.high, 4)
-    (0.4, 0.1269, 0.6138)
+    (0.4, 0.1216, 0.6191)
     """
     import numpy as np
 
-    raw = np.array(table, dtype=np.float64)
-    number = int(raw.sum())
-    shares = raw / max(1, number)
-    chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
-    if number < _MIN_CASES or chance == 1:
+    sums = np.asarray(counts, dtype=np.float64).reshape(-1, 4)
+    number, total = len(sums), sums.sum(axis=0)
+    if number < _MIN_CASES or (total.max() == total.sum() and total.argmax() in {0, 3}):
         return replace(NO_ESTIMATE, n=number)
-    kappa = (float(np.trace(shares)) - chance) / (1 - chance)
-    shares = (raw + 1) / (number + 4)
-    rows, columns, agreement = shares.sum(axis=1), shares.sum(axis=0), float(np.trace(shares))
-    chance = float(rows @ columns)
-    middle = (agreement - chance) / (1 - chance)
-    on = float(np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - agreement)) ** 2)
-    off = (shares * np.add.outer(columns, rows) ** 2 * (1 - np.eye(2))).sum() * (1 - agreement) ** 2
-    square = on + float(off) - (agreement * chance - 2 * chance + agreement) ** 2
-    error = math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
-    return _around(kappa, middle, error, n=number)
+    more = np.eye(4) * total.sum() / number
+    return _around(float(_kappa(total)), *_jackknife(np.vstack([sums, more]), _kappa), n=number)
+
+
+def _kappa(counts: Floats) -> Any:
+    both, first, second, neither = counts.T
+    total = both + first + second + neither
+    chance = (both + first) * (both + second) + (neither + first) * (neither + second)
+    return ((both + neither) * total - chance) / (total**2 - chance)
+
+
+def _jackknife(sums: Floats, statistic: Callable[[Floats], Any]) -> tuple[float, float]:
+    """Return a statistic of the sum of rows, and its standard error by leaving out each row."""
+    import numpy as np
+
+    total = sums.sum(axis=0)
+    variance = float(np.var(statistic(total - sums)))
+    return float(statistic(total)), math.sqrt((len(sums) - 1) * variance)
 
 
 def _around(mean: float, middle: float, error: float, *, n: int, least: float = -1.0) -> Estimate:
@@ -407,33 +430,107 @@ def _around(mean: float, middle: float, error: float, *, n: int, least: float = 
     return Estimate(mean, min(low, mean), max(high, mean), n=n)
 
 
-def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimate:
+def krippendorff_alpha(
+    passes: Sequence[int], ratings: Sequence[int], cases: Sequence[int] | Ints | None = None
+) -> Estimate:
     """Return Krippendorff's alpha of pass or fail by several raters, with its 95 % interval.
 
     `passes` is the number of raters who passed each answer, `ratings` the number who rated it, at
-    least two. The jackknife's interval, with one more answer of each kind that two raters can give.
-    NaN for fewer than 20 answers, or if all verdicts are equal.
+    least two, and `cases` the index of its case (default: one answer per case). The jackknife over
+    cases, with one more case of each kind that two raters can give. NaN for fewer than 20 cases, or
+    if all verdicts are equal.
 
     >>> round(krippendorff_alpha([3, 0, 2, 2, 1] * 4, [3, 3, 3, 2, 3] * 4).mean, 4)
     0.4271
     """
     import numpy as np
 
-    number = len(ratings)
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
+    rows = np.column_stack([ones * (of - ones) / (of - 1), ones, of])
+    at = np.arange(len(rows)) if cases is None else np.unique(cases, return_inverse=True)[1]
+    sums = np.zeros((at.max(initial=-1) + 1, 3))
+    np.add.at(sums, at, rows)
+    number = len(sums)
     if number < _MIN_CASES or not 0 < ones.sum() < of.sum():
         return replace(NO_ESTIMATE, n=number)
-    alpha = _alpha(ones, of)
-    ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
-    alphas = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
-    error = math.sqrt((len(of) - 1) * float(np.var(alphas)))
-    return _around(alpha, _alpha(ones, of), error, n=number)
+    more = np.array([[0, 2, 2], [0, 0, 2], [1, 1, 2], [1, 1, 2]]) * len(rows) / number
+    alpha = float(_alpha(rows.sum(axis=0)))
+    return _around(alpha, *_jackknife(np.vstack([sums, more]), _alpha), n=number)
 
 
-def _alpha(ones: Floats, of: Floats) -> float:
-    unlike = float((ones * (of - ones) / (of - 1)).sum())
-    passed, total = float(ones.sum()), float(of.sum())
+def _alpha(sums: Floats) -> Any:
+    unlike, passed, total = sums.T
     return 1 - unlike * (total - 1) / (passed * (total - passed))
+
+
+def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
+    """Return the slope of `values` on `x` at equal `controls`, with its interval and p value.
+
+    Least squares with an intercept, and Student's distribution. The standard error is the larger of
+    the jackknife's over cases, and of one that pools the variance over all `x`: few cases with the
+    same value, as a rare label has, would otherwise seem to have no variance. NaN for fewer than 20
+    cases, for fewer than four cases with values other than zero, and if the controls determine `x`
+    or all values.
+
+    >>> import numpy as np
+    >>> x, noise = np.arange(40.0), np.resize([0.3, -0.1, 0.2, -0.4], 40)
+    >>> found = slope(0.5 * x + noise, x, np.zeros((40, 0)), np.arange(40))
+    >>> round(found.mean, 2), round(found.low, 2), round(found.high, 2)
+    (0.5, 0.49, 0.51)
+    """
+    import numpy as np
+    from scipy.special import stdtr
+
+    units, at = np.unique(cases, return_inverse=True)
+    number, nothing = len(units), replace(NO_ESTIMATE, n=len(units))
+    if number < _MIN_CASES or (np.bincount(at, np.abs(values)) > 0).sum() < _LEAST_UNEQUAL:
+        return nothing
+    others = np.column_stack([np.ones(len(x)), controls])
+    both = np.column_stack([x, values])
+    unexplained = both - others @ np.linalg.lstsq(others, both, rcond=None)[0]
+    if not (np.ptp(unexplained, axis=0) > _EQUAL * np.abs(both).max(axis=0)).all():
+        return nothing
+    residuals = unexplained[:, 0]
+    scale = float(np.sqrt(np.mean(residuals**2)))
+    slopes = _slopes(np.column_stack([residuals / scale, others]), values, at) / scale
+    mean, without = float(slopes[-1]), slopes[:-1]
+    error = math.sqrt((number - 1) / number * float(((without - mean) ** 2).sum()))
+    free = number - others.shape[1] - 1
+    pooled = _pooled_error(residuals, unexplained[:, 1] - mean * residuals, others, at)
+    error = max(error, pooled * math.sqrt(number / free))
+    edge, p = float(two_sided(0.05, free)), 2 * float(stdtr(free, -abs(mean) / error))
+    return Estimate(mean, mean - edge * error, mean + edge * error, p, number)
+
+
+def _pooled_error(x: Floats, values: Floats, controls: Floats, at: Ints) -> float:
+    """Return the standard error of a slope if the variance of `values` depends on controls alone.
+
+    `x` and `values` are residuals. All pairs of values of a case have the same correlation.
+    """
+    import numpy as np
+
+    squares = values**2
+    fitted = controls @ np.linalg.lstsq(controls, squares, rcond=None)[0]
+    deviations = np.sqrt(np.maximum(fitted, 0.0))
+    pairs = float((np.bincount(at) ** 2).sum()) - len(values)
+    products = float((np.bincount(at, values) ** 2).sum() - squares.sum())
+    shared = max(0.0, products / pairs / float(squares.mean())) if pairs else 0.0
+    alone = float(((deviations * x) ** 2).sum())
+    together = float((np.bincount(at, deviations * x) ** 2).sum())
+    return math.sqrt((1 - shared) * alone + shared * together) / float(x @ x)
+
+
+def _slopes(design: Floats, values: Floats, at: Ints) -> Floats:
+    """Return the first coefficient of least squares without each case, and with all cases."""
+    import numpy as np
+
+    number, width = int(at.max()) + 1, design.shape[1]
+    squares, products = np.zeros((number + 1, width, width)), np.zeros((number + 1, width))
+    np.add.at(squares, at, design[:, :, None] * design[:, None, :])
+    np.add.at(products, at, design * values[:, None])
+    squares, products = squares.sum(axis=0) - squares, products.sum(axis=0) - products
+    slopes: Floats = (np.linalg.pinv(squares, hermitian=True)[:, 0] * products).sum(axis=1)
+    return slopes
 
 
 def corrected_mean(

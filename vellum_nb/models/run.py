@@ -23,7 +23,7 @@ RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
 DoubtKind = Literal["SENT", "EXECUTED"]
 """Reason for the doubt about a run without a recorded answer: sent, or known to be executed."""
 
-_RATING = re.compile(r"rating@(.+):(0(?:\.\d+)?|1)", re.DOTALL)
+_RATING = re.compile(r"rating@(.+):(0(?:\.\d+)?|1(?:\.0+)?)", re.DOTALL)
 
 
 def case_id(inputs: Mapping[str, Any], previous_execution_id: str | None = None) -> str:

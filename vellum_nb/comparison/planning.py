@@ -1,0 +1,199 @@
+"""Number of cases and repeats that would show that a release loses less than a margin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.comparison import statistics as stats
+from vellum_nb.comparison.power import mean_power, share_margin_power
+from vellum_nb.errors import InputError
+from vellum_nb.models.checks import check_integer, refuse
+from vellum_nb.models.inputs import format_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vellum_nb.comparison.figures import ComparisonFigures
+
+
+_STEPS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # cases
+_MOST_CASES = 100_000
+ASSUMPTIONS = ("difference", "discordance", "spread", "noise", "latency_s", "cost_usd")
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What a plan assumes about two releases.
+
+    `variance` is that of the differences between cases without the noise of repeats, `noise` the
+    variance of a difference caused by one repeat on each release, or None if it is unknown: then
+    `variance` includes it, and only one repeat can be planned.
+    """
+
+    variance: float = math.nan
+    noise: float | None = None
+    difference: float = 0.0
+    is_share: bool = True
+    latency_s: float = math.nan
+    cost_usd: float = math.nan
+
+    def spread(self, repeats: int) -> float:
+        """Return the standard deviation of a case's difference."""
+        return math.sqrt(max(0.0, self.variance + (self.noise or 0.0) / repeats))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a plan must reach, and with which repeats."""
+
+    margin: float
+    power: float
+    repeats: tuple[int, ...]
+    concurrency: int
+
+    def check(self) -> None:
+        """Raise for an invalid value."""
+        if isinstance(self.margin, bool | str) or not 0 <= self.margin < math.inf:
+            refuse("margin", self.margin, "a number such as 0.05")
+        if not 0 < self.power < 1:
+            refuse("power", self.power, "a number between 0 and 1, such as 0.8")
+        check_integer("concurrency", self.concurrency, least=1)
+        for number in self.repeats:
+            check_integer("repeats", number, least=1)
+
+
+def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptions:
+    """Return what the runs show; `variance` is NaN for fewer than six compared cases.
+
+    For shares, the variance is that with two more cases that differ by a half.
+    """
+    import numpy as np
+
+    scored, at = figures.scored[metric], figures.releases.index(release)
+    columns = [figures.releases.index(figures.baseline), at]
+    delta = scored.mean[:, at] - scored.mean[:, columns[0]]
+    has = ~np.isnan(delta)
+    number = int(has.sum())
+    seconds, costs = (figures.table[name].mean() for name in ("latency_s", "cost_usd"))
+    known = Assumptions(is_share=scored.passes, latency_s=float(seconds), cost_usd=float(costs))
+    if number < stats.LEAST_UNITS:
+        return known
+    clusters = None if figures.clusters is None else figures.clusters[has]
+    variance = stats.standard_error(delta[has], clusters) ** 2 * number
+    variance += 0.5 / number if scored.passes else 0.0
+    pooled = [scored.pooled[column] for column in columns]
+    if any(value is None for value in pooled):
+        return replace(known, variance=variance)
+    parts = (np.array(pooled, dtype=float) / scored.count[has][:, columns]).sum(axis=1)
+    between = max(0.0, variance - float(parts.mean()))
+    return replace(known, variance=between, noise=sum(value or 0.0 for value in pooled))
+
+
+def assumed(known: Assumptions, given: Mapping[str, float], *, sign: int) -> Assumptions:
+    """Return `known` with the assumptions that a user gives."""
+    if unknown := [name for name in given if name not in ASSUMPTIONS]:
+        msg = f"assume: {format_value(unknown[0])} is unknown; available: {', '.join(ASSUMPTIONS)}"
+        raise InputError(msg)
+    for name, value in given.items():
+        lowest = -math.inf if name == "difference" else 0
+        if isinstance(value, str | bool) or not lowest <= value < math.inf:
+            refuse(f"assume[{name!r}]", value, "a number such as 0.1")
+    changes: dict[str, Any] = {n: given[n] for n in ("latency_s", "cost_usd") if n in given}
+    changes["difference"] = sign * given.get("difference", 0.0)
+    noise, total = known.noise, known.variance + (known.noise or 0.0)
+    if "discordance" in given:
+        total = given["discordance"] - changes["difference"] ** 2
+        changes["is_share"] = True
+    if "spread" in given:
+        total, changes["is_share"] = given["spread"] ** 2, False
+    if "noise" in given:  # of pairs of repeats that differ, or the deviation of repeats
+        is_share = changes.get("is_share", known.is_share)
+        noise = given["noise"] if is_share else 2 * given["noise"] ** 2
+    between = total - (noise or 0.0)
+    return replace(known, **changes, variance=max(between, 0.0), noise=noise)  # or NaN
+
+
+def power(
+    assumptions: Assumptions, cases: int, repeats: int, *, margin: float, alpha: float
+) -> float:
+    """Return the probability that the interval of the difference excludes a loss of `margin`.
+
+    >>> equal = Assumptions(variance=0.2)
+    >>> round(power(equal, 600, 1, margin=0.05, alpha=0.05), 2)
+    0.79
+    """
+    spread = assumptions.spread(repeats)
+    if assumptions.is_share and repeats > 1:
+        spread = math.sqrt(spread**2 + 0.5 / cases)
+    distance = assumptions.difference + margin
+    if distance <= 0:
+        return alpha / 2
+    if assumptions.is_share and repeats == 1:
+        unequal = spread**2 + assumptions.difference**2
+        half = assumptions.difference / 2
+        shares = unequal / 2 + half, unequal / 2 - half
+        return share_margin_power(*shares, cases, margin, alpha)
+    return mean_power(distance, spread, cases, alpha)
+
+
+def cases_for(
+    assumptions: Assumptions, repeats: int, *, margin: float, target: float, alpha: float
+) -> int | None:
+    """Return the smallest number of cases with this power; None if infeasible."""
+    low, high = 0, stats.LEAST_UNITS
+    while power(assumptions, high, repeats, margin=margin, alpha=alpha) < target:
+        low, high = high, 2 * high
+        if high > _MOST_CASES:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        is_enough = power(assumptions, middle, repeats, margin=margin, alpha=alpha) >= target
+        low, high = (low, middle) if is_enough else (middle, high)
+    return max(high, stats.LEAST_UNITS)
+
+
+def plan(
+    figures: ComparisonFigures, metric: str, release: str, goal: Goal, assume: Mapping[str, float]
+) -> pd.DataFrame:
+    """Return the plans documented in `Comparison.plan`."""
+    import numpy as np
+    import pandas as pd
+
+    goal.check()
+    sign = figures.scored[metric].metric.sign
+    assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
+    if math.isnan(assumptions.variance):
+        msg = f"a plan needs {stats.LEAST_UNITS} compared cases, or assume={{'discordance': 0.2}}"
+        raise InputError(msg)
+    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
+    answers: Any = figures.scored[metric].count[:, columns]
+    options: Any = {"margin": goal.margin, "alpha": figures.alpha / len(figures.others)}
+    choices = [each for each in goal.repeats if each == 1 or assumptions.noise is not None]
+    needed = [cases_for(assumptions, each, target=goal.power, **options) for each in choices]
+    rows: list[dict[str, Any]] = []
+    for cases in _sizes(len(answers), needed):
+        for repeats in choices:
+            calls = 2 * cases * repeats - int(np.minimum(answers, repeats).sum())
+            seconds = calls * assumptions.latency_s / goal.concurrency
+            rows.append({"cases": cases, "repeats": repeats})
+            rows[-1]["power"] = power(assumptions, cases, repeats, **options)
+            rows[-1] |= {
+                "calls": calls,
+                "time_s": seconds,
+                "cost_usd": calls * assumptions.cost_usd,
+            }
+    enough = [row for row in rows if row["power"] >= goal.power]
+    cheapest = min(enough, key=lambda row: row["calls"], default=None)
+    return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])
+
+
+def _sizes(existing: int, needed: Sequence[int | None]) -> list[int]:
+    """Return the numbers of cases to list: those needed, the existing one, and steps between."""
+    feasible = [number for number in needed if number is not None]
+    largest = 2 * max(feasible, default=_STEPS[-1])
+    least = max(existing, stats.LEAST_UNITS)
+    sizes = {*feasible, existing, *(step for step in _STEPS if step <= largest)}
+    return sorted(number for number in sizes if number >= least)
