@@ -194,7 +194,7 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
         pages["logs of nannies"] = str(client.get_worker_logs(nanny=True))
         pages["events"] = str(client.get_events())
     pages["outputs"] = "".join(capfd.readouterr())
-    assert len(keys) == 6
+    assert len(keys) >= 6  # a slow call is looked up, too
     assert all(key.startswith("vellum_nb_call-") for key in keys)
     assert keys[0] in pages[tasks[0]], "the crawler saw no page of a task"
     assert "Compute Failed" in pages["outputs"], "nothing was logged"
