@@ -1,4 +1,7 @@
-"""Several objects and workspaces of one sweep: they reach its driver, and hide no answer."""
+"""Several objects, workspaces and processes of one sweep: they reach its driver, or say who has it.
+
+They hide no answer.
+"""
 
 import time
 
@@ -8,7 +11,7 @@ from runs_kit import progress_of
 from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
-from vellum_nb.errors import InputError
+from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.history import Sweeps
 from vellum_nb.sweep.sweep import control_of
 
@@ -148,6 +151,37 @@ def test_time_limit_of_a_running_sweep_counts_earlier_sessions(ws, counting):
     assert control_of(sweep).driver._seconds == spent > 0
     counting.held = False
     sweep.wait(LONG)
+
+
+@pytest.fixture
+def driven_elsewhere(kernels, ws, counting, path):
+    """Return a sweep that another process drives, opened here, and that process."""
+    counting.held = True
+    kernel = kernels.start(counting.url, path, CASES, options={"concurrency": 1})
+    wait_until(lambda: counting.posts == 1)
+    yield ws.open_sweep(ws.sweeps()["sweep_id"][0]), kernel
+    counting.held = False
+    assert kernel.outcome()["state"] == "done"
+
+
+def test_sweep_that_another_process_drives_is_running(driven_elsewhere):
+    assert driven_elsewhere[0].state == "running"
+
+
+@pytest.mark.parametrize("method", ["stop", "pause", "wait"])
+def test_control_of_a_sweep_that_another_process_drives_names_that_process(
+    driven_elsewhere, method
+):
+    sweep, kernel = driven_elsewhere
+    with pytest.raises(HistoryError, match=rf"is running in process {kernel.pid} on .*stop it"):
+        getattr(sweep, method)()
+
+
+def test_limits_of_a_sweep_that_another_process_drives_are_refused(driven_elsewhere, ws):
+    sweep, kernel = driven_elsewhere
+    with pytest.raises(HistoryError, match=rf"is running in process {kernel.pid} on "):
+        ws.open_sweep(sweep.id, limits={"max_calls": 5})
+    assert Sweeps(ws.history).every(sweep.id)[0].options == {"concurrency": 1}
 
 
 def constant(run):

@@ -5,7 +5,7 @@ Leases are short.
 """
 
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -15,7 +15,9 @@ from runs_kit import progress_of
 from sweep_processes import LONG, Proxy, wait_until
 
 import vellum_nb as vnb
+from vellum_nb.history import Sweeps
 from vellum_nb.history.backends import open_backend
+from vellum_nb.sweep.sweep import control_of
 
 LEASE = {"lease_s": 2.0, "read": 2}  # seconds
 CASES = [{"text": f"text {number}"} for number in range(24)]
@@ -304,6 +306,81 @@ def test_answers_whose_merge_fails_are_merged_by_a_later_process(
     with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
         assert ws.sweep("count", CASES[:8], **options).state == "done"
     check_all_once(counting, proxied, CASES[:8])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lease_that_could_not_be_released_is_free_at_once_for_its_process(
+    counting, proxy, proxied, pending_folder
+):
+    counting.held = True
+    with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
+        options = {"release_tags": ["v1"], "concurrency": 4, "progress": False}
+        sweep = ws.sweep("count", CASES[:4], background=True, **options)
+        wait_until(lambda: counting.posts == 4)
+        proxy.cut()
+        counting.held = False
+        sweep.stop()
+        with suppress(vnb.HistoryError):
+            sweep.wait(LONG)
+        assert control_of(sweep).driver is None
+        proxy.heal()
+        assert sql(proxied, "UPDATE leases SET token = token") == 1
+        assert sweep.resume(progress=False).state == "done"
+    check_all_once(counting, proxied, CASES[:4])
+
+
+CONNECTION_LOST_AT_COMMIT = """
+CREATE FUNCTION disconnect() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER disconnect AFTER UPDATE OF {0} ON sweeps DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (OLD.{0} IS DISTINCT FROM NEW.{0}) EXECUTE FUNCTION disconnect()
+"""
+
+
+@pytest.fixture
+def disconnecting(postgres, postgres_url):
+    """Return a context in which the connection is lost when a change of a column is committed."""
+
+    @contextmanager
+    def while_changing(column):
+        database = postgres_url.rpartition("/")[2]
+        postgres.execute(CONNECTION_LOST_AT_COMMIT.format(column), database)
+        yield
+        postgres.execute("DROP TRIGGER disconnect ON sweeps", database)
+
+    return while_changing
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_round_that_was_not_stored_sends_nothing(
+    counting, disconnecting, postgres_url, pending_folder
+):
+    counting.script.extend(["answer shape"] * 4)
+    with vnb.connect(counting.url, api_key=KEY, history=postgres_url, timeout=(10, 2)) as ws:
+        sweep = ws.sweep("count", CASES[:4], release_tags=["v1"], progress=False)
+        with disconnecting("round"), pytest.raises(vnb.HistoryError):
+            sweep.retry_failed()
+        assert counting.posts == 4
+        assert Sweeps(ws.history).every(sweep.id)[0].round == 0
+        assert progress_of(sweep.retry_failed()).done == 4
+        assert {run.state for run in ws.open_sweep(sweep.id).runs()} == {"FULFILLED"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_limits_that_were_not_stored_do_not_apply(
+    counting, disconnecting, postgres_url, pending_folder
+):
+    counting.held = True
+    options = {"release_tags": ["v1"], "concurrency": 1, "progress": False}
+    with vnb.connect(counting.url, api_key=KEY, history=postgres_url, timeout=(10, LONG)) as ws:
+        sweep = ws.sweep("count", CASES, limits={"max_calls": 4}, background=True, **options)
+        wait_until(lambda: counting.posts == 1)
+        with disconnecting("options"), pytest.raises(vnb.HistoryError):
+            ws.open_sweep(sweep.id, limits={"max_calls": 2})
+        counting.held = False
+        assert "max_calls=4 is reached" in repr(sweep.wait(LONG))
+        assert ws.open_sweep(sweep.id).resume(progress=False).state == "stopped"
+    assert counting.posts == 4
 
 
 def pending_answers(folder):
