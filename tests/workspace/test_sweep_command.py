@@ -77,6 +77,32 @@ def test_runs_that_fail_make_the_status_2_and_cases_that_do_not_fit_are_listed_i
     assert "is the column txt meant? (row 1)" in done.stderr
 
 
+def test_reasons_of_failures_are_counted_with_escaped_control_characters(server, command, cases):
+    def refuse(text: str) -> str:
+        raise vnb.Reject("out of\norder \x1b[2J" if text == "a" else "x" * 300)
+
+    server.deploy(refuse, name="broken")
+    cases.write_text("text\na\nb\n", encoding="utf-8")
+    done = run(*command("broken", "--repeats", "2"))
+    lines = sorted(done.stdout.splitlines()[2:4])
+    assert lines == [
+        r"  2 failed with USER_DEFINED_ERROR: out of order \x1b[2J",
+        f"  2 failed with USER_DEFINED_ERROR: {'x' * 200}",
+    ]
+
+
+def test_only_the_most_frequent_reasons_of_failures_are_printed(server, command, cases):
+    def refuse(text: str) -> str:
+        raise vnb.Reject(f"no {text}")
+
+    server.deploy(refuse, name="broken")
+    cases.write_text("text\n" + "".join(f"t{n}\n" for n in range(8)), encoding="utf-8")
+    done = run(*command("broken"))
+    assert "  3 failed with other errors\n" in done.stdout
+    errors = json.loads(run(*command("broken", "--json")).stdout)["errors"]
+    assert [error["runs"] for error in errors] == [1] * 5
+
+
 def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(server, command, cases):
     calls, entered = [], threading.Event()
 

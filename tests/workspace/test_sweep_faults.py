@@ -453,7 +453,7 @@ def test_a_server_that_became_another_one_ends_the_sweep_before_anything_is_sent
 def test_the_same_sweep_that_has_ended_is_returned_and_says_so(server, ws, capsys):
     first = swept(ws, CASES)
     assert swept(ws, CASES).id == first.id
-    assert "the same sweep ended at " in capsys.readouterr().err
+    assert "this sweep ended at " in capsys.readouterr().err
     assert server.posts == len(CASES)
     assert swept(ws, CASES, existing="restart").id != first.id
     assert server.posts == 2 * len(CASES)

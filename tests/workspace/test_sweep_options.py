@@ -106,6 +106,11 @@ def test_signature_of_a_sweep_is_that_of_its_options():
     assert SweepChanges.__annotations__.keys() < declared.keys()
 
 
+def test_unknown_option_of_a_sweep_is_a_type_error(ws):
+    with pytest.raises(TypeError, match=r"sweep\(\) got an unexpected keyword argument 'metrics'"):
+        swept(ws, metrics="exact")
+
+
 def test_opened_sweep_takes_no_plan_and_no_stop_rule(ws):
     sweep = swept(ws)
     with pytest.raises(TypeError, match="unexpected keyword argument 'repeats'"):

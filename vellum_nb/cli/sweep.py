@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import opened
@@ -31,6 +32,8 @@ _EXISTING = {
 }
 _INTERRUPTED = 130
 _INCOMPLETE = 2
+_MAX_ERRORS = 5  # different ones that are printed
+_MAX_MESSAGE = 200
 
 
 def add_sweep(command: argparse.ArgumentParser) -> None:
@@ -98,13 +101,25 @@ def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
     print(json.dumps(fields, ensure_ascii=False), file=data())
 
 
+def _errors(result: Sweep) -> list[dict[str, Any]]:
+    """Return the most frequent errors of failed runs, with the number of runs."""
+    failed = result.failed()[["error_code", "error_message"]].fillna("")
+    errors = Counter(failed.itertuples(index=False, name=None)).most_common(_MAX_ERRORS)
+    return [
+        {"runs": runs, "code": code, "message": " ".join(message.split())[:_MAX_MESSAGE]}
+        for (code, message), runs in errors
+    ]
+
+
 def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> None:
+    errors = _errors(result) if now.failed else []
     if args.json:
         of_tag = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
         tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
         names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
         fields = {name: getattr(now, name) for name in names}
-        fields = {"sweep_id": result.id, **fields, "notes": result.notes, "release_tags": tags}
+        fields |= {"notes": result.notes, "release_tags": tags, "errors": errors}
+        fields = {"sweep_id": result.id, **fields}
         print(json.dumps(fields, ensure_ascii=False), file=data())
         return
     lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
@@ -113,6 +128,9 @@ def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> No
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
         counts = f"{tag.done:,} done, {tag.failed:,} failed"
         lines.append(f"  {tag.release_tag}: {counts}{latency}{cost}")
+    lines += ["  {runs:,} failed with {code}: {message}".format_map(error) for error in errors]
+    if omitted := now.failed - sum(error["runs"] for error in errors):
+        lines.append(f"  {omitted:,} failed with other errors")
     lines += [f"  note: {note}" for note in result.notes]
     if now.moved:
         lines.append(f"  moved during the sweep: {', '.join(now.moved)}")

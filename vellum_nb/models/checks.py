@@ -128,7 +128,8 @@ def with_options(options: Any, defaults: Mapping[str, Any] | None = None) -> Cal
 
     def decorate(function: F) -> F:
         *parameters, _ = signature(function).parameters.values()
-        for name, kind in options.__annotations__.items():
+        for name in defaults or options.__annotations__:
+            kind = options.__annotations__[name]
             # help shows the text of a ForwardRef better than its repr
             types = {"annotation": getattr(kind, "__forward_arg__", kind)}
             default = (defaults or {}).get(name)

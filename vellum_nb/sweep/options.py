@@ -147,27 +147,23 @@ def as_stop_when(stop_when: StopWhenLike | None) -> StopWhen | None:
     return StopWhen()
 
 
-class _Changeable(TypedDict, total=False):
+class SweepChanges(TypedDict, total=False):
+    """Options of `Workspace.open_sweep`, whose `stop_when` can only be None."""
+
     concurrency: int | None
     limits: LimitsLike | None
+    stop_when: StopWhenLike | None
     expand_meta: bool
     resend_in_doubt: bool
     executor: Executor | None
 
 
-class SweepChanges(_Changeable, total=False):
-    """Options of `Workspace.open_sweep`, for type checkers."""
-
-    stop_when: None
-
-
-class SweepArguments(_Changeable, total=False):
-    """Options of `Workspace.sweep`, for the overloads that type checkers read."""
+class SweepArguments(SweepChanges, total=False):
+    """Options of `Workspace.sweep`."""
 
     release_tags: Sequence[str]
     repeats: int
     existing: Existing
-    stop_when: StopWhenLike | None
     files: str | Path | None
     progress: bool
     background: bool
@@ -243,6 +239,15 @@ class SweepOptions:
         return replace(self, **changes, limits=replace(self.limits, **limits))
 
     @classmethod
+    def of_arguments(cls, arguments: SweepArguments, *, dry_run: bool) -> SweepOptions:
+        """Return the options of a call of `Workspace.sweep`."""
+        check_names("sweep", arguments, SweepArguments)
+        values: dict[str, Any] = {**arguments, "dry_run": dry_run}
+        values["limits"] = as_limits(arguments.get("limits"))
+        values["stop_when"] = as_stop_when(arguments.get("stop_when"))
+        return cls(**values)
+
+    @classmethod
     def from_stored(cls, sweep: SweepRecord) -> SweepOptions:
         """Return the options of a stored sweep; its metric is not stored."""
         stored = {name: v for name, v in sweep.options.items() if name != "max_concurrency"}
@@ -262,6 +267,20 @@ _STORED_OF_RULE = ("baseline", "alpha", "seed")
 _DEFAULTS = {
     field.name: field.default for kind in (SweepOptions, Limits, StopWhen) for field in fields(kind)
 }
+
+SWEEP_DEFAULTS = {
+    field.name: None if field.name == "limits" else field.default
+    for field in fields(SweepOptions)
+    if field.name in SweepArguments.__annotations__
+}
+"""Defaults of `Workspace.sweep`, in the order of its signature."""
+
+
+def check_names(function: str, options: Mapping[str, Any], arguments: type) -> None:
+    """Raise Python's `TypeError` for an option that the TypedDict `arguments` does not have."""
+    if unknown := options.keys() - arguments.__annotations__.keys():
+        msg = f"{function}() got an unexpected keyword argument {min(unknown)!r}"
+        raise TypeError(msg)
 
 
 def _part(stored: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

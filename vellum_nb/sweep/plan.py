@@ -497,16 +497,16 @@ def _tag_plans(
 def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[str]:
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
-        remedy = "existing='restart' (--restart) runs it again"
-        yield f"the same sweep ended at {ended} UTC, and its stored runs are used: {remedy}"
+        remedy = "to run all cases again, use existing='restart' (--restart)"
+        yield f"this sweep ended at {ended} UTC; its stored runs are returned; {remedy}"
     if plan.resumes is not None:
         began = record.created.strftime("%Y-%m-%d %H:%M")
         last_sign = record.lost or plan.last_seen
-        label = "its process was lost at" if record.lost else "its last progress was at"
-        last = f", {label} {last_sign:%H:%M:%S}" if last_sign else ""
-        runs = plural(sum(tag.found for tag in plan.tags), "run")
-        not_sent = "it is not sent again" if runs == "1 run" else "none of them is sent again"
-        yield f"resumes the unfinished sweep of {began} UTC{last}: {runs} found, {not_sent}"
+        label = "process lost at" if record.lost else "last progress at"
+        last = f" ({label} {last_sign:%H:%M:%S})" if last_sign else ""
+        stored = plural(sum(tag.found for tag in plan.tags), "run is", "runs are")
+        stored = f"{stored} stored and not sent again"
+        yield f"resumes the unfinished sweep of {began} UTC{last}: {stored}"
         planned = record.releases.items()
         moved = [tag for tag, then in planned if then and new.releases.get(tag) not in {None, then}]
         if moved:

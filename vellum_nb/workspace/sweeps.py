@@ -40,7 +40,7 @@ from vellum_nb.sweep.cases import (
     stored_table,
 )
 from vellum_nb.sweep.driver import end_drivers
-from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
+from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits, check_names
 from vellum_nb.sweep.plan import (
     PlannedRun,
     Reused,
@@ -488,9 +488,7 @@ def open_sweep(
     runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
 ) -> Sweep:
     """Return a sweep of the history, with other options. If it is running, they apply now."""
-    if unknown := changes.keys() - SweepChanges.__annotations__.keys():
-        msg = f"open_sweep() got an unexpected keyword argument {min(unknown)!r}"
-        raise TypeError(msg)
+    check_names("open_sweep", changes, SweepChanges)
     if changes.get("stop_when") is not None:
         msg = (
             "stop_when of an opened sweep can only be None: make the same call of ws.sweep(...) "

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
@@ -23,19 +21,10 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, WorkflowReleaseTagRead
-from vellum_nb.models.checks import check_tags, check_text, refuse
+from vellum_nb.models.checks import check_tags, check_text, refuse, with_options
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.options import (
-    Existing,
-    LimitsLike,
-    StopWhenLike,
-    SweepArguments,
-    SweepChanges,
-    SweepOptions,
-    as_limits,
-    as_stop_when,
-)
+from vellum_nb.sweep.options import SWEEP_DEFAULTS, SweepArguments, SweepChanges, SweepOptions
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
@@ -447,24 +436,14 @@ class Workspace:
         **options: Unpack[SweepArguments],
     ) -> Sweep: ...
 
+    @with_options(SweepArguments, SWEEP_DEFAULTS)
     def sweep(
         self,
         deployment: str,
         cases: Cases,
         *,
-        release_tags: Sequence[str] = ("LATEST",),
-        repeats: int = 1,
-        concurrency: int | None = None,
-        limits: LimitsLike | None = None,
-        existing: Existing = "resume",
-        stop_when: StopWhenLike | None = None,
-        expand_meta: bool = False,
-        resend_in_doubt: bool = True,
-        files: str | Path | None = None,
         dry_run: bool = False,
-        progress: bool = True,
-        background: bool = False,
-        executor: Executor | None = None,
+        **options: Unpack[SweepArguments],
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
@@ -551,23 +530,10 @@ class Workspace:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
         <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
         """
-        cases, files = parse_location(cases), parse_location(files)  # a traceback may show them
-        options = SweepOptions(
-            release_tags=release_tags,
-            repeats=repeats,
-            concurrency=concurrency,
-            limits=as_limits(limits),
-            existing=existing,
-            stop_when=as_stop_when(stop_when),
-            expand_meta=expand_meta,
-            resend_in_doubt=resend_in_doubt,
-            files=files,
-            dry_run=dry_run,
-            progress=progress,
-            background=background,
-            executor=executor,
-        )
-        return start_sweep(self._runner, self._actions.compare, deployment, cases, options)
+        cases = parse_location(cases)  # before anything can fail: a traceback may show it
+        options["files"] = parse_location(options.get("files"))
+        plan = SweepOptions.of_arguments(options, dry_run=dry_run)
+        return start_sweep(self._runner, self._actions.compare, deployment, cases, plan)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return one row per sweep of this history, or of `deployment`, newest first.
