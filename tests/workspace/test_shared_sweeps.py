@@ -242,7 +242,7 @@ def test_closed_workspace_completes_calls_under_way(connected, counting):
 
 
 def test_closed_workspace_leaves_long_calls_in_doubt(connected, counting, monkeypatch):
-    monkeypatch.setattr("vellum_nb.workspace.sweeps._CLOSE_GRACE_S", 0.2)
+    monkeypatch.setattr("vellum_nb.sweep.sweep._CLOSE_GRACE_S", 0.2)
     counting.held = True
     began = time.monotonic()
     with connected() as ws:

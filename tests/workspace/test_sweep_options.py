@@ -86,8 +86,14 @@ def test_seed_of_the_first_run_outlives_a_resume_without_the_rule(ws):
             {"limits": {"stop_after_failures": 0}},
             "stop_after_failures must be a whole number of at least 1",
         ),
-        ({"limits": {"max_cost_usd": "1"}}, "max_cost_usd must be a number above 0, not '1'"),
-        ({"limits": {"max_seconds": True}}, "max_seconds must be a number above 0, not True"),
+        (
+            {"limits": {"max_cost_usd": "1"}},
+            "max_cost_usd must be a number above 0 or None, not '1'",
+        ),
+        (
+            {"limits": {"max_seconds": True}},
+            "max_seconds must be a number above 0 or None, not True",
+        ),
     ],
 )
 def test_wrong_option_is_refused_with_the_valid_ones(ws, options, message):

@@ -7,7 +7,6 @@ as ended after its end is committed.
 
 from __future__ import annotations
 
-import atexit
 import heapq
 import math
 import os
@@ -22,6 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.clock import uptime
@@ -60,7 +60,6 @@ _RENEW_INTERVAL_S = 10.0  # a lease lasts for a minute
 _DATABASE_RETRY_S = 1.0
 _SUSPENDED_S = 10.0  # without a turn: the machine was suspended
 _WAIT_SLICE_S = 0.5  # Windows cannot interrupt a wait
-_EXIT_GRACE_S = 2.0  # for calls under way when the interpreter exits
 _EXIT_WRITE_S = 5.0  # to record cancelled calls
 _UNREACHABLE = "the history cannot be reached: no run begins until it can"
 _AS_BEGUN = {"state": "STARTED", "doubt": None, "error": None}
@@ -163,9 +162,8 @@ class WorkerPool:
         self.can_cut = can_cut
         self._submit, self._most, self._on_close = submit, most, on_close
         self._cancel, self._threads = Cancellation(), 0
-        self._calls: queue.SimpleQueue[tuple[str, Callable[[], Outcome]] | None]
-        self._done: queue.SimpleQueue[tuple[str, Result] | None]
-        self._calls, self._done = queue.SimpleQueue(), queue.SimpleQueue()
+        self._calls = queue.SimpleQueue[tuple[str, Callable[[], Outcome]] | None]()
+        self._done = queue.SimpleQueue[tuple[str, Result] | None]()
 
     def begin(self, prepared: PreparedRun) -> None:
         """Begin an attempt."""
@@ -237,7 +235,7 @@ class Driver(threading.Thread):
     _failing_since: float | None = None
     _over = _cut = _exhausted = _has_lost_lease = False
     _is_reachable = True
-    _queued = _drawn = 0  # numbers of runs queued in `_waiting` and drawn from `runs`
+    _drawn = 0  # number of runs drawn from `runs`
 
     def __init__(
         self,
@@ -268,7 +266,8 @@ class Driver(threading.Thread):
         self.concurrency = AdaptiveConcurrency(options.concurrency)
         self._lock, self._claim = threading.Lock(), threading.Lock()
         self._has_ended = threading.Event()
-        self._waiting: list[tuple[float, int, PreparedRun]] = []  # heap by due time
+        self._waiting: list[tuple[float, int, PreparedRun]] = []  # heap by due time and number
+        self._numbers = count()
         self._next: deque[PreparedRun] = deque()  # to begin
         self._resends: deque[PreparedRun] = deque()  # in doubt, to send again
         self._unresolved: list[Run] = []  # for later sessions
@@ -342,7 +341,6 @@ class Driver(threading.Thread):
         """
         if not self._claim.acquire(blocking=False):
             return
-        _RUNNING.add(self)
         try:
             while not self._is_over():
                 for run_id, result in self._pool.ended(self._sleep()):
@@ -357,7 +355,6 @@ class Driver(threading.Thread):
         except BaseException as exc:  # noqa: BLE001
             self._fail(exc)
         finally:
-            _RUNNING.discard(self)
             self._has_ended.set()
             self._on_change()
 
@@ -582,8 +579,7 @@ class Driver(threading.Thread):
         self._wait_until(due, prepared)
 
     def _wait_until(self, due: float, prepared: PreparedRun) -> None:
-        self._queued += 1
-        heapq.heappush(self._waiting, (due, self._queued, prepared))
+        heapq.heappush(self._waiting, (due, next(self._numbers), prepared))
 
     def _sleep(self) -> float:
         """Return the seconds until the next turn, unless an attempt ends."""
@@ -747,16 +743,6 @@ def _unresolved_message(runs: Sequence[Run]) -> str:
         f"{cut_off} cancelled on the server each time: resume repeats them",
     ]
     return "; ".join(part for part, count in zip(parts, counts, strict=True) if count)
-
-
-_RUNNING: set[Driver] = set()
-
-
-@atexit.register
-def _end_with_interpreter() -> None:
-    """Stop every sweep; calls that do not end soon are looked up by `resume`."""
-    running = [driver for driver in _RUNNING if driver.is_running]
-    end_drivers(running, "the interpreter ended", grace_s=_EXIT_GRACE_S)
 
 
 def end_drivers(drivers: Sequence[Driver], why: str, *, grace_s: float) -> None:

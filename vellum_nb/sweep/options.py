@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.models import Run
-from vellum_nb.models.checks import available, check_integer, check_tags, check_text, refuse
+from vellum_nb.models.checks import (
+    available,
+    check_integer,
+    check_number,
+    check_tags,
+    check_text,
+    refuse,
+)
 from vellum_nb.models.sweeps import SweepRecord
 
 MAX_CONCURRENCY = 128
 """Calls at once that a sweep without `concurrency` grows to."""
 Existing: TypeAlias = Literal["resume", "reuse", "restart"]
-_EXISTING = ("resume", "reuse", "restart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,9 @@ class Limits:
             if name in _WHOLE_LIMITS:
                 check_integer(name, value, least=1, optional=True)
                 object.__setattr__(self, name, value and int(value))
-            elif value is not None:
-                is_number = isinstance(value, Real) and not isinstance(value, bool)
-                if not is_number or not value > 0:
-                    refuse(name, value, "a number above 0")
-                object.__setattr__(self, name, float(value))
+            else:
+                check_number(name, value, above=0, optional=True)
+                object.__setattr__(self, name, value and float(value))
 
     @property
     def given(self) -> dict[str, float]:
@@ -194,10 +197,8 @@ class SweepOptions:
         check_integer("concurrency", self.concurrency, least=1, optional=True)
         for name in ("repeats", "concurrency"):
             object.__setattr__(self, name, getattr(self, name) and int(getattr(self, name)))
-        if self.existing not in _EXISTING:
-            names = ", ".join(map(repr, _EXISTING))
-            msg = f"existing must be one of {names}, not {self.existing!r}"
-            raise InputError(msg)
+        if self.existing not in get_args(Existing):
+            refuse("existing", self.existing, f"one of {', '.join(map(repr, get_args(Existing)))}")
         if executor is not None and not isinstance(executor, Executor):
             expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
             refuse("executor", executor, expected)

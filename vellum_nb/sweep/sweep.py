@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from vellum_nb.models.sweeps import (
     planned_ids,
 )
 from vellum_nb.rendering.format import plural
-from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
+from vellum_nb.sweep.driver import Attempt, Driver, end_drivers, thread_pool
 from vellum_nb.sweep.executors import executor_pool
 from vellum_nb.sweep.options import LIMIT_NAMES, LimitsLike, SweepOptions, as_limits
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, replanned, superseded
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
 
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way
+_CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
+_EXIT_GRACE_S = 2.0  # and when the interpreter exits
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
 _TEXTS = ("sweep_id", "deployment", "release_tags", "state")
 _NUMBERS = ("planned", "done", "failed", "started", "to_go", "cases", "repeats")
@@ -123,6 +126,7 @@ class SweepControl:
         self.last_driver: Driver | None = None
         self._why: str | None = record.why
         self._rule: StopRule | None = None
+        self._cut_off: Tally[Place] = Tally()  # executions that the server cancelled
         self._counter = Counter(record.release_tags, record.cases * record.repeats)
         self._read(look_up=False)
 
@@ -315,7 +319,7 @@ class SweepControl:
         executor = options.executor
         pool = executor_pool(attempt, executor, most) if executor else thread_pool(attempt, most)
         planned = planned_runs(self.record, states, reused)
-        self._rule = self._new_stop_rule(states, reused)
+        self._rule, self._cut_off = self._new_stop_rule(states, reused), Tally()
         in_doubt_runs = [prepare(run, options, retry=retry) for run in in_doubt]
         latencies = (run.latency_s for run in past)
         sweep_id = self.record.id
@@ -329,7 +333,7 @@ class SweepControl:
             calls=sweeps.begun(sweep_id),
             seconds=sweeps.seconds(sweep_id),
             in_doubt=in_doubt_runs,
-            next_attempt=self._next_attempt(),
+            next_attempt=self._next_attempt,
             sent_now=self.worker.sent_now,
             on_change=self._notify,
             on_end=self._end,
@@ -346,23 +350,17 @@ class SweepControl:
             raise InputError(msg)
         self._change(round=self.record.round + 1, ended=None)
 
-    def _next_attempt(self) -> Callable[[PreparedRun], PreparedRun | None]:
-        """Return a function that prepares the next attempt at a run that was cut off."""
-        attempts: Tally[Place] = Tally()
-
-        def prepare_next(prepared: PreparedRun) -> PreparedRun | None:
-            planned = prepared.planned
-            if planned is None:
-                return None
-            attempts[planned.place] += 1
-            if attempts[planned.place] >= ATTEMPTS:
-                return None
-            planned = planned.next_attempt(self.record)
-            if self._rule is not None:
-                self._rule.add(planned)
-            return self.worker.prepare(planned, self.options)
-
-        return prepare_next
+    def _next_attempt(self, prepared: PreparedRun) -> PreparedRun | None:
+        """Prepare the next attempt at a run that was cut off, or leave it to later sessions."""
+        if (planned := prepared.planned) is None:
+            return None
+        self._cut_off[planned.place] += 1
+        if self._cut_off[planned.place] >= ATTEMPTS:
+            return None
+        planned = planned.next_attempt(self.record)
+        if self._rule is not None:
+            self._rule.add(planned)
+        return self.worker.prepare(planned, self.options)
 
     def _new_stop_rule(
         self, states: Mapping[str, str], reused: Mapping[Place, str]
@@ -697,6 +695,25 @@ def _differing(options: SweepOptions, current: SweepOptions) -> list[str]:
     if options.limits.max_cost_usd is not None and not current.expands_meta:
         differing.append("expand_meta, which max_cost_usd needs")
     return differing
+
+
+def stop_sweeps(history: History | None = None) -> None:
+    """Stop the sweeps that this process drives, or those of `history`, whose workspace is closed.
+
+    Calls under way are completed. Those that take longer than some seconds are cancelled, and
+    `resume` looks up their runs.
+    """
+    controls: Collection[SweepControl] = running_controls().values()
+    if history is None:
+        why, grace_s = "the interpreter ended", _EXIT_GRACE_S
+    else:
+        why, grace_s = "its workspace was closed", _CLOSE_GRACE_S
+        controls = [control for control in controls if control.history is history]
+    drivers = [driver for control in controls if (driver := control.driver) is not None]
+    end_drivers(drivers, why, grace_s=grace_s)
+
+
+atexit.register(stop_sweeps)
 
 
 def running_controls() -> dict[tuple[object, str], SweepControl]:

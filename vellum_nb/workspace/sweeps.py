@@ -25,7 +25,7 @@ from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import History, LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_text
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -39,7 +39,6 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.driver import end_drivers
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits, check_names
 from vellum_nb.sweep.plan import (
     PlannedRun,
@@ -83,7 +82,6 @@ _TAG_CHECK_INTERVAL_S = 5.0
 _TAG_CHECK_TRIES = 3
 _LAST_TAG_CHECK_S = 10.0  # maximum duration
 _LOOKUP_THREADS = 8
-_CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
 _POLL_S = 1.0  # between attempts to acquire the lease of another process
 
 ClientSession = tuple[Client, Uploads]
@@ -480,8 +478,7 @@ def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequenc
     releases = {tag: runner.resolve(deployment, tag) for tag in tags}
     options = SweepOptions(release_tags=tags)
     record = new_sweep(deployment, releases, [], options, workspace=None)
-    worker = SweepWorker(runner, compare, record, [], releases)
-    return _new_sweep(runner, record, worker, options)
+    return _new_sweep(runner, record, SweepWorker(runner, compare, record, [], releases), options)
 
 
 def open_sweep(
@@ -509,17 +506,6 @@ def open_sweep(
     if changes:
         control_of(sweep).apply(options)
     return sweep
-
-
-def stop_sweeps(history: History) -> None:
-    """Stop the sweeps that a workspace drives, and release their leases.
-
-    Calls under way are completed. Those that take longer than some seconds are cancelled, and
-    `resume` looks up their runs.
-    """
-    controls = [control for control in running_controls().values() if control.history is history]
-    drivers = [driver for control in controls if (driver := control.driver) is not None]
-    end_drivers(drivers, "its workspace was closed", grace_s=_CLOSE_GRACE_S)
 
 
 def _changed_live_sweep(
@@ -584,10 +570,7 @@ def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase])
     in_doubt = [
         run
         for run in runs
-        if run.in_doubt
-        and run.release_id in releases
-        and run.sweep_id not in held
-        and not runner.is_under_way(run)
+        if run.in_doubt and run.release_id in releases and not runner.is_driven(run, held)
     ]
     if in_doubt:
         settle = partial(runner.settle, runner.lookup.deployment_id(new.deployment))

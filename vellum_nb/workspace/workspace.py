@@ -26,7 +26,7 @@ from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.options import SWEEP_DEFAULTS, SweepArguments, SweepChanges, SweepOptions
 from vellum_nb.sweep.plan import SweepPlan
-from vellum_nb.sweep.sweep import Sweep, sweeps_frame
+from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import Chosen, StoredOptions, WorkspaceActions, stored_comparison
@@ -41,7 +41,7 @@ from vellum_nb.workspace.lookup import (
     releases_frame,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import open_sweep, start_sweep, stop_sweeps
+from vellum_nb.workspace.sweeps import open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
