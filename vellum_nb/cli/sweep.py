@@ -60,7 +60,7 @@ def add_sweep(command: argparse.ArgumentParser) -> None:
 
 def sweep(args: argparse.Namespace) -> int:
     """Sweep; return 0 if every planned run was fulfilled, 2 if not, 130 if interrupted."""
-    from vellum_nb.sweep.sweep import SweepInterrupt
+    from vellum_nb.sweep.sweep import SweepInterrupt, control_of
 
     options: dict[str, Any] = {"release_tags": args.release_tag or ["LATEST"]}
     names = [name for name, _, _ in _NUMBERS]
@@ -74,7 +74,7 @@ def sweep(args: argparse.Namespace) -> int:
             result = workspace.sweep(args.name, args.cases, **options)
         except SweepInterrupt as exc:
             result = exc.sweep
-        now = _progress(result)
+        now = control_of(result).progress()
         _print_summary(result, now, args)
         return _status(now)
 
@@ -83,12 +83,6 @@ def _given(args: argparse.Namespace, options: list[str]) -> dict[str, Any]:
     """Return the values of the options that are given, by parameter name."""
     names = [option.replace("-", "_") for option in options]
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def _progress(result: Sweep) -> Progress:
-    from vellum_nb.sweep.sweep import control_of
-
-    return control_of(result).progress()
 
 
 def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
@@ -101,14 +95,12 @@ def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
     print(json.dumps(fields, ensure_ascii=False), file=data())
 
 
-def _errors(result: Sweep) -> list[dict[str, Any]]:
-    """Return the most frequent errors of failed runs, with the number of runs."""
-    failed = result.failed()[["error_code", "error_message"]].fillna("")
-    errors = Counter(failed.itertuples(index=False, name=None)).most_common(_MAX_ERRORS)
-    return [
-        {"runs": runs, "code": code, "message": " ".join(message.split())[:_MAX_MESSAGE]}
-        for (code, message), runs in errors
-    ]
+def _errors(result: Sweep) -> list[tuple[int, str, str]]:
+    """Return the numbers of failed or rejected runs by error, the most frequent first."""
+    frame = result.failed()
+    failed = frame[frame["state"] != "CANCELLED"][["error_code", "error_message"]].fillna("")
+    errors = Counter(failed.itertuples(index=False, name=None)).most_common()
+    return [(runs, code, " ".join(text.split())[:_MAX_MESSAGE]) for (code, text), runs in errors]
 
 
 def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> None:
@@ -118,7 +110,8 @@ def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> No
         tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
         names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
         fields = {name: getattr(now, name) for name in names}
-        fields |= {"notes": result.notes, "release_tags": tags, "errors": errors}
+        reasons = [{"runs": n, "code": code, "message": m} for n, code, m in errors[:_MAX_ERRORS]]
+        fields |= {"notes": result.notes, "release_tags": tags, "errors": reasons}
         fields = {"sweep_id": result.id, **fields}
         print(json.dumps(fields, ensure_ascii=False), file=data())
         return
@@ -128,8 +121,9 @@ def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> No
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
         counts = f"{tag.done:,} done, {tag.failed:,} failed"
         lines.append(f"  {tag.release_tag}: {counts}{latency}{cost}")
-    lines += ["  {runs:,} failed with {code}: {message}".format_map(error) for error in errors]
-    if omitted := now.failed - sum(error["runs"] for error in errors):
+    for runs, code, message in errors[:_MAX_ERRORS]:
+        lines.append(f"  {runs:,} failed with {code}: {message}")
+    if omitted := sum(runs for runs, *_ in errors[_MAX_ERRORS:]):
         lines.append(f"  {omitted:,} failed with other errors")
     lines += [f"  note: {note}" for note in result.notes]
     if now.moved:

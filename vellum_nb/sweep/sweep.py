@@ -69,12 +69,11 @@ class _Worker(Protocol):
     an answer.
     """
 
-    @property
-    def compare(self) -> Callable[..., Comparison]: ...
+    compare: Callable[..., Comparison]
+    read_timeout_s: float
+
     @property
     def moved(self) -> tuple[str, ...]: ...
-    @property
-    def read_timeout_s(self) -> float: ...
     def prepare(
         self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
     ) -> PreparedRun: ...

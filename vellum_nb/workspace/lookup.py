@@ -35,7 +35,6 @@ from vellum_nb.models import (
     usage_totals,
 )
 from vellum_nb.models.checks import available
-from vellum_nb.sweep.retry_policy import LookupStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,19 +134,6 @@ _SETTLED: Mapping[str, Any] = {"error": None, "doubt": None}
 
 class NoLookupError(Exception):
     """Executions cannot be looked up on this server, or with this key."""
-
-
-def find_execution(
-    client: Client, deployment_id: str | None, external_id: str, cancel: Cancellation | None = None
-) -> SlimWorkflowExecutionRead | LookupStatus:
-    """Return the execution with an external id if it has ended, or else its status.
-
-    Raises as `listed_execution` does.
-    """
-    execution = listed_execution(client, deployment_id, external_id, cancel)
-    if execution is None:
-        return LookupStatus.UNKNOWN
-    return LookupStatus.RUNNING if execution.status == "INITIATED" else execution
 
 
 def listed_execution(

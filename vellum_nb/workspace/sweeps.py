@@ -72,7 +72,7 @@ from vellum_nb.sweep.sweep import (
     running_controls,
 )
 from vellum_nb.workspace import views
-from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution, run_fields
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ class SweepAttempt:
     ) -> Outcome:
         external_id = str(prepared.run.external_id)
         try:
-            execution = find_execution(client, self.deployment_id, external_id, cancel)
-            if execution is LookupStatus.UNKNOWN and self.workspace is not None:
+            execution = listed_execution(client, self.deployment_id, external_id, cancel)
+            if execution is None and self.workspace is not None:
                 now = client.workspace_identity().id
                 if now != self.workspace:  # it does not list executions of this sweep
                     why = _other_workspace(self.workspace, now)
@@ -148,8 +148,10 @@ class SweepAttempt:
             return no_lookup(prepared, str(exc))
         except APIError as exc:
             return after_lookup_error(prepared, exc)
-        if isinstance(execution, LookupStatus):
-            return after_lookup(prepared, execution)
+        if execution is None:
+            return after_lookup(prepared, LookupStatus.UNKNOWN)
+        if execution.status == "INITIATED":
+            return after_lookup(prepared, LookupStatus.RUNNING)
         return finished(prepared, run_fields(execution), looked_up=True)
 
 
