@@ -26,7 +26,7 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain, unknown_name
-from vellum_nb.workspace.lookup import Lookup, all_of, case_of, run_fields
+from vellum_nb.workspace.lookup import all_of, case_of, run_fields
 from vellum_nb.workspace.runner import Runner
 
 _RUNS_PER_BATCH = 200
@@ -65,14 +65,12 @@ def _fetch_nodes(client: Client, run: Run) -> Sequence[NodeRun]:
 
 
 def synchronise(
-    client: Client,
-    lookup: Lookup,
-    history: History,
+    runner: Runner,
     deployment: str,
     *,
-    since: datetime | date | str | None = None,
-    until: datetime | date | str | None = None,
-    limit: int | None = None,
+    since: datetime | date | str | None,
+    until: datetime | date | str | None,
+    limit: int | None,
 ) -> SyncReport:
     """Import the executions that began in a period, newest first."""
     check_integer("limit", limit, optional=True, error=HistoryError)
@@ -81,8 +79,8 @@ def synchronise(
         for operator, name, value in ((">=", "since", since), ("<", "until", until))
         if value is not None
     ]
-    target = lookup.deployment(deployment)
-    executions = client.iter_workflow_deployment_event_executions(
+    target = runner.lookup.deployment(deployment)
+    executions = runner.client.iter_workflow_deployment_event_executions(
         target.id,
         filters=all_of(*conditions) if conditions else None,
         limit=_RUNS_PER_BATCH,
@@ -92,7 +90,7 @@ def synchronise(
     @cache
     def environment(release_id: str) -> str | None:
         with suppress(APIError):
-            environment_of = lookup.release(target.name, release_id).environment
+            environment_of = runner.lookup.release(target.name, release_id).environment
             return None if environment_of is None else environment_of.name
         return None
 
@@ -103,7 +101,8 @@ def synchronise(
         batch = {e.execution_id: e for e in page if e.execution_id not in seen}
         seen |= set(batch)
         ended = [execution for execution in batch.values() if execution.status != "INITIATED"]
-        report += history.merge([_run(execution, target.name, environment) for execution in ended])
+        runs = [_run(execution, target.name, environment) for execution in ended]
+        report += runner.history.merge(runs)
         report = replace(report, running=report.running + len(batch) - len(ended))
     return report
 

@@ -107,12 +107,9 @@ class Workspace:
         try:
             stop_sweeps(self.history)
         finally:
-            self._close()
-
-    def _close(self) -> None:
-        self.client.close()
-        if not self._keep_open:
-            self.history.close()
+            self.client.close()
+            if not self._keep_open:
+                self.history.close()
 
     def __enter__(self) -> Self:
         return self
@@ -411,10 +408,7 @@ class Workspace:
         limit : int, optional
             Import only this many of the newest executions.
         """
-        period: Any = {"since": since, "until": until}
-        return synchronise(
-            self.client, self._lookup, self.history, deployment, limit=limit, **period
-        )
+        return synchronise(self._runner, deployment, since=since, until=until, limit=limit)
 
     @overload
     def sweep(
@@ -561,7 +555,6 @@ class Workspace:
             change while it runs. ``stop_when=None`` runs all remaining cases; to resume a sweep
             with `stop_when`, make the same call of `sweep`.
         """
-        check_text("sweep_id", sweep_id)
         return open_sweep(self._runner, self._actions.compare, sweep_id, options)
 
     @overload
