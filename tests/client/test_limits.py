@@ -112,7 +112,7 @@ def test_an_answer_that_drips_ends_with_the_timeouts_together(server, hurried, b
     start = time.monotonic()
     with pytest.raises(errors.APITimeoutError, match=r"no complete answer within 0\.8 s") as caught:
         execute(hurried)
-    assert 2 * LATE_S <= time.monotonic() - start < 5
+    assert 2 * LATE_S <= time.monotonic() - start < 20
     assert caught.value.sent is True
     assert len(server.seen) == 1
 

@@ -64,21 +64,21 @@ def test_stopping_leaves_no_thread_and_no_socket():
 
 
 def test_idle_connections_do_not_hold_the_stop_up():
-    with LocalServer() as server:
+    with LocalServer(request_timeout=60) as server:
         server.deploy(echo)
         assert repr(server).startswith(f"<LocalServer {server.url}: echo")
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             started = time.monotonic()
             server.stop()
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
             assert connection.recv(1) == b""
 
 
 @pytest.mark.slow
 def test_stopping_closes_a_connection_whose_client_does_not_read_the_answer():
     def much() -> str:
-        return "x" * 50_000_000
+        return "x" * 20_000_000
 
     sockets = open_sockets()
     with LocalServer() as server:
@@ -89,7 +89,7 @@ def test_stopping_closes_a_connection_whose_client_does_not_read_the_answer():
             f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(head.encode() + body)
             assert connection.recv(1) == b"H"
             server.stop()

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 
 import pytest
@@ -52,22 +52,32 @@ def closed(sock, within):
     return received
 
 
-def answer_time(api):
+def check_answers(api):
+    """Check that others are served."""
     api.session.mount("http://", HTTPAdapter(max_retries=3))  # a busy machine sends its head late
-    began = time.monotonic()
     assert api.get(PATH).status_code == 200
-    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("sent", ["", "GET /v1/environ", HEAD + "Content-Length: 100\r\n\r\n{{"])
+def test_unfinished_requests_do_not_keep_others_waiting(sent, asking):
+    """The time limit is long: others are answered before the server closes these."""
+    with ExitStack() as stack:
+        server = stack.enter_context(LocalServer(request_timeout=60))
+        opened = [stack.enter_context(connect(server)) for _ in range(100)]
+        for sock in opened:
+            sock.sendall(sent.format(server.api_key).encode())
+        check_answers(asking(server))
+        assert select.select(opened, [], [], 0)[0] == []
 
 
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /v1/environ", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"]
 )
-def test_connections_without_a_whole_head_are_closed(quick, sent, asking):
+def test_connections_without_a_whole_head_are_closed(quick, sent):
     with ExitStack() as stack:
         opened = [stack.enter_context(connect(quick)) for _ in range(100)]
         for sock in opened:
             sock.sendall(sent)
-        assert answer_time(asking(quick)) < 10
         for sock in opened:
             assert closed(sock, 10) == b""
 
@@ -75,12 +85,9 @@ def test_connections_without_a_whole_head_are_closed(quick, sent, asking):
 @pytest.mark.slow
 def test_a_head_that_drips_is_closed_and_so_is_a_second_one_that_does_not_come(quick):
     with connect(quick) as sock:
-        began = time.monotonic()
-        with suppress(OSError):
-            for letter in HEAD.format("x") * 10:
-                sock.sendall(letter.encode())
-                time.sleep(0.05)
-        assert time.monotonic() - began < 10
+        drips = iter(HEAD.format("x") * 10)  # for 35 s
+        while not select.select([sock], [], [], 0.05)[0]:
+            sock.sendall(next(drips).encode())
     request = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {quick.api_key}\r\n\r\n"
     with connect(quick) as sock:
         sock.sendall(request.encode())
@@ -105,14 +112,13 @@ def test_a_connection_that_httpx_would_use_again_is_still_open():
             assert not select.select([sock], [], [], 0)[0]  # not closed by the server
 
 
-def test_bodies_that_do_not_come_are_408(quick, asking):
+def test_bodies_that_do_not_come_are_408(quick):
     with ExitStack() as stack:
         opened = []
         for _ in range(50):
             opened.append(stack.enter_context(connect(quick)))
             head = HEAD.format(quick.api_key) + "Content-Length: 100\r\n\r\n{"
             opened[-1].sendall(head.encode())  # at once: a late head is not answered
-        assert answer_time(asking(quick)) < 10
         for sock in opened:
             assert b"408" in closed(sock, 20).partition(b"\r\n")[0]
 
@@ -140,9 +146,9 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
         for sock in opened:
             assert sock.recv(1, socket.MSG_PEEK)  # its answer has begun
         api = asking(quick)
-        end = time.monotonic() + 4
+        end = time.monotonic() + 2  # longer than the limit
         while time.monotonic() < end:
-            assert answer_time(api) < 10
+            check_answers(api)
             time.sleep(0.2)
         for sock in opened:
             assert len(closed(sock, 10)) < 8_000_000
@@ -180,14 +186,14 @@ def test_the_events_of_a_run_are_bounded(asking):
 
 def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):
     with ExitStack() as stack:
-        server = LocalServer().start()
+        server = LocalServer(request_timeout=10).start()  # 60 s for a body
         opened = [stack.enter_context(connect(server)) for _ in range(20)]
         for sock in opened:
             sock.sendall((HEAD.format(server.api_key) + "Content-Length: 100\r\n\r\n{").encode())
         time.sleep(0.5)
         began = time.monotonic()
         server.stop()
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 40
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -206,8 +212,8 @@ def test_unfinished_bodies_of_all_clients_together_are_bounded(asking):
 
         for sock in opened[-3:]:
             threading.Thread(target=watch, args=(sock,), daemon=True).start()
-        assert refused.wait(10)
-        assert answer_time(asking(server)) < 10
+        assert refused.wait(20)
+        check_answers(asking(server))
 
 
 def test_a_request_with_two_lengths_is_refused_and_answered_once(quick):

@@ -276,7 +276,7 @@ def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
         threading.Timer(1.0, server.stop).start()
         with suppress(requests.RequestException):
             run(asking(server), "sleep")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 40  # the limit is 60 s
     with LocalServer(data=tmp_path / "data") as again:
         (ended,) = events(asking(again), "my-flow")["results"]
         error = read(asking(again), "my-flow", ended["span_id"])["error"]

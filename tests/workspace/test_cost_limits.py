@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import pytest
 from counting_server import KEY
@@ -76,18 +75,17 @@ def test_cost_that_cannot_be_one_is_noted(ws, counting):
 def test_calls_run_at_once_when_their_cost_is_known(ws, counting):
     """The limit of 150 USD leaves room for many calls at once."""
     counting.cost, counting.latency = (lambda: 1.0), 0.1
-    began = time.monotonic()
     swept(ws, limits={"max_cost_usd": 150}, concurrency=64)
     assert 150 <= counting.executed.total() <= 151
-    assert time.monotonic() - began < 6  # one after another they take 15 s
+    times = [(each["start"], each["end"]) for each in counting.kept.values()]
+    assert max(sum(a <= start < b for a, b in times) for start, _ in times) > 8
 
 
 def test_limit_of_seconds_takes_effect_while_calls_are_under_way(ws, counting):
     counting.latency = 0.2
-    began = time.monotonic()
     sweep = swept(ws, limits={"max_seconds": 1}, concurrency=4)
     assert sweep.state == "stopped"
-    assert time.monotonic() - began < 5
+    assert counting.executed.total() < len(CASES) / 2  # 10 s for all of them
 
 
 def test_limit_of_seconds_begins_no_call_while_one_hangs(ws, counting):

@@ -84,7 +84,7 @@ def test_resume_hours_later_does_not_wait_for_the_read_timeout_again(connected, 
         store.close()
         began = time.monotonic()
         assert sweep.resume(progress=False).state == "done"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < LONG  # the read timeout
     check_history(counting, place, CASES[:4])
 
 

