@@ -66,7 +66,8 @@ class Limits:
     @property
     def given(self) -> dict[str, float]:
         """Limits that are set, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = {name: getattr(self, name) for name in LIMIT_NAMES}
+        return {name: value for name, value in values.items() if value is not None}
 
     def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
         """Return a message that names the first limit reached, if any."""
