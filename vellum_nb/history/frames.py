@@ -58,16 +58,27 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
     try:
         return _frame(rows)
     except DAMAGE:
-        valid_rows = []
-        for row in rows:
-            try:
-                _check_row(row)
-                valid_rows.append(row)
-            except DamagedRunError as exc:
-                if not skip_damaged:
-                    raise exc from None
+        valid_rows = _valid_rows(rows, skip_damaged=skip_damaged)
     with damaged("A run"):
         return _frame(valid_rows)
+
+
+def _valid_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool) -> Sequence[Sequence[Any]]:
+    """Return the rows without the damaged ones, which bisection finds among very many."""
+    try:
+        if len(rows) == 1:
+            _check_row(rows[0])
+        else:
+            _frame(rows)
+    except DamagedRunError as exc:
+        if skip_damaged:
+            return []
+        raise exc from None
+    except DAMAGE:
+        middle = len(rows) // 2
+        halves = (rows[:middle], rows[middle:])
+        return [row for half in halves for row in _valid_rows(half, skip_damaged=skip_damaged)]
+    return rows
 
 
 def _check_row(row: Sequence[Any]) -> None:
