@@ -34,7 +34,8 @@ def run(folder, conftest, test, *options):
     shutil.copy(conftest, folder / "conftest.py")
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "schemathesis", "nbval")]
+    command = [sys.executable, "-m", "pytest", "-q", *without, *options]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
     )
