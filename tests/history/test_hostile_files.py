@@ -103,6 +103,7 @@ def test_history_with_foreign_definitions_is_refused_unchanged(name, kind, conte
     ids=["empty lines", "CRLF", "a header and empty lines", "rows", "quotes", "separators"],
 )
 @pytest.mark.parametrize("name", ["read_csv", "cases"])
+@pytest.mark.slow
 def test_a_csv_of_very_many_lines_or_cells_is_read_or_refused_in_time(name, content, path):
     path = path.with_suffix(".csv")
     path.write_bytes(content)
