@@ -19,7 +19,7 @@ from sweep_view_kit import until
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.form import RunForm
 
-FORMS = 60
+FORMS = 200
 SETUP = f"""
 import gc, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
