@@ -3,6 +3,8 @@
 import threading
 from datetime import UTC, datetime
 
+import ipywidgets
+from dom_kit import dom, text_of
 from wire_kit import Page
 
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
@@ -85,10 +87,14 @@ def tree(widget):
     return found
 
 
+def page(form):
+    """Return the HTML that the form shows, parsed."""
+    return dom("\n".join(each.value for each in tree(form) if isinstance(each, ipywidgets.HTML)))
+
+
 def shown(form):
-    """Return all HTML that the form shows, but for its style."""
-    widgets = [widget for widget in tree(form) if widget not in parts(form, "vnb-style")]
-    return "\n".join(str(getattr(widget, "value", "")) for widget in widgets)
+    """Return the text that the form shows."""
+    return text_of(page(form))
 
 
 def tick(form, tag):

@@ -4,7 +4,8 @@ import threading
 from dataclasses import replace
 
 import pytest
-from form_kit import PATIENCE, SPEC, answer, bars, click, parts, ran, release, shown
+from dom_kit import text_of
+from form_kit import PATIENCE, SPEC, answer, bars, click, page, parts, ran, release, shown
 
 from vellum_nb.models import RunError
 from vellum_nb.widgets.results import live_texts
@@ -82,6 +83,10 @@ class Seen:
             assert self._changed.wait_for(holds, PATIENCE)
 
 
+def insertions(form):
+    return [text_of(ins) for ins in page(form).select("dd ins")]
+
+
 def live(form, at=0):
     return dict(bars(form).live[at]) if len(bars(form).live) > at else {}
 
@@ -93,14 +98,14 @@ def test_text_grows_also_of_an_output_that_nobody_expected_until_the_answer_come
         "v2", texts={"reply": "Hi", "<new>": "there"}, node="Draft", nodes_done=2, first_s=0.62
     )
     seen.until(lambda: live(form).get("texts") == ["Hi", "", "there"])
-    assert "<dt>&lt;new&gt;</dt>" in shown(form)
+    assert "<new>" in [dt.text for dt in page(form).select("dt")]
     assert live(form)["facts"] == "streaming · first words after 0.62 s · 2 words"
     seen.until(lambda: "node 3 · Draft · " in shown(form))
     assert bars(form).bars[0]["rates"] is False
     stream.end("v2", outputs={"reply": "Hi, Ann."})
     assert form.wait(PATIENCE)[0].outputs == {"reply": "Hi, Ann."}
     assert (bars(form).live, recorder.requests) == ([], [])
-    assert "vnb-live" not in parts(form, "vnb-answers")[0].value
+    assert page(form).select(".vnb-live") == []
 
 
 def test_the_answer_before_stays_until_there_are_words(make, stream):
@@ -128,11 +133,11 @@ def test_answers_that_have_come_stand_beside_one_that_streams(make, stream):
     stream.end("v1", outputs={"reply": "one.", "tags": ["a"]})
     seen.until(lambda: live(form) == {} and live(form, 1).get("texts") == ["tw", ""])
     assert "1 of 2" in shown(form)
-    html = parts(form, "vnb-answers")[0].value
-    assert ("one." in html, html.count("<ins")) == (True, 1)  # the one of the legend
+    assert "one." in shown(form)
+    assert insertions(form) == []
     stream.end("v2", outputs={"reply": "two."})
     form.wait(PATIENCE)
-    assert parts(form, "vnb-answers")[0].value.count("<ins") > 1
+    assert insertions(form) == ["+two"]
 
 
 def test_cancel_keeps_the_words_that_have_come_and_the_switch_is_only_where_streams_are(

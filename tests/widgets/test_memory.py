@@ -22,7 +22,7 @@ from vellum_nb.widgets.form import RunForm
 FORMS = 200
 SETUP = f"""
 import gc, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 from IPython.display import display
 from ipywidgets import Widget
 from form_kit import SPEC, answer, release

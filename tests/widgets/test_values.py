@@ -1,7 +1,8 @@
 """One output value as HTML: right for each type, and safe whatever a workflow returns."""
 
 import pytest
-from html_kit import HOSTILE, PNG, SVG, Page, assert_harmless, data_url, shapes
+from dom_kit import dom, text_of
+from html_kit import HOSTILE, PNG, SVG, assert_harmless, data_url, shapes
 from hypothesis import given
 from hypothesis import strategies as st
 from runs_kit import TYPES
@@ -42,19 +43,19 @@ def test_any_json_of_any_type_is_shown(value, kind, markdown):
     ("value", "text"), [(3.0, "3"), (0.25, "0.25"), (-12, "-12"), (True, "true"), ("7", "7")]
 )
 def test_numbers_are_plain_and_null_is_null_in_every_type(value, text):
-    assert Page(value_html(value, "NUMBER")).text == text
-    assert {Page(value_html(None, kind)).text for kind in TYPES} == {"null"}
+    assert text_of(value_html(value, "NUMBER")) == text
+    assert {text_of(value_html(None, kind)) for kind in TYPES} == {"null"}
 
 
 def test_short_json_is_one_line_long_json_folds_and_what_is_huge_is_cut_and_says_so():
-    assert Page(value_html({"a": [1, "é"]}, "JSON")).text == '{"a": [1, "é"]}'
-    page = Page(value_html({"rows": [{"n": n, "text": "x" * 40} for n in range(4)]}, "JSON"))
-    folds = page.all("details")
-    assert ["open" in fold for fold in folds] == [True, False]
-    assert "4 items" in page.text
-    text = Page(value_html("x" * 150_000, "STRING")).text
+    assert text_of(value_html({"a": [1, "é"]}, "JSON")) == '{"a": [1, "é"]}'
+    page = dom(value_html({"rows": [{"n": n, "text": "x" * 40} for n in range(4)]}, "JSON"))
+    folds = page.select("details")
+    assert [fold.has_attr("open") for fold in folds] == [True, False]
+    assert "4 items" in text_of(page)
+    text = text_of(value_html("x" * 150_000, "STRING"))
     assert text.endswith("… 50,000 more characters; the run has the whole text")
-    assert Page(value_html(list(range(5_000)), "JSON")).text.endswith("… 4800 more")
+    assert text_of(value_html(list(range(5_000)), "JSON")).endswith("… 4800 more")
     value = "bottom"
     for _ in range(400):
         value = [value, "x" * 50]
@@ -71,20 +72,20 @@ def test_chat_turns_show_role_and_content_and_search_results_score_and_document(
         {"role": "ASSISTANT", "content": call},
         {"role": "USER", "content": {"type": "ARRAY", "value": images}},
     ]
-    page = Page(value_html(turns, "CHAT_HISTORY"))
-    assert "USER hi" in page.text
-    assert "ASSISTANT hello" in page.text
-    assert 'call pay{"sum": 4}' in page.text
-    assert "https://e.com/a.png, not loaded" in page.text
-    assert len(page.all("img")) == 1
+    page = dom(value_html(turns, "CHAT_HISTORY"))
+    assert "USER hi" in text_of(page)
+    assert "ASSISTANT hello" in text_of(page)
+    assert 'call pay {"sum": 4}' in text_of(page)
+    assert "https://e.com/a.png, not loaded" in text_of(page)
+    assert len(page.select("img")) == 1
     hits = [
         {"text": "b", "score": 0.82345, "keywords": ["k"], "document": {"label": "two.md"}},
         {"text": "a", "score": 0.5, "keywords": [], "document": {"label": "one.md"}},
     ]
-    page = Page(value_html(hits, "SEARCH_RESULTS"))
-    assert page.text == "two.md score 0.823 kbone.md score 0.5a"
+    page = dom(value_html(hits, "SEARCH_RESULTS"))
+    assert text_of(page) == "two.md score 0.823 kbone.md score 0.5a"
     large = [{"text": "c", "score": 10**400}]  # larger than any float
-    assert Page(value_html(large, "SEARCH_RESULTS")).text.startswith("no document score 1000")
+    assert text_of(value_html(large, "SEARCH_RESULTS")).startswith("no document score 1000")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_chat_turns_show_role_and_content_and_search_results_score_and_document(
     ],
 )
 def test_media_are_shown_by_what_their_bytes_say(content, mime, kind, tag):
-    (attributes,) = Page(value_html(data_url(content, "text/html"), kind)).all(tag)
+    (attributes,) = dom(value_html(data_url(content, "text/html"), kind)).select(tag)
     address = attributes.get("src") or attributes["href"]
     assert address.startswith(f"data:{mime};base64,")
 
@@ -115,12 +116,12 @@ def test_media_are_shown_by_what_their_bytes_say(content, mime, kind, tag):
     ],
 )
 def test_what_is_no_known_image_stays_text(value, words):
-    page = Page(value_html(value, "IMAGE"))
-    assert page.all("img") == []
-    assert words in page.text
+    page = dom(value_html(value, "IMAGE"))
+    assert page.select("img") == []
+    assert words in text_of(page)
 
 
 def test_arrays_show_each_item_by_its_type_and_text_keeps_its_spaces():
     items = [{"type": "NUMBER", "value": 2.0}, {"type": "ERROR", "value": {"message": "no"}}]
-    assert Page(value_html(items, "ARRAY")).text == "2error ERROR: no"
-    assert Page(value_html("a  b\n\n c", "STRING")).text == "a  b\n\n c"
+    assert text_of(value_html(items, "ARRAY")) == "2 error ERROR: no"
+    assert dom(value_html("a  b\n\n c", "STRING")).text == "a  b\n\n c"

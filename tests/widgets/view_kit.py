@@ -1,9 +1,8 @@
 """Runs made by hand, and pages that speak to the history's table and to the grid."""
 
-import re
 from datetime import UTC, datetime, timedelta
 
-from html_kit import Page as Html
+from dom_kit import dom, text_of
 from wire_kit import Page
 
 from vellum_nb import Run
@@ -48,9 +47,11 @@ class GridPage(Page):
         return self.wire.customs("rows")[-1]
 
     def cases(self, **query):
-        """Return the number of each case that is found to its row."""
+        """Return the rows of the matching cases by case number."""
         rows = self.rows(**query)["rows"]
-        return {int(re.search(r">case ([\d,]+)<", each["html"])[1]): each for each in rows}
+        captions = [dom(row["html"]).select_one(".vnb-grid-caption > span").text for row in rows]
+        numbers = [int(text.removeprefix("case ").replace(",", "")) for text in captions]
+        return dict(zip(numbers, rows, strict=True))
 
     def numbers(self, **query):
         return list(self.cases(**query))
@@ -59,22 +60,34 @@ class GridPage(Page):
         """Do something about a case."""
         self.send(kind=kind, id=self.cases()[number]["id"], **content)
 
+    def element(self, number, release):
+        """Return the cell of a release as an element."""
+        names = [column["name"] for column in self.state("_head")["columns"]]
+        cells = dom(self.cases()[number]["html"]).select('[role="gridcell"]')
+        return cells[names.index(release)]
+
     def cell(self, number, release):
-        """Return a cell: kind, word, chips, its HTML and its text."""
-        names = [each["name"] for each in self.state("_head")["columns"]]
-        cells = self.cases()[number]["html"].split('<div role="gridcell"')
-        html = f"<div {cells[1 + names.index(release)]}"
-        kind = re.search(r"vnb-grid-at-(\w+)", html)[1]
-        verdict = re.search(r'class="vnb-grid-verdict">.*?<span>(.*?)</span>', html)
-        chips = re.findall(r'vnb-grid-chip(?: vnb-grid-is-(\w+))?" title=".*?">(.*?)</span>', html)
-        word = verdict[1] if verdict else ""
-        texts = [(Html(text).text.strip(), tone) for tone, text in chips]
-        return {"kind": kind, "word": word, "chips": texts, "html": html, "text": Html(html).text}
+        """Return the kind, verdict, chips with their tone, and text of a cell."""
+        cell = self.element(number, release)
+        verdict = cell.select_one(".vnb-grid-verdict > span:not([class])")
+        chips = [
+            (text_of(chip), chip["class"].partition("vnb-grid-is-")[2])
+            for chip in cell.select(".vnb-grid-chip")
+        ]
+        return {
+            "kind": cell["class"].partition("vnb-grid-at-")[2],
+            "word": text_of(verdict) if verdict else "",
+            "chips": chips,
+            "text": text_of(cell),
+        }
+
+    @property
+    def summary(self):
+        return dom(self.state("_head")["summary"])
 
     def release(self, name):
         """Return the text of a release in the summary."""
-        rows = self.state("_head")["summary"].split("<tr data-release=")
-        return next(Html(f"<tr a={each}").text for each in rows if each.startswith(f'"{name}"'))
+        return text_of(self.summary.select_one(f'tr[data-release="{name}"]'))
 
 
 def _parts(widget):
