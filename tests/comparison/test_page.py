@@ -1,12 +1,12 @@
 """The HTML report: one file without a script, whose figures the CSV beside it gives again."""
 
 import re
-from html.parser import HTMLParser
 from itertools import combinations
 
 import numpy as np
 import pytest
 from actions_kit import SomeActions
+from dom_kit import dom, text_of, texts
 from report_kit import compared, failed, judged, run, wanted
 from runs_kit import HOSTILE, html_of
 from scipy.stats import binomtest
@@ -26,23 +26,9 @@ NAMES = {
 }  # fmt: skip
 
 
-class Elements(HTMLParser):
-    """The elements of a page with their attributes, and the figures that it shows."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def figures(self, name):
-        return [
-            float(a["value"])
-            for tag, a in self.found
-            if tag == "data" and a.get("class") == f"of-{name}"
-        ]
+def figures(page, name):
+    """Return the values of a figure that a report shows."""
+    return [float(data["value"]) for data in page.select(f"data.of-{name}")]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -57,36 +43,49 @@ def test_nothing_that_a_run_says_becomes_an_element_or_an_attribute(text):
     ]
     cases = wanted({text: text, "b": text}, **{text: text})
     html = compared(*runs, cases=cases, metrics="exact").to_html()
-    elements = Elements(html).found
-    assert {tag for tag, _ in elements} <= OURS
-    names = {name for _, attributes in elements for name in attributes}
-    assert names <= NAMES
-    assert sum(tag == "meta" for tag, _ in elements) == 3
+    elements = dom(html).find_all(name=True)
+    assert {element.name for element in elements} <= OURS
+    assert {name for element in elements for name in element.attrs} <= NAMES
+    assert sum(element.name == "meta" for element in elements) == 3
 
 
-def test_the_page_loads_nothing_and_has_all_baseline_first_and_what_is_worse_before_the_rest():
+def test_report_loads_nothing():
     html = judged({"v1": ["yes", "no"], "v2": ["no", "yes"]}).to_html()
-    assert not re.search(r"<script|\ssrc=|\shref=|@import|url\(", html)
-    assert "default-src 'none'" in html
+    page = dom(html)
+    assert page.select("script, [src], [href]") == []
+    assert not re.search(r"@import|url\(", html)
+    (policy,) = page.select('meta[http-equiv="Content-Security-Policy"]')
+    assert "default-src 'none'" in policy["content"]
+
+
+def test_cases_that_are_worse_come_before_the_others():
     cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
     html = cmp.to_html()
     titles = "By exact|Releases|Worse|Without an answer or a figure|Better|Identical outputs|"
     titles += "How this is counted"
-    assert re.findall(r"<h2>(.*?)</h2>", html) == titles.split("|")
-    assert re.findall(r"<h3>Case (\d)", html) == ["2", "5", "3", "1", "4"]
-    assert '<span class="missing">missing</span>: no run' in html
+    assert texts(html, "h2") == titles.split("|")
+    assert [text[:6] for text in texts(html, "h3")] == [f"Case {n}" for n in (2, 5, 3, 1, 4)]
+
+
+def test_report_shows_why_an_answer_is_missing():
+    html = judged({"v1": ["yes"], "v2": [None]}).to_html()
+    assert [text for text in texts(html, "td") if "missing: no run" in text]
+
+
+def test_report_counts_answers_and_failed_runs():
     html = compared(run("v1"), run("v1", answer="no"), failed("v2")).to_html()
-    assert "2 answers, 1 of them differ" in html
-    assert "TIMEOUT: no answer within 120 s" in html
-    assert re.findall('class="missing">(.*?)<', html) == ["without an answer"]
-    assert "failed where it was run and has no answer" in html
+    text = text_of(html)
+    assert "2 answers, 1 of them differ" in text
+    assert "TIMEOUT: no answer within 120 s" in text
+    assert texts(html, ".missing") == ["without an answer"]
+    assert "failed where it was run and has no answer" in text
 
 
 def test_what_a_difference_leaves_out_stands_beside_it():
     same = "\n".join(f"line {number}" for number in range(900))
     html = compared(run("v1", answer=f"{same}\nold"), run("v2", answer=f"{same}\nnew")).to_html()
-    assert "the whole value" in html
-    assert html.count("line 450\n") == 2
+    assert "the whole value" in text_of(html)
+    assert dom(html).text.count("line 450\n") == 2
 
 
 @pytest.fixture
@@ -112,9 +111,9 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "report.cases.csv", "report.html", "report.runs.csv",
     ]  # fmt: skip
-    page = Elements(path.read_text(encoding="utf-8"))
+    page = dom(path.read_text(encoding="utf-8"))
     names = ("mean", "mean_low", "mean_high", "delta", "p", "sign_p")
-    shown = {name: page.figures(name) for name in names}
+    shown = {name: figures(page, name) for name in names}
     again: dict[str, list[float]] = {name: [] for name in shown}
     floors, counts = [], []
     for metric, sign in (("exact", 1), ("latency_s", -1)):
@@ -140,11 +139,13 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
         again["sign_p"].append(binomtest(better, better + worse).pvalue if better + worse else 1.0)
         counts += [better, worse]
         floors.append(_floor(runs, metric))
-    for name, figures in again.items():
-        assert shown[name] == pytest.approx(figures, nan_ok=True), name
-    assert page.figures("noise_floor") == pytest.approx(floors)
+    for name, values in again.items():
+        assert shown[name] == pytest.approx(values, nan_ok=True), name
+    assert figures(page, "noise_floor") == pytest.approx(floors)
     assert [
-        n for pair in zip(page.figures("better"), page.figures("worse"), strict=True) for n in pair
+        n
+        for pair in zip(figures(page, "better"), figures(page, "worse"), strict=True)
+        for n in pair
     ] == counts
     assert cases["verdict@v2"].tolist() == cmp.frame()["verdict@v2"].tolist()
 
@@ -160,14 +161,14 @@ def _floor(runs, metric):
 
 def test_the_figures_of_the_releases_can_be_reckoned_too(files):
     _, path, runs, cases = files
-    page = Elements(path.read_text(encoding="utf-8"))
+    page = dom(path.read_text(encoding="utf-8"))
     for name, quantile in (("latency_p50", 0.5), ("latency_p95", 0.95)):
         seconds = runs.groupby("release", observed=True)["latency_s"].quantile(quantile)
-        assert page.figures(name) == pytest.approx(seconds.tolist())
-    assert page.figures("cases") == [len(cases)] * 2
-    assert page.figures("runs") == runs["release"].value_counts(sort=False).tolist()
-    assert page.figures("missing")[-2:] == [0, (cases["state@v2"] == "missing").sum()]
-    assert page.figures("changed_pct") == pytest.approx([100 * cases["changed@v2"].mean()])
+        assert figures(page, name) == pytest.approx(seconds.tolist())
+    assert figures(page, "cases") == [len(cases)] * 2
+    assert figures(page, "runs") == runs["release"].value_counts(sort=False).tolist()
+    assert figures(page, "missing")[-2:] == [0, (cases["state@v2"] == "missing").sum()]
+    assert figures(page, "changed_pct") == pytest.approx([100 * cases["changed@v2"].mean()])
 
 
 def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(tmp_path):
@@ -206,10 +207,9 @@ def test_the_code_of_releases_is_folded_in_reports_and_read_once():
     assert read == []
     html, markdown = cmp.to_html(), cmp.to_markdown()
     assert sorted(read) == ["release-of-v1", "release-of-v2", "release-of-v3"]
-    folded = re.search(r"<h2>Code of v2</h2><details><summary>(.*?)</summary>", html)
-    assert folded[1] == "1 file differs (+1 -1)"
-    assert "<script" not in html
-    assert "Code of v3" not in html
+    assert [title for title in texts(html, "h2") if "Code" in title] == ["Code of v2"]
+    assert "1 file differs (+1 -1)" in texts(html, "h2 + details > summary")
+    assert not dom(html).select("script")
     assert "### Code of v2" in markdown
     assert "x = '&#60;script&#62;'" in markdown
 
@@ -231,15 +231,12 @@ def test_figures_of_a_column_have_the_digits_that_its_intervals_allow():
         *runs, cases=wanted(dict.fromkeys(range(50), "yes")), metrics=["exact", "latency_s"]
     )
     html, markdown = cmp.to_html(), cmp.to_markdown()
-    found = {
-        name: re.findall(rf'class="of-{name}"[^>]*>(.*?)<', html)
-        for name in ("mean", "mean_low", "delta", "cost_usd")
-    }
+    found = {name: texts(html, f".of-{name}") for name in ("mean", "mean_low", "delta", "cost_usd")}
     assert found["mean"] == ["0.16", "1.00", "1,024", "1,024"]
     assert found["mean_low"][:2] == ["0.07", "0.93"]
     assert found["delta"][0] == "0.84"
     assert found["cost_usd"] == ["$0.0012", "$0.2100"]
     assert "| 0.16 (0.07 to 0.29, n = 50) |" in markdown
     assert "| $0.0012 (no interval, n = 50) |" in markdown
-    assert '<td class="id" title="release-of-v1"><code>release-of-v1</code>' in html
+    assert texts(html, 'td.id[title="release-of-v1"] code') == ["release-of-v1"]
     assert re.search(r"max-width: 45rem\) \{[^@]*\.id code \{[^}]*text-overflow: ellipsis", html)

@@ -83,7 +83,7 @@ def test_chat_turns_show_role_and_content_and_search_results_score_and_document(
         {"text": "a", "score": 0.5, "keywords": [], "document": {"label": "one.md"}},
     ]
     page = dom(value_html(hits, "SEARCH_RESULTS"))
-    assert text_of(page) == "two.md score 0.823 kbone.md score 0.5a"
+    assert text_of(page) == "two.md score 0.823 k b one.md score 0.5 a"
     large = [{"text": "c", "score": 10**400}]  # larger than any float
     assert text_of(value_html(large, "SEARCH_RESULTS")).startswith("no document score 1000")
 
