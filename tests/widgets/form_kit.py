@@ -1,4 +1,4 @@
-"""A form without a browser: a deployment, what its runs answer, and hands that click."""
+"""A form without a browser: a deployment, its answers, and functions that click."""
 
 import threading
 from datetime import UTC, datetime
@@ -34,10 +34,11 @@ SPEC = FormSpec(
 )
 
 
-def release(tag):
-    variables = [v.model_dump(by_alias=True) for v in OLDER.get(tag, LATEST)]
+def release(tag, variables=()):
+    """Return a release with these input variables, by default those of the tag."""
+    dumped = [v.model_dump(by_alias=True) for v in variables or OLDER.get(tag, LATEST)]
     return WorkflowDeploymentRelease.model_validate(
-        {"id": tag, "workflow_version": {"input_variables": variables}}
+        {"id": tag, "workflow_version": {"input_variables": dumped}}
     )
 
 
@@ -58,7 +59,7 @@ def answer(request, **more):
 
 
 class Recorder:
-    """Collects the requests."""
+    """Executes requests and records them."""
 
     def __init__(self, execute):
         self.requests = []
@@ -70,21 +71,21 @@ class Recorder:
 
 
 def parts(form, css):
-    """Return every widget of the form that bears a CSS class."""
+    """Return all widgets of the form with a CSS class."""
     return [widget for widget in tree(form) if css in classes(widget)]
 
 
 def classes(widget):
-    """Return the CSS classes that the page gives a widget."""
+    """Return the CSS classes of a widget."""
     return widget.get_state("_dom_classes")["_dom_classes"]
 
 
 def tree(widget):
-    """Return a widget with all that is shown in it."""
-    found = [widget]
-    for each in found:
-        found += getattr(each, "children", ())
-    return found
+    """Return a widget and all its descendants."""
+    widgets = [widget]
+    for each in widgets:
+        widgets += getattr(each, "children", ())
+    return widgets
 
 
 def page(form):
@@ -98,11 +99,11 @@ def shown(form):
 
 
 def tick(form, tag):
-    """Tick a release tag by hand, and wait until the form has taken it up."""
-    taken = threading.Event()
-    form.observe(lambda _: taken.set(), "release_tags")
+    """Tick a release tag and wait until the form has applied it."""
+    applied = threading.Event()
+    form.observe(lambda _: applied.set(), "release_tags")
     next(b for b in parts(form, "vnb-check") if b.description == tag).value = True
-    assert taken.wait(PATIENCE)
+    assert applied.wait(PATIENCE)
 
 
 def click(form, css="vnb-run"):
@@ -122,17 +123,17 @@ def ran(form, **value):
 
 
 def bars(form):
-    """Return what stands under the answers."""
+    """Return the widget with the bars under the answers."""
     return parts(form, "vnb-results")[0].children[-1]
 
 
 def press(form, tag, event, **more):
-    """Do what the browser does for a click in the bar of a release tag, and wait for the end."""
+    """Click in the bar of a release tag and wait until the click is handled."""
     run_id = next(bar["id"] for bar in bars(form).bars if bar["tag"] == tag)
     Page(bars(form)).send(event=event, id=run_id, **more)
     assert bars(form).wait(PATIENCE)
 
 
 def bar(form, tag):
-    """Return what the bar of a release tag shows."""
+    """Return the state of the bar of a release tag."""
     return next(bar for bar in bars(form).bars if bar["tag"] == tag)

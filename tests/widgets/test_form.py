@@ -1,4 +1,4 @@
-"""The form without a browser: what is sent, what is shown, what is kept, what goes wrong."""
+"""The form without a browser: requests, displayed text, values and errors."""
 
 import threading
 from dataclasses import replace
@@ -45,37 +45,58 @@ def until_cancelled(request, cancel):
     return answer(request, state="CANCELLED", outputs={})
 
 
-def test_a_click_runs_the_values_on_the_chosen_tags(make):
-    form, recorder = make()
-    assert form.release_tags == ["v2"]  # the newest
+def test_form_starts_on_the_newest_release(make):
+    form, _ = make()
+    assert form.release_tags == ["v2"]
     assert repr(form) == "RunForm('ticket-triage', run on: v2)"
     assert "2 releases · history: 128 runs" in shown(form)
-    seen = []
-    form.observe(lambda change: seen.append(change["new"]), ["value", "runs"])
+
+
+def test_click_runs_the_values_on_the_selected_tags(make):
+    form, recorder = make()
+    changes = []
+    form.observe(lambda change: changes.append(change["new"]), ["value", "runs"])
     form.release_tags = ["LATEST"]
     form.value = {"ticket": "charged twice", "sla_hours": 8}
     click(form)
     (run,) = form.wait(PATIENCE)
-    assert seen[-2:] == [{"ticket": "charged twice", "sla_hours": 8, "vip": False}, (run,)]
-    sent = seen[-2]
-    assert [(r.release_tag, r.inputs) for r in recorder.requests] == [("v2", sent)]
+    inputs = {"ticket": "charged twice", "sla_hours": 8, "vip": False}
+    assert changes[-2:] == [inputs, (run,)]
+    assert [(r.release_tag, r.inputs) for r in recorder.requests] == [("v2", inputs)]
     assert "from v2" in shown(form)
-    for edited in (False, True, False):
-        form.value = sent | ({"ticket": "hi there"} if edited else {})
-        assert ("inputs edited since" in shown(form)) is edited
 
 
-def test_inputs_that_a_release_does_not_know_are_not_sent_to_it_and_the_form_says_so(make):
-    form, recorder = make()
+def test_answer_is_marked_while_the_inputs_are_edited(make):
+    form, _ = make()
+    ran(form)
+    for ticket, is_edited in (("hi", False), ("hi there", True), ("hi", False)):
+        form.value = {"ticket": ticket}
+        assert ("inputs edited since" in shown(form)) is is_edited
+
+
+@pytest.mark.parametrize(
+    ("tags", "hours", "errors"),
+    [
+        (["v1", "v2"], {"sla_hours": 8}, "v1: the number 8 is given; text is expected"),
+        (["v1", "v2"], {}, "v1: A value is required."),
+        (["v2"], {"sla_hours": 8}, None),
+    ],
+)
+def test_values_are_checked_against_each_selected_release(make, tags, hours, errors):
+    form, _ = make()
     form.release_tags = ["v1", "v2"]
-    form.value = {"ticket": "hi", "sla_hours": 8, "vip": True, "mood": "cross"}
-    assert form.errors == {"sla_hours": "v1: the number 8 is given; text is expected"}
-    form.release_tags = ["v2"]
-    assert form.errors == {}
+    form.value = {"ticket": "hi", "vip": True, "mood": "cross"} | hours
+    form.release_tags = tags
+    assert form.errors == ({"sla_hours": errors} if errors else {})
+
+
+def test_inputs_that_a_release_lacks_are_listed(make):
+    form, _ = make()
     form.release_tags = ["v1", "v2"]
-    form.value = {"ticket": "hi", "vip": True, "mood": "cross"}
-    assert form.errors == {"sla_hours": "v1: A value is required."}
     assert "lacks the inputs vip, context" in shown(form)
+
+
+def test_input_that_a_release_lacks_is_not_sent_to_it(make):
     older = WorkflowDeploymentRelease.model_validate(
         {"id": "r1", "workflow_version": {"input_variables": [{"key": "ticket", "type": "STRING"}]}}
     )
@@ -87,38 +108,63 @@ def test_inputs_that_a_release_does_not_know_are_not_sent_to_it_and_the_form_say
     assert all(r.inputs == {"ticket": "hi", "vip": True} for r in recorder.requests)
 
 
-def test_one_older_tag_shows_its_own_inputs_names_the_differences_and_keeps_the_text(make):
+@pytest.mark.parametrize(
+    "difference",
+    [
+        "v1 differs from LATEST",
+        "it also has mood",
+        "it lacks vip, context",
+        "sla_hours is STRING (LATEST: NUMBER)",
+    ],
+)
+def test_differences_of_an_older_release_are_listed(make, difference):
+    form, _ = make()
+    form.release_tags = ["v1"]
+    assert difference in shown(form)
+
+
+def test_values_are_kept_while_another_release_is_selected(make):
     form, _ = make()
     form.value = {"ticket": "hi", "sla_hours": 8, "context": {"a": 1}}
     form.release_tags = ["v1"]
-    text = shown(form)
-    assert "v1 differs from LATEST" in text
-    assert "it also has mood" in text
-    assert "it lacks vip, context" in text
-    assert "sla_hours is STRING (LATEST: NUMBER)" in text
     assert form.value == {"ticket": "hi", "sla_hours": "8"}
     form.release_tags = ["v2"]
     assert form.value == {"ticket": "hi", "sla_hours": 8, "vip": False, "context": {"a": 1}}
+
+
+def test_value_that_is_cleared_on_another_release_stays_cleared(make):
+    form, _ = make()
+    form.value = {"ticket": "hi", "sla_hours": 8, "context": {"a": 1}}
     form.release_tags = ["v1"]
-    form.value = {"ticket": "hi"}  # what is emptied does not come back
+    form.value = {"ticket": "hi"}
     form.release_tags = ["v2"]
     assert form.value == {"ticket": "hi", "vip": False, "context": {"a": 1}}
 
 
-def test_a_release_that_cannot_be_read_is_named_and_what_there_is_not_refused(make):
+def test_release_that_cannot_be_read_is_named_but_can_be_run(make):
     form, recorder = make(read=raiser(APIConnectionError("the server <refused>")))
     tick(form, "v1")
     assert "v1 could not be read" in shown(form)
     assert "the server <refused>" in shown(form)
     assert len(ran(form)) == 2
     assert recorder.requests[0].not_sent == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("value", {"nope": 1}, "nope.*ticket, sla_hours, vip, context"),
+        ("release_tags", ["v9"], "v9.*v1, v2, production, LATEST"),
+    ],
+)
+def test_unknown_input_or_tag_is_refused(make, name, value, message):
     form, _ = make()
-    form.value = {"ticket": "hi"}
-    with pytest.raises(InputError, match="nope.*ticket, sla_hours, vip, context"):
-        form.value = {"nope": 1}
-    with pytest.raises(InputError, match="v9.*v1, v2, production, LATEST"):
-        form.release_tags = ["v9"]
-    assert (form.value, form.release_tags) == ({"ticket": "hi", "vip": False}, ["v2"])
+    with pytest.raises(InputError, match=message):
+        setattr(form, name, value)
+    assert (form.value, form.release_tags) == ({"vip": False}, ["v2"])
+
+
+def test_form_without_a_selected_tag_runs_nothing(make):
     form, recorder = make()
     form.release_tags = []
     assert parts(form, "vnb-run")[0].disabled
@@ -127,10 +173,14 @@ def test_a_release_that_cannot_be_read_is_named_and_what_there_is_not_refused(ma
     assert repr(form) == "RunForm('ticket-triage', run on: nothing)"
 
 
-def test_empty_field_is_counted_and_named_after_a_try(make):
-    form, recorder = make()
+def test_empty_required_field_is_only_counted_before_a_run_is_tried(make):
+    form, _ = make()
     assert "1 field to fill" in shown(form)
     assert "A value is required." not in shown(form)
+
+
+def test_empty_required_field_is_reported_after_a_run_is_tried(make):
+    form, recorder = make()
     click(form)
     assert "A value is required." in shown(form)
     assert (recorder.requests, form.busy) == ([], False)
@@ -140,7 +190,7 @@ def test_empty_field_is_counted_and_named_after_a_try(make):
     assert "A value is required." not in shown(form)
 
 
-def test_invalid_json_is_kept_and_not_sent(make):
+def test_invalid_json_is_not_sent(make):
     form, recorder = make()
     form.value = {"ticket": "hi"}
     box(form, "context").value = '{"a": 1,}'
@@ -164,7 +214,7 @@ def test_metadata_other_than_an_object_is_not_sent(make):
     assert len(form.wait(PATIENCE)) == 1
 
 
-def test_options_go_with_every_run_and_an_external_id_stays_unique(make):
+def test_options_are_sent_with_each_run_under_a_unique_external_id(make):
     form, recorder = make(spec=replace(SPEC, variables=OLDER["v1"]))
     form.release_tags = ["v1", "v2"]
     typed = {"external id": "case-7", "metadata": '{"by": "ann"}', "previous execution": "e-1"}
@@ -176,30 +226,41 @@ def test_options_go_with_every_run_and_an_external_id_stays_unique(make):
     assert all(r.metadata == {"by": "ann"} for r in recorder.requests)
 
 
-def test_the_static_form_shows_what_would_be_run_and_never_changes_before_a_run(make):
+def test_static_form_is_the_same_for_equal_forms(make):
     form, other = make()[0], make()[0]
     bundle = bundle_of(form)
     assert bundle["text/html"] == html_of(other)
     assert bundle["text/plain"] == repr(form)
-    text = text_of(bundle["text/html"])
-    assert "Ticket <triage>" in text
-    assert "Sorts & answers" in text
-    cells = texts(bundle["text/html"], "td")
-    assert {"ticket *", "STRING"} <= set(cells)
-    assert "Ticket <triage>" in shown(form)
+
+
+def test_static_form_shows_the_description_and_the_inputs(make):
+    html = html_of(make()[0])
+    assert {"Ticket <triage>", "Sorts & answers"} <= set(texts(html, "b, p"))
+    assert {"ticket *", "STRING"} <= set(texts(html, "td"))
+
+
+def test_static_form_shows_inputs_and_outputs_of_a_run(make):
+    form, _ = make()
     ran(form, ticket="<script>alert(1)</script>")
     text = text_of(html_of(form))
     assert "<script>alert(1)</script>" in text
     assert "from v2" in text
 
 
-def test_many_releases_are_folded_and_names_that_turn_text_round_are_written_out(make):
+def test_older_releases_are_folded_until_one_is_selected(make):
     tags = tuple(TagChoice(f"r{n}", (f"t{n}",)) for n in range(30))
     form, _ = make(spec=replace(SPEC, tags=tags, latest_release_id="r29"))
-    names = [each.description for each in parts(form, "vnb-check") if each.description[0] == "t"]
-    assert (names[0], names[-1]) == ("t18", "t29")
+
+    def offered():
+        names = [check.description for check in parts(form, "vnb-check")]
+        return [name for name in names if name.startswith("t")]
+
+    assert offered() == [f"t{n}" for n in range(18, 30)]
     form.release_tags = ["t3"]
-    assert len([b for b in parts(form, "vnb-check") if b.description[0] == "t"]) == 30
+    assert len(offered()) == 30
+
+
+def test_names_that_reverse_text_are_escaped(make):
     variables = (variable(TURNED), variable("chat\u200f", "CHAT_HISTORY", required=False))
     tags = (TagChoice("r1", (TURNED, "x\u2066y")),)
     spec = replace(SPEC, label=TURNED, tags=tags, variables=variables, latest_release_id="r1")
@@ -212,7 +273,7 @@ def test_many_releases_are_folded_and_names_that_turn_text_round_are_written_out
     assert page(form).select(f'[aria-label="{WRITTEN}"]')
 
 
-def test_a_click_while_running_is_ignored_and_the_buttons_come_back(make):
+def test_click_while_running_is_ignored(make):
     gate = threading.Event()
 
     def slow(request, _):
@@ -233,7 +294,7 @@ def test_a_click_while_running_is_ignored_and_the_buttons_come_back(make):
     assert "1 of 1" in shown(form)
 
 
-def test_runs_go_on_side_by_side_and_cancel_keeps_what_has_ended(make):
+def test_cancel_keeps_runs_that_have_ended(make):
     meeting = threading.Barrier(2, timeout=PATIENCE)
     shows_one = threading.Event()
 
@@ -260,21 +321,23 @@ def test_runs_go_on_side_by_side_and_cancel_keeps_what_has_ended(make):
         (ZeroDivisionError("planted"), "ZeroDivisionError: planted"),
     ],
 )
-def test_what_is_raised_while_running_is_shown_in_place(make, exc, words):
+def test_exception_while_running_is_shown(make, exc, words):
     form, _ = make(raiser(exc))
-    waited = []
-    form.observe(lambda _: waited.append(form.wait(PATIENCE)), "runs")  # it never waits for itself
+    form.observe(lambda _: form.wait(PATIENCE), "runs")  # it never waits for itself
     assert ran(form) == ()
     (alert,) = page(form).select('[role="alert"]')
     assert words in text_of(alert)
     assert parts(form, "vnb-run")[0].description == "Run on 1"
+
+
+def test_error_of_a_failed_run_is_shown(make):
     error = RunError(code="CONNECTION", message="refused by <host>")
     form, _ = make(lambda r, _: answer(r, state="FAILED", outputs={}, error=error))
     assert ran(form)[0].state == "FAILED"
     assert "refused by <host>" in shown(form)
 
 
-def test_a_fault_while_reading_a_release_is_shown_and_the_tick_removed(make, monkeypatch):
+def test_fault_while_reading_a_release_is_shown(make, monkeypatch):
     failed = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: failed.set())
     form, _ = make(read=raiser(ZeroDivisionError("v1")))
@@ -286,7 +349,7 @@ def test_a_fault_while_reading_a_release_is_shown_and_the_tick_removed(make, mon
     assert parts(form, "vnb-run")[0].description == "Run on 1"
 
 
-def test_a_click_on_run_while_a_release_is_read_runs_on_what_is_ticked(make):
+def test_click_while_a_release_is_read_runs_on_the_ticked_tags(make):
     gate, done = threading.Event(), threading.Event()
 
     def slow(tag):
@@ -305,7 +368,7 @@ def test_a_click_on_run_while_a_release_is_read_runs_on_what_is_ticked(make):
     assert [run.release_tag for run in form.wait(PATIENCE)] == ["v1", "v2"]
 
 
-def test_closing_a_form_leaves_no_widget_and_no_thread():
+def test_closed_form_leaves_nothing_behind():
     before, threads = set(_instances), threading.active_count()
     form = RunForm(SPEC, run=lambda r, _: answer(r), release=release)
     for tag in ("v1", "v2"):

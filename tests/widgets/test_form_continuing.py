@@ -1,10 +1,22 @@
-"""Going on from an answer: the next turn of a chat, the next question, the previous execution."""
+"""Continue from an answer: the next turn of a chat, the next question, the execution."""
 
 from dataclasses import replace
 from itertools import count
 
 import pytest
-from form_kit import PATIENCE, SPEC, answer, classes, parts, press, ran, shown, variable
+from form_kit import (
+    PATIENCE,
+    SPEC,
+    answer,
+    box,
+    classes,
+    parts,
+    press,
+    ran,
+    release,
+    shown,
+    variable,
+)
 
 from vellum_nb.widgets.spec import TagChoice
 
@@ -32,12 +44,19 @@ def ask(make):
     return ask
 
 
-def chat_field(form):
-    return form._fields["messages"]  # `form.value` refuses turns without a text
-
-
 def turns(form):
-    return list(chat_field(form).typed)
+    """Return the turns in the fields; `form.value` has only those with a text."""
+    rows = [row.children for row in parts(form, "vnb-turn-row")]
+    return [{"role": role.value, "text": text.value} for role, text, *_ in rows]
+
+
+def write(form, text, turn=-1):
+    parts(form, "vnb-turn-row")[turn].children[1].value = text
+
+
+def run_again(form):
+    form.submit()
+    return {run.release_tag: run for run in form.wait(PATIENCE)}
 
 
 def test_continue_adds_the_answer_and_an_empty_turn(ask):
@@ -45,19 +64,28 @@ def test_continue_adds_the_answer_and_an_empty_turn(ask):
     press(form, "v2", "continue")
     assert turns(form) == [*ASKED, said("Not before Monday."), EMPTY]
     assert len(recorder.requests) == 1
-    chat_field(form).typed = [*turns(form)[:-1], {"role": "USER", "text": "Why?"}]
-    form.submit()
-    form.wait(PATIENCE)
+
+
+def test_next_turn_is_sent_with_the_previous_execution(ask):
+    form, recorder = ask()
+    press(form, "v2", "continue")
+    write(form, "Why?")
+    run_again(form)
     assert recorder.requests[1].previous_execution_id == "e-1"
     assert recorder.requests[1].inputs["messages"][-1] == {"role": "USER", "text": "Why?"}
 
 
-def test_empty_turn_is_an_error_only_after_a_try_to_run(ask):
-    form, recorder = ask()
+def test_empty_turn_is_only_counted_before_a_run_is_tried(ask):
+    form, _ = ask()
     press(form, "v2", "continue")
     assert form.errors == {"messages": "Turn 4 has no text: write it, or remove the turn."}
     assert "Turn 4 has no text" not in shown(form)
     assert "1 field to fill" in shown(form)
+
+
+def test_empty_turn_is_reported_after_a_run_is_tried(ask):
+    form, recorder = ask()
+    press(form, "v2", "continue")
     form.submit()
     assert "Turn 4 has no text" in shown(form)
     assert len(recorder.requests) == 1
@@ -65,26 +93,37 @@ def test_empty_turn_is_an_error_only_after_a_try_to_run(ask):
     assert ["vnb-turn-bad" in classes(row) for row in rows] == [False, False, False, True]
 
 
-def test_continue_once_more_replaces_the_answer_and_a_question_of_its_own_field_joins_the_chat(ask):
+def test_continue_again_replaces_the_answer(ask):
     form, _ = ask()
     (run,) = form.runs
     form.continue_from(run)
-    chat_field(form).typed = [*turns(form)[:-1], {"role": "USER", "text": "And why?"}]
+    write(form, "And why?")
     form.continue_from(run.model_copy(update={"outputs": {"reply": "Tuesday."}}))
     assert turns(form) == [*ASKED, said("Tuesday."), {"role": "USER", "text": "And why?"}]
+
+
+@pytest.fixture
+def asked(ask):
+    """Return a form with a field for the question, continued from the first answer."""
     chat = variable("messages", "CHAT_HISTORY", required=False)
     form, _ = ask([variable("question"), chat], {"question": "When?"})
     form.continue_from(form.runs[0])
-    asked = {"role": "USER", "text": "When?"}
-    assert turns(form) == [asked, said("Not before Monday.")]
-    assert form.value == {"messages": [asked, said("Not before Monday.")]}
-    form.value = {**form.value, "question": "Why?"}
-    form.submit()
-    form.wait(PATIENCE)
-    form._fields["question"].typed = "a new one"
-    form.continue_from(form.runs[0])
-    assert [turn["text"] for turn in turns(form)[2:]] == ["Why?", "Not before Monday."]
-    assert form.value["question"] == "a new one"
+    return form
+
+
+def test_question_of_its_own_field_joins_the_chat(asked):
+    question = {"role": "USER", "text": "When?"}
+    assert turns(asked) == [question, said("Not before Monday.")]
+    assert asked.value == {"messages": [question, said("Not before Monday.")]}
+
+
+def test_second_question_joins_the_chat_and_leaves_the_field_as_typed(asked):
+    asked.value = {**asked.value, "question": "Why?"}
+    run_again(asked)
+    box(asked, "question *").value = "a new one"
+    asked.continue_from(asked.runs[0])
+    assert [turn["text"] for turn in turns(asked)[2:]] == ["Why?", "Not before Monday."]
+    assert asked.value["question"] == "a new one"
 
 
 @pytest.mark.parametrize(
@@ -95,24 +134,23 @@ def test_continue_once_more_replaces_the_answer_and_a_question_of_its_own_field_
         *((odd, []) for odd in ([], None, ["x"], [{"role": "ASSISTANT", "text": 5}])),
     ],
 )
-def test_a_chat_that_a_workflow_answers_with_gives_its_last_turn(ask, history, added):
+def test_last_turn_of_an_answered_chat_is_added(ask, history, added):
     outputs = {"outputs": {"history": history, "long": "x" * 100 if added == ["Monday."] else ""}}
     form, _ = ask(**outputs, output_types={"history": "CHAT_HISTORY", "long": "STRING"})
     form.continue_from(form.runs[0])
     assert turns(form) == [*ASKED, *map(said, added), EMPTY]
 
 
-def test_without_a_chat_continue_sets_the_previous_execution_and_unfolds_it(ask):
+def test_continue_without_a_chat_shows_the_previous_execution(ask):
     form, recorder = ask([variable("ticket")], {"ticket": "hi"})
     press(form, "v2", "continue")
     assert "vnb-open" in classes(parts(form, "vnb-fold")[0])
-    form.submit()
-    form.wait(PATIENCE)
+    run_again(form)
     assert [r.previous_execution_id for r in recorder.requests] == [None, "e-1"]
 
 
 @pytest.mark.parametrize("turn", [{"role": "KING"}, 7, None])
-def test_turns_of_an_old_run_that_cannot_be_read_are_left_out_and_what_is_typed_stays(ask, turn):
+def test_unreadable_turns_of_an_old_run_are_skipped(ask, turn):
     form, _ = ask()
     old = form.runs[0].model_copy(update={"inputs": {"messages": [turn]}})
     form.continue_from(old)
@@ -124,7 +162,7 @@ V1_AND_V2 = ("v1", "v2")
 
 @pytest.fixture
 def talk(make):
-    """Return a form on two releases, each of which answers in its own words."""
+    """Return a form on two releases that answer differently."""
 
     def talk(variables=(CHAT,), releases=V1_AND_V2, failed=()):
         numbers = count(1)
@@ -137,23 +175,15 @@ def talk(make):
 
         tags = tuple(TagChoice(tag, (tag,)) for tag in ("v1", "v2", "v3"))
         spec = replace(SPEC, variables=tuple(variables), tags=tags, latest_release_id="v3")
-        form, recorder = make(execute, spec=spec)
-        form._releases._known = {tag: tuple(variables) for tag in ("v1", "v2", "v3")}
+        form, recorder = make(execute, spec=spec, read=lambda tag: release(tag, variables))
         form.release_tags = list(releases)
         return form, recorder
 
     return talk
 
 
-def write(form, text):
-    """Write the next turn and run."""
-    chat_field(form).typed = [*turns(form)[:-1], {"role": "USER", "text": text}]
-    form.submit()
-    return {run.release_tag: run for run in form.wait(PATIENCE)}
-
-
 @pytest.mark.parametrize("clicked", V1_AND_V2)
-def test_each_release_continues_its_own_answer_and_execution_turn_after_turn(talk, clicked):
+def test_each_release_continues_its_own_answer(talk, clicked):
     form, recorder = talk()
     ran(form, messages=ASKED)
     expected = {tag: list(ASKED) for tag in V1_AND_V2}
@@ -162,6 +192,7 @@ def test_each_release_continues_its_own_answer_and_execution_turn_after_turn(tal
         press(form, clicked, "continue")
         assert f"the form shows that of {clicked}" in shown(form)
         write(form, text)
+        run_again(form)
         requests = {request.release_tag: request for request in recorder.requests[-2:]}
         for tag in V1_AND_V2:
             own = said(before[tag].outputs["reply"])
@@ -175,8 +206,7 @@ def test_each_release_continues_its_own_execution_without_a_chat(talk):
     ran(form, ticket="hi")
     own = {run.release_tag: run.execution_id for run in form.runs}
     press(form, "v2", "continue")
-    form.submit()
-    form.wait(PATIENCE)
+    run_again(form)
     assert {r.release_tag: r.previous_execution_id for r in recorder.requests[-2:]} == own
 
 
@@ -187,15 +217,14 @@ def test_a_question_of_its_own_field_joins_the_chat_of_each_release(talk):
     answers = {run.release_tag: run.outputs["reply"] for run in form.runs}
     press(form, "v1", "continue")
     form.value = {**form.value, "question": "Why?"}
-    form.submit()
-    form.wait(PATIENCE)
+    run_again(form)
     for request in recorder.requests[-2:]:
         own = [{"role": "USER", "text": "When?"}, said(answers[request.release_tag])]
         assert request.inputs == {"question": "Why?", "messages": own}
 
 
 @pytest.mark.parametrize("alone", ["added", "failed"])
-def test_a_release_without_an_answer_of_its_own_continues_the_one_that_is_shown(talk, alone):
+def test_release_without_an_answer_continues_the_displayed_one(talk, alone):
     form, recorder = talk(failed=("v2",) if alone == "failed" else ())
     ran(form, messages=ASKED)
     (shown_run,) = (run for run in form.runs if run.release_tag == "v1")
@@ -204,23 +233,32 @@ def test_a_release_without_an_answer_of_its_own_continues_the_one_that_is_shown(
     form.release_tags = ["v1", other]
     assert f"Without an answer of their own, {other} continue it" in shown(form)
     write(form, "Why?")
+    run_again(form)
     for request in recorder.requests[-2:]:
         assert request.previous_execution_id == shown_run.execution_id
         assert request.inputs["messages"][-2] == said(shown_run.outputs["reply"])
 
 
-def test_turns_that_are_edited_and_another_previous_execution_are_sent_as_they_are(talk):
+def test_edited_turns_are_sent_to_all_releases(talk):
     form, recorder = talk()
     ran(form, messages=ASKED)
     press(form, "v1", "continue")
+    write(form, "mine", turn=2)
+    write(form, "Why?")
+    run_again(form)
     edited = [*ASKED, said("mine"), {"role": "USER", "text": "Why?"}]
-    chat_field(form).typed = edited
-    form._options["previous execution"].value = "another"
+    assert [request.inputs["messages"] for request in recorder.requests[-2:]] == [edited] * 2
+
+
+def test_edited_previous_execution_is_sent_to_all_releases(talk):
+    form, recorder = talk()
+    ran(form, messages=ASKED)
+    press(form, "v1", "continue")
+    write(form, "Why?")
+    box(form, "previous execution").value = "another"
     assert "continues its own answer" not in shown(form)
-    form.submit()
-    form.wait(PATIENCE)
-    for request in recorder.requests[-2:]:
-        assert (request.previous_execution_id, request.inputs["messages"]) == ("another", edited)
+    run_again(form)
+    assert [r.previous_execution_id for r in recorder.requests[-2:]] == ["another"] * 2
 
 
 def test_another_single_release_continues_its_own_answer(talk):
@@ -230,18 +268,19 @@ def test_another_single_release_continues_its_own_answer(talk):
     press(form, "v1", "continue")
     form.release_tags = ["v2"]
     write(form, "Why?")
+    run_again(form)
     (request,) = recorder.requests[2:]
     assert request.previous_execution_id == own["v2"].execution_id
     assert request.inputs["messages"][2] == said(own["v2"].outputs["reply"])
 
 
-def test_an_edited_conversation_is_sent_as_displayed_and_the_form_says_so(talk):
+def test_form_says_that_all_releases_get_an_edited_chat(talk):
     form, recorder = talk()
     ran(form, messages=ASKED)
     press(form, "v1", "continue")
-    edited = [{"role": "USER", "text": "When exactly?"}, *turns(form)[1:-1]]
-    chat_field(form).typed = [*edited, {"role": "USER", "text": "Why?"}]
+    write(form, "Answer in one word.", turn=0)
+    write(form, "Why?")
     assert "every release is sent the chat that the form shows" in shown(form)
-    form.submit()
-    form.wait(PATIENCE)
-    assert [request.inputs["messages"][:3] for request in recorder.requests[2:]] == [edited] * 2
+    displayed = turns(form)
+    run_again(form)
+    assert [r.inputs["messages"] for r in recorder.requests[2:]] == [displayed] * 2
