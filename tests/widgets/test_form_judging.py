@@ -1,4 +1,4 @@
-"""Answers that are rated, corrected and traced in the form."""
+"""Ratings, corrections, look-ups and traces in the bars of the form."""
 
 import threading
 
@@ -14,7 +14,7 @@ OUTPUTS = {"category": "account", "score": 1, "tags": ["card"], "long": "a" * 50
 
 
 class Judge:
-    """Rates as a workspace does, and collects what it is called with."""
+    """Rates runs as a workspace does and records the calls."""
 
     def __init__(self):
         self.calls = []
@@ -33,62 +33,98 @@ def judge():
 
 
 @pytest.fixture
-def form(make, judge):
-    more = {"outputs": OUTPUTS, "execution_id": "e1"}
-    form = make(lambda request, _: answer(request, **more), rate=judge)[0]
-    ran(form)
-    return form
+def answered(make):
+    """Return a function that makes a form, runs it, and returns it with its answer."""
+
+    def answered(fields=None, **actions):
+        form, _ = make(lambda request, _: answer(request, **fields or {}), **actions)
+        ran(form)
+        return form
+
+    return answered
 
 
-def test_a_thumb_rates_the_run_and_pressed_again_is_undone(form, judge):
+@pytest.fixture
+def form(answered, judge):
+    return answered({"outputs": OUTPUTS, "execution_id": "e1"}, rate=judge)
+
+
+def test_thumb_rates_the_run(form, judge):
     for quality in (1, 0, None):
         press(form, "v2", "rate", quality=quality)
         assert (bar(form, "v2")["quality"], form.runs[0].quality) == (quality, quality)
     assert judge.calls == [("v2", 1, None), ("v2", 0, None), ("v2", None, None)]
 
 
-def test_a_rating_that_fails_is_shown_and_changes_nothing(form, judge, monkeypatch):
-    failed = threading.Event()
-    monkeypatch.setattr(threading, "excepthook", lambda _: failed.set())
+def test_failed_rating_is_shown(form, judge):
     judge.problem = APIConnectionError("the server <refused>")
     press(form, "v2", "rate", quality=1)
     state = bar(form, "v2")
     assert (state["problem"], state["quality"], state["busy"]) == ("the server <refused>", None, "")
-    judge.problem = ZeroDivisionError("planted")
-    press(form, "v2", "rate", quality=1)
-    assert failed.wait(PATIENCE)
-    assert "ZeroDivisionError: planted" in shown(form)
     judge.problem = None
     press(form, "v2", "rate", quality=1)
     assert (bar(form, "v2")["problem"], form.runs[0].quality) == ("", 1)
 
 
-def test_a_correction_keeps_what_was_changed_and_the_thumb(form, judge):
+def test_fault_while_rating_is_shown(form, judge, monkeypatch):
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: failed.set())
+    judge.problem = ZeroDivisionError("planted")
+    press(form, "v2", "rate", quality=1)
+    assert failed.wait(PATIENCE)
+    assert "ZeroDivisionError: planted" in shown(form)
+
+
+def test_editor_offers_the_outputs_that_are_short_enough(form):
+    press(form, "v2", "correct")
+    offered = [(field["name"], field["text"], field["json"]) for field in bar(form, "v2")["editor"]]
+    tags = ("tags", '["card"]', True)
+    assert offered == [("category", "account", False), ("score", "1", True), tags]
+    assert "Too long to correct here: long." in bar(form, "v2")["problem"]
+
+
+@pytest.fixture
+def corrected(form):
+    """Return a form whose answer was rated 0 and corrected."""
     press(form, "v2", "rate", quality=0)
     press(form, "v2", "correct")
-    offered = [(each["name"], each["text"], each["json"]) for each in bar(form, "v2")["editor"]]
-    tags = ("tags", '["card"]', True)
-    assert "Too long to correct here: long." in bar(form, "v2")["problem"]
-    assert offered == [("category", "account", False), ("score", "1", True), tags]
     texts = {"category": "billing", "score": "1", "tags": '["card", "risk"]'}
     press(form, "v2", "save", texts=texts)
-    wanted = {"category": "billing", "tags": ["card", "risk"]}
-    assert (judge.calls[-1], form.runs[0].desired) == (("v2", 0, wanted), wanted)
-    state = bar(form, "v2")
+    return form
+
+
+CORRECTED = {"category": "billing", "tags": ["card", "risk"]}
+
+
+def test_correction_stores_the_changed_outputs_and_keeps_the_rating(corrected, judge):
+    assert (judge.calls[-1], corrected.runs[0].desired) == (("v2", 0, CORRECTED), CORRECTED)
+    state = bar(corrected, "v2")
     assert (state["note"], state["saved"], state["problem"]) == ("corrected: category, tags", 1, "")
-    press(form, "v2", "correct")  # it begins with the first one, and adds to it
-    assert bar(form, "v2")["editor"][0]["text"] == "billing"
-    press(form, "v2", "save", texts={"category": "billing", "score": "2"})
-    assert judge.calls[-1][2] == wanted | {"score": 2}
 
 
-def test_a_correction_that_cannot_be_saved_is_explained_and_stays_open(form, judge):
+def test_second_correction_adds_to_the_first(corrected, judge):
+    press(corrected, "v2", "correct")
+    assert bar(corrected, "v2")["editor"][0]["text"] == "billing"
+    press(corrected, "v2", "save", texts={"category": "billing", "score": "2"})
+    assert judge.calls[-1][2] == CORRECTED | {"score": 2}
+
+
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [
+        ({"tags": "[1, ]"}, "tags: Not valid JSON, line 1, column 3"),
+        ({"tags": '["card"]', "score": "1.0"}, "Nothing was changed"),
+    ],
+)
+def test_correction_without_a_valid_change_is_refused(form, judge, texts, problem):
     press(form, "v2", "correct")
-    press(form, "v2", "save", texts={"tags": "[1, ]"})
-    assert "tags: Not valid JSON, line 1, column 3" in bar(form, "v2")["problem"]
-    press(form, "v2", "save", texts={"tags": '["card"]', "score": "1.0"})
-    assert "Nothing was changed" in bar(form, "v2")["problem"]
+    press(form, "v2", "save", texts=texts)
+    assert problem in bar(form, "v2")["problem"]
     assert judge.calls == []
+
+
+def test_correction_that_cannot_be_saved_stays_open(form, judge):
+    press(form, "v2", "correct")
     judge.problem = APIConnectionError("refused")
     press(form, "v2", "save", texts={"category": "billing"})
     state = bar(form, "v2")
@@ -110,25 +146,26 @@ def test_a_correction_that_cannot_be_saved_is_explained_and_stays_open(form, jud
         {"event": "rate", "id": "", "quality": 1},
     ],
 )
-def test_a_message_that_no_bar_sends_does_nothing(form, judge, content):
+def test_invalid_message_does_nothing(form, judge, content):
     Page(bars(form)).send(**content)
     assert bars(form).wait(PATIENCE)
     assert judge.calls == []
 
 
-def test_only_what_an_answer_and_the_form_allow_can_be_done(make, judge):
+def test_rejected_answer_can_be_continued_and_traced_but_not_rated(answered, judge):
     error = RunError(code="NODE_EXECUTION", message="no")
-    more = {"state": "REJECTED", "outputs": {}, "error": error, "execution_id": "e1"}
-    form, _ = make(lambda request, _: answer(request, **more), rate=judge)
-    ran(form)
-    state = bar(form, "v2")
+    fields = {"state": "REJECTED", "outputs": {}, "error": error, "execution_id": "e1"}
+    state = bar(answered(fields, rate=judge), "v2")
     assert (state["rates"], state["goes_on"], state["traces"]) == (False, True, True)
-    assert bars(form).controls == ["rate"]
-    assert bars(make()[0]).controls == []
-    assert bars(make(rate=judge, trace=lambda _: ())[0]).controls == ["rate", "trace"]
 
 
-def test_a_rating_goes_to_its_own_answer_though_others_have_come(make, judge):
+@pytest.mark.parametrize("names", [[], ["rate"], ["rate", "trace"]])
+def test_bars_offer_the_actions_of_the_form(make, names):
+    form, _ = make(**dict.fromkeys(names, lambda *_: None))
+    assert bars(form).controls == names
+
+
+def test_rating_of_a_replaced_answer_does_not_change_the_new_one(make, judge):
     gate, rating = threading.Event(), threading.Event()
     numbers = iter("1234")
 
@@ -152,7 +189,7 @@ def test_a_rating_goes_to_its_own_answer_though_others_have_come(make, judge):
     assert (bar(form, "v2")["id"], bar(form, "v2")["quality"]) == ("2", None)
 
 
-def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
+def test_answer_is_rated_while_another_release_runs(make, judge):
     gate, first = threading.Event(), threading.Event()
 
     def execute(request, _):
@@ -175,30 +212,47 @@ def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
     assert judge.calls[-1] == ("v2", 0, None)
 
 
-def test_run_in_doubt_is_looked_up_and_its_answer_replaces_it(make):
-    found = []
+@pytest.fixture
+def doubtful(answered):
+    """Return a form with a run in doubt, and the updates of its next look-up."""
+    updates = {}
 
     def look_up(run):
-        if not found:
+        if not updates:
             raise APIConnectionError("the server <refused>")
-        return run.model_copy(update=found[0])
+        return run.model_copy(update=updates)
 
     error = RunError(code="CANCELLED", message="cancelled before an answer came")
     doubt = {"state": "CANCELLED", "doubt": "SENT", "outputs": {}, "error": error}
-    form, _ = make(lambda request, _: answer(request, **doubt), look_up=look_up)
-    ran(form)
+    return answered(doubt, look_up=look_up), updates
+
+
+def test_run_in_doubt_can_be_looked_up(doubtful):
+    form, _ = doubtful
     assert bars(form).controls == ["look up"]
     assert bar(form, "v2")["in_doubt"]
+
+
+def test_failed_look_up_is_shown(doubtful):
+    form, _ = doubtful
     press(form, "v2", "look up")
     state = bar(form, "v2")
     assert (state["problem"], state["in_doubt"]) == ("the server <refused>", True)
-    found.append({"execution_id": "e1", "doubt": "EXECUTED"})
+
+
+def test_looked_up_run_that_is_still_running_stays_in_doubt(doubtful):
+    form, updates = doubtful
+    updates.update(execution_id="e1", doubt="EXECUTED")
     press(form, "v2", "look up")
     state = bar(form, "v2")
     assert (state["problem"], state["looked_up"]) == ("", "It is still running.")
     assert "it was executed" in shown(form)
-    settled = {"state": "FULFILLED", "doubt": None, "error": None, "cost_usd": 0.5}
-    found[0] = {**settled, "outputs": {"reply": "at last"}}
+
+
+def test_looked_up_answer_replaces_the_run_in_doubt(doubtful):
+    form, updates = doubtful
+    updates.update(state="FULFILLED", doubt=None, error=None, cost_usd=0.5)
+    updates["outputs"] = {"reply": "at last"}
     press(form, "v2", "look up")
     state = bar(form, "v2")
     assert (state["in_doubt"], state["rates"]) == (False, True)
@@ -208,32 +262,33 @@ def test_run_in_doubt_is_looked_up_and_its_answer_replaces_it(make):
     assert form.runs[0].cost_usd == 0.5
 
 
-def test_a_trace_is_read_once_and_shown_or_explained(make):
-    nodes = [NodeRun(name="Draft <reply>", state="FULFILLED")]
+def test_trace_is_read_once(answered):
+    nodes = (NodeRun(name="Draft <reply>", state="FULFILLED"),)
     read = []
 
     def trace(run):
         read.append(run.release_tag)
-        return nodes
+        return list(nodes)
 
-    form, _ = make(lambda request, _: answer(request, execution_id="e1"), trace=trace)
-    ran(form)
-    press(form, "v2", "trace")
-    assert "Draft <reply>" in text_of(bar(form, "v2")["trace"])
-    press(form, "v2", "trace")
-    assert (read, form.runs[0].nodes) == (["v2"], tuple(nodes))
-    assert "Draft <reply>" in text_of(form.static_html())  # also where the kernel has ended
-    own = (NodeRun(name="Draft", state="REJECTED", error="too <long>"),)
-    form, _ = make(lambda request, _: answer(request, nodes=own), trace=trace)
-    ran(form)
+    form = answered({"execution_id": "e1"}, trace=trace)
+    for _ in range(2):
+        press(form, "v2", "trace")
+        assert "Draft <reply>" in text_of(bar(form, "v2")["trace"])
+    assert (read, form.runs[0].nodes) == (["v2"], nodes)
+    assert "Draft <reply>" in text_of(form.static_html())
+
+
+def test_recorded_trace_is_not_read_again(answered):
+    nodes = (NodeRun(name="Draft", state="REJECTED", error="too <long>"),)
+    form = answered({"nodes": nodes}, trace=lambda _: pytest.fail("read again"))
     press(form, "v2", "trace")
     assert "too <long>" in text_of(bar(form, "v2")["trace"])
-    assert read == ["v2"]  # the run brought it
 
+
+def test_trace_that_cannot_be_read_is_reported(answered):
     def refuse(run):
         raise APIConnectionError(f"no trace of {run.execution_id}")
 
-    form, _ = make(lambda request, _: answer(request, execution_id="e1"), trace=refuse)
-    ran(form)
+    form = answered({"execution_id": "e1"}, trace=refuse)
     press(form, "v2", "trace")
     assert (bar(form, "v2")["problem"], bar(form, "v2")["trace"]) == ("no trace of e1", "")

@@ -1,4 +1,4 @@
-"""The grid of a comparison: its cells, the case in full, ratings, replay; what others change."""
+"""The grid of a comparison: cells, full cases, ratings, replays, and changes by others."""
 
 import json
 import threading
@@ -60,7 +60,7 @@ def test_answer_without_one_of_the_baseline_is_not_compared(grid):
     assert (cell["kind"], cell["word"]) == ("alone", "nothing to compare with: no answer on v1")
 
 
-def test_a_rating_is_kept_and_shown(page, actions):
+def test_rating_is_stored(page, actions):
     page.act("rate", 2, release="v2", quality=0.25)
     assert page.whole.wait(10)
     assert actions[1] == [("v2-1-0", 0.25, None)]
@@ -69,7 +69,7 @@ def test_a_rating_is_kept_and_shown(page, actions):
     assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
 
 
-def test_a_rating_that_fails_says_so_and_without_a_workspace_nothing_is_rated_or_run(grid):
+def test_failed_rating_is_shown_in_its_cell(grid):
     def refuse(*_, **__):
         msg = "the history is locked"
         raise vnb.HistoryError(msg)
@@ -80,18 +80,34 @@ def test_a_rating_that_fails_says_so_and_without_a_workspace_nothing_is_rated_or
     cell = page.cell(1, "v2")
     assert "the history is locked" in cell["text"]
     assert "saving" not in cell["text"]
-    page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "error"),
+    [
+        ("rate", {"quality": 1.0}, "no workspace to save ratings"),
+        ("replay", {}, "no workspace to run cases: make it with ws.compare(...)"),
+        ("fail", {"name": "rude", "has": True}, "no workspace to save failures"),
+    ],
+)
+def test_grid_without_a_workspace_refuses_changes(grid, kind, content, error):
+    page = grid([run(0, "v1"), run(0, "v2")])
     assert page.state("_head")["can"] == []
-    page.act("rate", 1, release="v2", quality=1.0)
-    assert "no workspace to save ratings" in page.view.error
+    page.act(kind, 1, release="v2", **content)
+    assert error in page.view.error
+
+
+def test_grid_without_a_workspace_does_not_offer_to_run_a_case(grid):
+    page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1")])
     assert not page.element(2, "v2").select("[data-replay]")
-    page.act("replay", 2, release="v2")
-    assert "no workspace to run cases: make it with ws.compare(...)" in page.view.error
 
 
-def test_a_missing_case_cannot_be_rated_and_is_run_and_counted(page, actions):
+def test_missing_case_cannot_be_rated(page):
     page.act("rate", 4, release="v2", quality=1.0)
     assert "Case 4 has not been answered on v2 and cannot be rated" in page.view.error
+
+
+def test_missing_case_is_run_and_counted(page, actions):
     page.act("replay", 4, release="v2")
     assert page.whole.wait(10)
     assert actions[1] == [("triage", 4, "v2")]
@@ -100,12 +116,17 @@ def test_a_missing_case_cannot_be_rated_and_is_run_and_counted(page, actions):
     assert page.whole.comparison.result("v2").missing == 0
 
 
-def test_a_case_is_opened_in_full_and_another_baseline_holds_the_others_against_it(page):
+def test_opened_case_is_shown_in_full(page):
     page.act("open", 2)
     detail = FullCase(page.whole)
     assert "ticket 1" in text_of(detail.head)
     assert texts(detail.answers, ".vnb-out-run .vnb-tag") == ["v1", "v2"]
     assert detail.bars.controls == ["rate", "trace"]
+    page.send(kind="close")
+    assert (page.view.opened, FullCase(page.whole).answers) == ("", "")
+
+
+def test_baseline_can_be_changed(page):
     page.send(kind="baseline", release="v2")
     assert [each["name"] for each in page.state("_head")["columns"]] == ["v2", "v1"]
     assert page.cell(2, "v1")["kind"] == "better"
@@ -113,11 +134,9 @@ def test_a_case_is_opened_in_full_and_another_baseline_holds_the_others_against_
     assert page.whole.comparison.baseline == "v2"
     page.send(kind="baseline", release="v1")
     assert page.cell(2, "v2")["kind"] == "worse"
-    page.send(kind="close")
-    assert (page.view.opened, FullCase(page.whole).answers) == ("", "")
 
 
-def test_blind_rating_takes_the_place_of_the_grid(grid, actions):
+def test_blind_rating_replaces_the_grid_until_it_is_left(grid, actions):
     import ipywidgets as ipw
 
     pairs = []
@@ -141,23 +160,33 @@ def test_blind_rating_takes_the_place_of_the_grid(grid, actions):
     assert (drawn.layout.display, place.children) == (None, ())
 
 
-def test_no_rows_and_no_releases_but_the_baseline_are_shown_too(grid):
+def test_grid_without_runs_is_empty(grid):
     empty = grid([])
     assert empty.rows()["rows"] == []
     assert "0 cases" in empty.release("v1")
+
+
+def test_grid_shows_the_baseline_alone(grid):
     alone = grid([run(0, "v1")], tags=("v1",))
     assert alone.numbers() == [1]
     assert json.dumps(alone.state("_head"))
 
 
-@pytest.fixture
-def ws():
+@pytest.fixture(scope="module")
+def server():
     def said(ticket: str) -> str:
         return ticket
 
-    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+    with vnb.LocalServer() as server:
         for tag in ("v1", "v2"):
             server.deploy(said, name="echo", release_tags=[tag], description=tag)
+        yield server
+
+
+@pytest.fixture
+def ws(server):
+    with vnb.connect(server, history=":memory:") as ws:
+        for tag in ("v1", "v2"):
             for ticket in ("a", "b"):
                 ws.run("echo", {"ticket": ticket}, release_tag=tag)
         yield ws
@@ -172,35 +201,52 @@ def ratings(grid):
     }
 
 
-def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws):
-    one, other = (ws.compare("echo", release_tags=["v1", "v2"]).view() for _ in range(2))
-    one.rate(one.comparison.cases[0], "v2", 0.25)
-    assert one.wait(10)
-    assert other.wait(10)
-    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
-    case = other.comparison.cases[1]
-    other.open_case(case)
-    ws.rate(case.runs["v1"], quality=1.0)
-    assert all(grid.wait(10) for grid in (one, other))
-    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25, (2, "v1"): 1.0}
-    assert [bar["quality"] for bar in FullCase(other).bars.bars] == [1.0, None]
-    ws.history.annotate(case.runs["v1"].id, quality=None)
-    ws.history.annotate(case.runs["v1"].id, note="read")
-    assert all(grid.wait(10) for grid in (one, other))
-    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
-    for grid in (one, other):
+@pytest.fixture
+def two_grids(ws):
+    grids = [ws.compare("echo", release_tags=["v1", "v2"]).view() for _ in range(2)]
+    yield grids
+    for grid in grids:
         grid.close()
 
 
-def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
-    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+def test_grid_shows_ratings_of_another_grid(two_grids):
+    one, _ = two_grids
+    one.rate(one.comparison.cases[0], "v2", 0.25)
+    assert all(grid.wait(10) for grid in two_grids)
+    assert [ratings(grid) for grid in two_grids] == [{(1, "v2"): 0.25}] * 2
+
+
+def test_grid_shows_ratings_of_the_workspace(ws, two_grids):
+    _, other = two_grids
+    case = other.comparison.cases[1]
+    other.open_case(case)
+    ws.rate(case.runs["v1"], quality=1.0)
+    assert all(grid.wait(10) for grid in two_grids)
+    assert [ratings(grid) for grid in two_grids] == [{(2, "v1"): 1.0}] * 2
+    assert [bar["quality"] for bar in FullCase(other).bars.bars] == [1.0, None]
+
+
+def test_grid_shows_that_a_rating_was_removed(ws, two_grids):
+    run = two_grids[0].comparison.cases[1].runs["v1"]
+    ws.rate(run, quality=1.0)
+    ws.history.annotate(run.id, quality=None)
+    ws.history.annotate(run.id, note="read")
+    assert all(grid.wait(10) for grid in two_grids)
+    assert [ratings(grid) for grid in two_grids] == [{}] * 2
+
+
+def test_grid_ignores_runs_of_other_cases(ws, two_grids):
+    grid, _ = two_grids
     before = grid.comparison
     ws.run("echo", {"ticket": "c"}, release_tag="v1")
-    other = next(iter(ws.history.runs(release_tag="v2")))
     assert grid.wait(10)
     assert grid.comparison is before
+
+
+def test_closed_grid_ignores_ratings(ws):
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
     grid.close()
-    ws.rate(other, quality=1.0)
+    ws.rate(next(iter(ws.history.runs(release_tag="v2"))), quality=1.0)
     assert ratings(grid) == {}
     assert "vellum-nb-grid-runs" not in {thread.name for thread in threading.enumerate()}
 
@@ -279,7 +325,7 @@ def test_history_can_be_closed_before_the_grid_has_read_a_change(ws, replayed):
     assert grid.wait(10)
 
 
-def test_the_code_of_two_releases_is_read_when_it_is_asked_for(ws):
+def test_code_is_read_on_demand(ws):
     def louder(ticket: str) -> str:
         return f"{ticket}!"
 
@@ -312,7 +358,7 @@ def test_closed_views_leave_nothing_behind(ws):
 
 
 @pytest.mark.parametrize("state", ["STARTED", "CANCELLED", "FAILED"])
-def test_a_run_without_an_answer_is_named_by_its_state(grid, state):
+def test_cell_without_an_answer_has_the_state_of_its_run(grid, state):
     cell = grid([run(0, "v1"), run(0, "v2", state=state, outputs={})]).cell(1, "v2")
     assert (cell["kind"], cell["word"]) == ("missing", state.lower())
     assert "No answer from v2 in 1 try. It never counts as a pass." in cell["text"]
@@ -426,16 +472,11 @@ def test_foot_names_the_test_of_the_p_value(ws, options, foot):
     grid.close()
 
 
-def test_a_failure_needs_an_answer_and_a_workspace(grid):
-    page = grid([run(0, "v1"), run(0, "v2")])
+def test_failure_of_a_missing_case_is_refused(grid):
+    actions = SomeActions(rate=None, trace=None, name_failure=lambda each, **_: each)
+    page = grid([run(0, "v1")], actions=actions)
     page.act("fail", 1, release="v2", name="rude", has=True)
-    assert "no workspace to save failures" in page.view.error
-    other = grid(
-        [run(0, "v1")],
-        actions=SomeActions(rate=None, trace=None, name_failure=lambda each, **_: each),
-    )
-    other.act("fail", 1, release="v2", name="rude", has=True)
-    assert "Case 1 has not been answered on v2" in other.view.error
+    assert "Case 1 has not been answered on v2" in page.view.error
 
 
 @pytest.fixture
@@ -462,7 +503,7 @@ def read_traces(grid):
     assert grid.wait(10)
 
 
-def test_traces_are_read_when_they_are_asked_for(traced):
+def test_traces_are_read_on_demand(traced):
     assert FullCase(traced).traces == ""
     assert "vnb-none" not in classes(FullCase(traced).read)
     read_traces(traced)

@@ -1,4 +1,4 @@
-"""Which rows, columns and cells the history's table shows; it follows what is recorded."""
+"""Rows, columns and cells of the table of a history, and how it follows the history."""
 
 import json
 import sqlite3
@@ -13,8 +13,10 @@ from vellum_nb import HistoryView
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.widgets.outputs import side_by_side_html
 
+UNANSWERED = "no answer was received; it may still have run"
 
-def test_shows_the_newest_runs_first_in_the_usual_columns_or_in_all(history, record, table):
+
+def test_table_shows_the_newest_runs_first(record, table):
     for number in range(3):
         record(number, tag_moved=number == 1)
     answer = table().rows()
@@ -29,78 +31,95 @@ def test_shows_the_newest_runs_first_in_the_usual_columns_or_in_all(history, rec
         "outputs": "Thanks · billing",
         "quality": None,
     }
+
+
+def test_table_can_show_all_columns_of_the_frame(history, record, table):
+    record(0)
     page = table()
-    known = [column["name"] for column in page.state("_head")["columns"]]
-    assert set(history.frame().columns) == set(known) - {"inputs", "outputs"}
-    assert len(page.rows(columns=known)["rows"][0]["cells"]) == len(known)
+    columns = [column["name"] for column in page.state("_head")["columns"]]
+    assert set(history.frame().columns) == set(columns) - {"inputs", "outputs"}
+    assert len(page.rows(columns=columns)["rows"][0]["cells"]) == len(columns)
     assert page.view.error == ""
 
 
-def test_says_why_a_run_has_no_outputs_and_writes_out_integers_beyond_a_browsers(record, table):
-    for number, state in enumerate(["FULFILLED", "REJECTED", "FAILED", "CANCELLED", "STARTED"]):
-        record(number, state)
-    answer = table().rows(columns=["state", "latency_s", "outputs"])
-    assert [row["cells"] for row in answer["rows"]] == [
-        ["STARTED", None, "no answer yet"],
-        ["CANCELLED", None, "cancelled after 1 s"],
-        ["FAILED", None, "no answer within 30 s"],
-        ["REJECTED", None, "NODE_EXECUTION: no such plan"],
-        ["FULFILLED", 0.5, "Thanks · billing"],
-    ]
+@pytest.mark.parametrize(
+    ("state", "latency", "outputs"),
+    [
+        ("STARTED", None, "no answer yet"),
+        ("CANCELLED", None, "cancelled after 1 s"),
+        ("FAILED", None, "no answer within 30 s"),
+        ("REJECTED", None, "NODE_EXECUTION: no such plan"),
+        ("FULFILLED", 0.5, "Thanks · billing"),
+    ],
+)
+def test_row_has_the_outputs_or_the_reason_for_none(record, table, state, latency, outputs):
+    record(0, state)
+    (row,) = table().rows(columns=["state", "latency_s", "outputs"])["rows"]
+    assert row["cells"] == [state, latency, outputs]
+
+
+def test_integers_beyond_those_of_javascript_are_text(record, table):
     outputs = {"n": 2**53, "big": 2**70, "low": -(2**70), "b": True}
     record(9, outputs=outputs)
     row = table().rows(columns=[f"output.{name}" for name in outputs])["rows"][0]
     assert row["cells"] == [2**53, str(2**70), str(-(2**70)), "true"]
 
 
-def test_row_in_doubt_says_so_and_may_be_looked_up(record, table):
-    record(0, "CANCELLED", doubt="SENT")
-    record(1, "FAILED", doubt="SENT")
-    record(2, "STARTED")
-    record(3, "CANCELLED")
-    rows = table().rows(columns=["state", "outputs"])["rows"]
-    assert [(row["doubt"], row["open"]) for row in rows] == [
-        (False, False),
-        (False, True),
-        (True, True),
-        (True, True),
-    ]
-    assert [row["cells"][1] for row in rows] == [
-        "cancelled after 1 s",
-        "no answer yet",
-        "no answer was received; it may still have run: no answer within 30 s",
-        "cancelled; it may still have run",
-    ]
+@pytest.mark.parametrize(
+    ("state", "fields", "marks"),
+    [
+        ("CANCELLED", {"doubt": "SENT"}, (True, True, "cancelled; it may still have run")),
+        ("FAILED", {"doubt": "SENT"}, (True, True, f"{UNANSWERED}: no answer within 30 s")),
+        ("STARTED", {}, (False, True, "no answer yet")),
+        ("CANCELLED", {}, (False, False, "cancelled after 1 s")),
+    ],
+)
+def test_row_has_its_doubt(record, table, state, fields, marks):
+    record(0, state, **fields)
+    (row,) = table().rows(columns=["outputs"])["rows"]
+    assert (row["doubt"], row["open"], *row["cells"]) == marks
 
 
-def test_runs_in_doubt_are_looked_up_and_others_are_not(history, record, table):
+@pytest.fixture
+def looked_up(history, record, table):
+    """Return a function that looks up runs, with the ids that were requested; one is settled."""
     record(0, "CANCELLED", doubt="SENT")
     record(1, "FULFILLED")
     record(2, "FAILED", doubt="SENT")
-    asked = []
+    requested = []
 
     def look_up(run):
-        asked.append(run.id)
+        requested.append(run.id)
         if run.state == "FAILED":
             return run
         history.finish(run.model_copy(update={"state": "FULFILLED", "doubt": None, "error": None}))
         return history.get(run.id)
 
     page = table(look_up=look_up)
+
+    def send(*run_ids):
+        page.send(kind="look_up", ids=list(run_ids))
+        assert page.view.wait(10)
+        return page.wire.customs("looked_up")[-1]["text"]
+
+    return page, send, requested
+
+
+def test_only_runs_in_doubt_are_looked_up(looked_up):
+    page, send, requested = looked_up
     assert page.state("_head")["can"] == ["look_up"]
-    page.send(kind="look_up", ids=["run-0", "run-1", "run-2", "gone"])
-    assert page.view.wait(10)
-    assert sorted(asked) == ["run-0", "run-2"]
-    told = page.wire.customs("looked_up")[-1]["text"]
-    assert told == "2 runs looked up: 1 completed, 1 not listed yet."
+    text = send("run-0", "run-1", "run-2", "gone")
+    assert text == "2 runs looked up: 1 completed, 1 not listed yet."
+    assert sorted(requested) == ["run-0", "run-2"]
     assert [row["state"] for row in page.rows()["rows"]] == ["FAILED", "FULFILLED", "FULFILLED"]
-    page.send(kind="look_up", ids=["run-2"])
-    assert page.view.wait(10)
-    told = page.wire.customs("looked_up")[-1]["text"]
-    assert told == "The server lists no execution of it yet."
 
 
-def test_look_up_that_fails_is_shown_and_a_table_without_look_ups_offers_none(record, table):
+def test_look_up_reports_that_a_run_is_not_listed(looked_up):
+    _, send, _ = looked_up
+    assert send("run-2") == "The server lists no execution of it yet."
+
+
+def test_failed_look_up_is_shown(record, table):
     record(0, "CANCELLED", doubt="SENT")
 
     def refuse(_run):
@@ -110,15 +129,19 @@ def test_look_up_that_fails_is_shown_and_a_table_without_look_ups_offers_none(re
     page.send(kind="look_up", ids=["run-0"])
     assert page.view.wait(10)
     assert page.view.error == "the server <refused>"
+
+
+@pytest.mark.parametrize("run_ids", [["run-0"], [], None, "run-0", [1]])
+def test_table_without_look_ups_ignores_requests(record, table, run_ids):
+    record(0, "CANCELLED", doubt="SENT")
     page = table()
     assert page.state("_head")["can"] == []
-    for value in (["run-0"], [], None, "run-0", [1]):
-        page.send(kind="look_up", ids=value)
-        assert page.view.wait(10)
+    page.send(kind="look_up", ids=run_ids)
+    assert page.view.wait(10)
     assert page.rows()["rows"][0]["state"] == "CANCELLED"
 
 
-def test_sorts_by_a_column_either_way(record, table):
+def test_table_is_sorted_in_both_directions(record, table):
     for number, latency in enumerate([0.3, 0.1, 0.2]):
         record(number, latency_s=latency)
     page = table()
@@ -127,7 +150,7 @@ def test_sorts_by_a_column_either_way(record, table):
     assert ids(page.rows(order_by="input.ticket", descending=False))[0] == "run-0"
 
 
-def test_filters_by_text_and_counts_what_it_finds(record, table):
+def test_search_counts_the_matching_runs(record, table):
     for number in range(12):
         record(number)
     record(99, deployment="other", inputs={"ticket": "text 1"})
@@ -138,23 +161,26 @@ def test_filters_by_text_and_counts_what_it_finds(record, table):
     assert repr(page.view) == "HistoryView(3 runs)"
 
 
-def test_the_rows_of_large_values_are_shown_without_loading_them(history, record, table):
+def test_large_values_are_not_loaded_for_their_rows(history, record, table):
     record(0, inputs={"ticket": "Dear team. " * 5_000})
     with sqlite3.connect(history.path) as db:
         db.execute("DELETE FROM large_values")
     assert table().rows()["rows"][0]["cells"][4].startswith("Dear team. Dear team. ")
 
 
-def test_words_are_found_and_marked_as_a_search_of_the_history_finds_them(record, table):
+def test_matching_words_are_marked(record, table):
     record(0, inputs={"ticket": "Refunds for the café"}, outputs={"reply": "No CAFÉ, no refund!"})
     record(1, inputs={"ticket": "A café"})
-    page = table()
-    answer = page.rows(search="cafe refund", columns=["input.ticket", "output.reply"])
+    answer = table().rows(search="cafe refund", columns=["input.ticket", "output.reply"])
     assert [row["cells"] for row in answer["rows"]] == [
         [["", "Refunds", " for the ", "café", ""], ["No ", "CAFÉ", ", no ", "refund", "!"]]
     ]
-    record(2, inputs={"ticket": f"{'word ' * 400}charged twice{' word' * 400}"})
-    ((cell,),) = [r["cells"] for r in page.rows(search="charged", columns=["input.ticket"])["rows"]]
+
+
+def test_long_text_is_cut_around_the_matching_word(record, table):
+    record(0, inputs={"ticket": f"{'word ' * 400}charged twice{' word' * 400}"})
+    (row,) = table().rows(search="charged", columns=["input.ticket"])["rows"]
+    (cell,) = row["cells"]
     assert cell[:2] == ["…word ", "charged"]  # a column shows some 25 signs
     assert cell[2].startswith(" twice word")
     assert cell[2].endswith("…")
@@ -162,7 +188,7 @@ def test_words_are_found_and_marked_as_a_search_of_the_history_finds_them(record
 
 
 @pytest.mark.parametrize("search", ["", "東京"])
-def test_a_page_is_small_however_much_there_is_to_show(record, table, search):
+def test_size_of_a_page_is_bounded(record, table, search):
     outputs = {f"out{number}": "東京" * 20 for number in range(110)}
     for number in range(45):
         record(number, outputs=outputs)
@@ -173,7 +199,7 @@ def test_a_page_is_small_however_much_there_is_to_show(record, table, search):
         assert len(json.dumps(answer, ensure_ascii=False).encode()) < 100_000
 
 
-def test_filters_given_in_code_are_chips_that_can_be_taken_away(history, record, table):
+def test_filters_of_the_code_are_chips_that_can_be_removed(record, table):
     record(0)
     record(1, release_tag="v2")
     page = table(deployment="ticket-triage", release_tag="v2", since="2026-07-01")
@@ -184,6 +210,10 @@ def test_filters_given_in_code_are_chips_that_can_be_taken_away(history, record,
     ]
     page.send(kind="drop_filter", name="release_tag")
     assert ids(page.rows()) == ["run-1", "run-0"]
+
+
+def test_unknown_filter_is_refused(history, table):
+    page = table(deployment="ticket-triage")
     page.send(kind="drop_filter", name="deployment")
     assert "unknown filter 'deployment'" in page.view.error
     with pytest.raises(TypeError, match="Unknown filter tag; available: .*release_tag"):
@@ -207,34 +237,46 @@ def test_a_long_history_sends_no_more_than_a_short_one(multiply, record, table):
     assert (answer["total"], len(answer["rows"])) == (128_000, 10)
 
 
-def test_code_sets_what_is_shown_and_is_reported_what_there_is(record, table):
+def test_search_and_columns_are_set_in_code(record, table):
     record(0)
     page = table(search="text")
     assert page.view.search == "text"
     page.view.columns = ["state", "output.reply"]
     assert page.rows()["rows"][0]["cells"] == ["FULFILLED", "Thanks"]
-    with pytest.raises(traitlets.TraitError, match="unknown column colour; available: exec"):
-        page.view.columns = ["colour"]
-    with pytest.raises(traitlets.TraitError, match="unknown order outputs"):
-        page.view.order_by = "outputs"
 
 
-def test_repr_and_static_form_are_the_same_for_the_same_runs(record, table):
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("columns", ["colour"], "unknown column colour; available: exec"),
+        ("order_by", "outputs", "unknown order outputs"),
+    ],
+)
+def test_unknown_column_is_refused(record, table, name, value, message):
+    record(0)
+    with pytest.raises(traitlets.TraitError, match=message):
+        setattr(table().view, name, value)
+
+
+def test_static_form_of_an_empty_history_says_so(table):
     empty = table().view
     assert repr(empty) == "HistoryView(0 runs)"
     (note,) = dom(empty.static_html()).select(".mathjax_ignore > p")
     assert note.text == "History: no runs."
+
+
+def test_static_form_has_the_newest_ten_runs(record, table):
     for number in range(12):
         record(number, inputs={"ticket": f"<script>{number}</script>"})
     html = table().view.static_html()
     assert html == table().view.static_html()
     assert "History: 12 runs, the first 10 shown" in text_of(html)
-    cells = [[cell.text for cell in row.select("td")] for row in dom(html).select("tbody tr")]
-    assert len(cells) == sum(any(text.endswith(" UTC") for text in row) for row in cells) == 10
-    assert all("<script>" in "".join(row) for row in cells)
+    rows = [[cell.text for cell in row.select("td")] for row in dom(html).select("tbody tr")]
+    assert [any(cell.endswith(" UTC") for cell in row) for row in rows] == [True] * 10
+    assert all("<script>" in "".join(row) for row in rows)
 
 
-def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_inputs(record, table):
+def test_runs_of_several_deployments_show_their_deployment_and_inputs(record, table):
     record(0, inputs={"ticket": "hi"})
     record(1, inputs={"text": "a b", "sentences": 3}, deployment="summarise")
     mixed = table().view
@@ -243,7 +285,7 @@ def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_input
     assert "deployment" not in table(deployment="summarise").view.columns
 
 
-def test_a_recorded_run_appears_by_itself_in_what_is_looked_at(record, table):
+def test_recorded_run_appears_without_a_request(record, table):
     record(0)
     page = table()
     page.rows(search="text")
@@ -254,7 +296,7 @@ def test_a_recorded_run_appears_by_itself_in_what_is_looked_at(record, table):
     assert (page.view.search, page.view.selected_ids) == ("text", ["run-0"])
 
 
-def test_deleted_runs_leave_the_table_and_the_selection_and_come_back(record, table, history):
+def test_deleted_runs_leave_the_table_until_they_are_restored(record, table, history):
     for number in range(3):
         record(number)
     page = table()
@@ -276,7 +318,7 @@ def test_many_recorded_runs_make_few_refreshes(record, table):
     assert len(page.wire.customs("changed")) < 60
 
 
-def test_the_first_run_brings_its_input_into_the_usual_columns(record, table):
+def test_default_columns_follow_the_inputs_of_recorded_runs(record, table):
     page = table()
     assert "input.ticket" not in page.rows()["columns"]
     record(0)
@@ -287,7 +329,7 @@ def test_the_first_run_brings_its_input_into_the_usual_columns(record, table):
     assert page.view.columns == ["state"]
 
 
-def test_a_closed_table_follows_the_history_no_more(record, table):
+def test_closed_table_ignores_recorded_runs(record, table):
     page = table()
     page.rows()
     page.view.close()
