@@ -22,7 +22,7 @@ GOOD = b"ticket\ncharged twice\nno login\n"
 
 
 class Cases:
-    """The folded part of a form, by its controls."""
+    """The controls of the section for cases."""
 
     def __init__(self, form):
         self.form = form
@@ -60,12 +60,12 @@ class Cases:
         box.value = not box.value
 
     def becomes(self, label):
-        """Wait until Run reads so, as it does soon after a sweep has ended."""
+        """Wait until the button has this label."""
         assert changed(self.run, "description", label.__eq__, PATIENCE), self.run.description
         assert self.section.wait(PATIENCE)
 
     def swept(self):
-        """Press Run, let all runs end, and return the sweep."""
+        """Click Run and return the sweep."""
         self.run.click()
         assert self.section.wait(PATIENCE)
         return self.form.sweep
@@ -79,11 +79,11 @@ def cases(gated):
     form.close()
 
 
-def test_a_form_that_cannot_sweep_does_not_offer_it(make):
+def test_form_without_sweeps_does_not_offer_them(make):
     assert [fold.description for fold in parts(make()[0], "vnb-fold")] == ["More options"]
 
 
-def test_run_makes_a_sweep_of_it_whose_view_stands_under_the_form(cases, gated):
+def test_run_starts_one_sweep_and_shows_its_view(cases, gated):
     cases.choose(GOOD)
     assert cases.label == "Run 2 calls"
     sweep = cases.swept()
@@ -99,7 +99,7 @@ def test_run_makes_a_sweep_of_it_whose_view_stands_under_the_form(cases, gated):
     assert "history: 2 runs" in shown(cases.form)
 
 
-def test_the_tags_follow_those_of_the_form_until_others_are_ticked_here(cases):
+def test_tags_follow_the_form_until_they_are_changed(cases):
     cases.choose(GOOD)
     tick(cases.form, "v1")
     assert "2 release tags" in cases.plan
@@ -112,7 +112,7 @@ def test_the_tags_follow_those_of_the_form_until_others_are_ticked_here(cases):
     assert cases.run.disabled
 
 
-def test_repeats_that_are_no_number_are_refused_and_stay_as_typed(cases):
+def test_invalid_repeats_are_refused(cases):
     cases.choose(GOOD)
     for typed in ("", "0", "-1", "1.5", "many", "٣", "1" * 5000):
         cases.repeats.value = typed
@@ -121,7 +121,7 @@ def test_repeats_that_are_no_number_are_refused_and_stay_as_typed(cases):
         assert cases.run.disabled
 
 
-def test_a_path_is_read_where_the_kernel_runs_and_may_be_checked_again(cases, gated, tmp_path):
+def test_missing_file_can_be_checked_again(cases, tmp_path):
     path = tmp_path / "mine.jsonl"
     cases.choose(str(path))
     assert "mine.jsonl cannot be read: No such file" in cases.plan
@@ -130,13 +130,18 @@ def test_a_path_is_read_where_the_kernel_runs_and_may_be_checked_again(cases, ga
     path.write_text('{"ticket": "a"}\n', encoding="utf-8")
     cases.run.click()
     assert cases.label == "Run 1 call"
-    gated.ws.history.close()  # a sweep that cannot begin says so, and may be tried again
+
+
+def test_sweep_that_cannot_start_can_be_tried_again(cases, gated):
+    cases.choose(GOOD)
+    assert cases.label == "Run 2 calls"
+    gated.ws.history.close()
     cases.run.click()
     assert "was closed" in cases.plan
     assert (cases.label, cases.form.sweep) == ("Check again", None)
 
 
-def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
+def test_stopped_sweep_is_resumed_with_the_same_file(cases, gated):
     cases.choose(GOOD)
     cases.repeats.value = " 20 "
     assert "2 cases × 1 release tag × 20 repeats = 40 calls" in cases.plan  # noqa: RUF001
@@ -155,7 +160,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
     assert gated.ws.history.count() == 40
 
 
-def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts(make):
+def test_newest_choice_is_checked_in_the_background(make):
     go_on, begun, asked = threading.Event(), threading.Event(), []
 
     def plan(file, *, repeats, dry_run, **_):
@@ -178,9 +183,7 @@ def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts
     assert asked == [1, 4]
 
 
-def test_no_content_of_a_file_is_in_the_state_of_a_widget_and_a_closed_form_leaves_its_sweep(
-    cases, gated
-):
+def test_content_of_a_file_is_not_sent_to_the_page(cases, gated):
     secret = b"ticket\nnobody-else-may-read-this\n"
     cases.choose(secret)
     assert cases.label == "Run 1 call"
@@ -189,6 +192,9 @@ def test_no_content_of_a_file_is_in_the_state_of_a_widget_and_a_closed_form_leav
     assert "nobody-else-may-read-this" not in state
     assert gated.server.api_key not in state
     assert "nobody-else" not in repr(CaseFile("cases.csv", secret))
+
+
+def test_closed_form_leaves_its_sweep_running(cases, gated):
     cases.choose(GOOD)
     assert cases.label == "Run 2 calls"
     sweep = cases.swept()
@@ -201,7 +207,7 @@ def test_no_content_of_a_file_is_in_the_state_of_a_widget_and_a_closed_form_leav
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_names_and_cells_stay_text(text):
+def test_hostile_names_and_cells_are_escaped(text):
     tag = TagPlan(text, None, calls=1)
     assert_harmless(case_plan_html(SweepPlan(text, cases=1, repeats=1, tags=(tag,), notes=(text,))))
     problems = [InputProblem(text, text, row=1), InputProblem(text, text)]
@@ -209,7 +215,7 @@ def test_hostile_names_and_cells_stay_text(text):
     assert_harmless(problems_html(HistoryError(text)))
 
 
-def test_the_plan_shows_what_is_there_and_what_it_takes():
+def test_plan_shows_counts_time_and_cost():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     html = case_plan_html(SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x"))
     found = "1 found, 1 to be looked up, 2 to be sent"

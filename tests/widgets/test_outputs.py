@@ -1,4 +1,4 @@
-"""Runs as HTML, one or several side by side, and the trace of one: shown, marked, copied."""
+"""HTML of runs side by side and of traces."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ def test_hostile_runs_are_harmless(text):
     assert_harmless(html_of(compare_runs(runs, deployment=text, release_tags=tags)))
 
 
-def test_side_by_side_marks_the_words_that_differ():
+def test_side_by_side_marks_changed_words():
     a = run("v1", {"reply": "We will look into it", "tags": ["card"], "score": 1}, latency_s=1.84)
     b = run("v2", {"reply": "We looked into it", "tags": ["card", "risk"], "score": 1.0})
     text = text_of(side_by_side_html([a, b]))
@@ -44,6 +44,9 @@ def test_side_by_side_marks_the_words_that_differ():
     assert '["card"+, "risk"]' in text
     assert "FULFILLED · 1.84 s baseline" in text
     assert "2 of 3 outputs differ" in text
+
+
+def test_side_by_side_reports_a_missing_output():
     text = text_of(side_by_side_html([run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})]))
     assert "missing" in text
     assert "1 of 2 outputs differ" in text
@@ -59,7 +62,7 @@ def test_side_by_side_marks_the_words_that_differ():
         ("CANCELLED", "WORKFLOW_CANCELLED", "The workflow was cancelled on the server."),
     ],
 )
-def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
+def test_run_without_outputs_shows_the_reason(state, code, words):
     failed = run("v1", state=state, error=RunError(code=code, message="details: 1 < 2"))
     text = text_of(side_by_side_html([failed]))
     assert f"v1 {state}" in text
@@ -75,7 +78,7 @@ def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
         ("FAILED", "EXECUTED", "No answer was received; it was executed."),
     ],
 )
-def test_run_in_doubt_says_so_beside_its_state_and_in_words(state, doubt, words):
+def test_run_in_doubt_is_explained(state, doubt, words):
     error = RunError(code="CANCELLED" if state == "CANCELLED" else "TIMEOUT", message="slow")
     text = text_of(
         side_by_side_html(
@@ -86,13 +89,19 @@ def test_run_in_doubt_says_so_beside_its_state_and_in_words(state, doubt, words)
     assert words in text
 
 
-def test_a_run_that_waits_says_so_and_markdown_shows_form_and_differences_in_words():
+def test_pending_run_is_not_compared():
     waiting = run("v2", inputs={}, state="STARTED")
     assert "no answer yet" in text_of(side_by_side_html([waiting]))
     text = text_of(side_by_side_html([run("v1"), waiting]))
     assert "nothing to compare" not in text
     assert "different inputs" not in text
+
+
+def test_side_by_side_without_runs_says_so():
     assert text_of(side_by_side_html([])) == "No runs to show."
+
+
+def test_rendered_markdown_is_not_marked():
     a, b = run("v1", {"reply": "**a**"}), run("v2", {"reply": "**b**"})
     page = dom(side_by_side_html([a, b], markdown=True))
     assert [strong.text for strong in page.select("strong")] == ["a", "b"]
@@ -100,25 +109,43 @@ def test_a_run_that_waits_says_so_and_markdown_shows_form_and_differences_in_wor
     assert "differs" in page.text
 
 
-def test_different_inputs_and_deployments_are_named_and_the_text_to_copy_has_no_marks():
+def test_different_inputs_are_reported():
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
     text = text_of(side_by_side_html(runs))
     assert "different inputs" in text
     assert "changed words are marked" in text
     assert "changed words are marked" not in text_of(side_by_side_html(runs, legend=False))
+
+
+def test_different_deployments_are_listed():
     runs = [run("v1"), run("v2", deployment="digest"), run("v3")]
     assert "in this order: triage, digest, triage" in text_of(side_by_side_html(runs))
-    runs = [run("v1", {"x": "1"}, not_sent=("vip", "tier")), run("v2", {"x": "1"})]
-    for shown, count in ((runs, 1), (runs[:1], 1), (runs[1:], 0)):
-        text = text_of(side_by_side_html(shown))
-        assert text.count("v1 was not sent vip, tier") == count
-    assert outputs_text(run("v2", {"reply": "a\nb"})) == "a\nb"
-    assert outputs_text(run("v2", {"n": 3.0, "tags": ["a"]}, output_types={"n": "NUMBER"})) == (
-        'n: 3\ntags: ["a"]'
-    )
-    failed = run("v1", state="FAILED", error=RunError(code="HTTP_503", message="busy"))
-    assert outputs_text(failed) == "HTTP_503: busy"
-    assert outputs_text(run(state="STARTED")) == ""
+
+
+@pytest.mark.parametrize(("tags", "count"), [(("v1", "v2"), 1), (("v1",), 1), (("v2",), 0)])
+def test_inputs_that_were_not_sent_are_reported_once(tags, count):
+    runs = {"v1": run("v1", {"x": "1"}, not_sent=("vip", "tier")), "v2": run("v2", {"x": "1"})}
+    text = text_of(side_by_side_html([runs[tag] for tag in tags]))
+    assert text.count("v1 was not sent vip, tier") == count
+
+
+ERROR = RunError(code="HTTP_503", message="busy")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"outputs": {"reply": "a\nb"}}, "a\nb"),
+        (
+            {"outputs": {"n": 3.0, "tags": ["a"]}, "output_types": {"n": "NUMBER"}},
+            'n: 3\ntags: ["a"]',
+        ),
+        ({"state": "FAILED", "error": ERROR}, "HTTP_503: busy"),
+        ({"state": "STARTED"}, ""),
+    ],
+)
+def test_outputs_are_copied_as_plain_text(fields, text):
+    assert outputs_text(run(**fields)) == text
 
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -140,7 +167,7 @@ def bars(html):
     return [tuple(float(part.strip("%")) for part in re.findall(r"[\d.]+%", s)) for s in styles]
 
 
-def test_nodes_stand_in_the_order_of_their_start_each_inside_what_it_ran_in():
+def test_nodes_are_ordered_by_start_within_their_parent():
     nodes = [
         node("late", 3, 4),
         node("inner b", 2, 3, parent_span_id="outer"),
@@ -195,7 +222,7 @@ def test_hostile_traces_are_harmless(text):
     assert "a[U+202E]b" in text_of(trace_html([node("a\u202eb", 0, 1)]))
 
 
-def test_many_nodes_are_cut_with_a_word_where_all_are():
+def test_trace_is_limited_to_200_nodes():
     html = trace_html([node(f"n{n}", n, n + 1) for n in range(500)])
     assert len(dom(html).select("tr")) == 200
     assert "500 nodes" in text_of(html)

@@ -26,7 +26,7 @@ def rows(view):
     return dom(view.parts["figures"]).select(".vnb-sweep-output")
 
 
-def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
+def test_view_follows_a_sweep_to_its_end(gated):
     view = gated.sweep().view()
     until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     gated.gate.release(3)
@@ -44,7 +44,7 @@ def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
     assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
 
 
-def test_a_sweep_that_is_cut_off_before_a_run_ends_shows_no_rate_and_no_rows(gated):
+def test_sweep_that_is_cut_off_early_has_no_rate(gated):
     view = gated.sweep().view()
     until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     assert len(rows(view)) == 5
@@ -57,15 +57,22 @@ def test_a_sweep_that_is_cut_off_before_a_run_ends_shows_no_rate_and_no_rows(gat
     assert "none in this session" in text_of(view.parts["figures"])
 
 
-def test_the_buttons_pause_resume_stop_and_cut_off(gated):
-    sweep = gated.sweep()
-    view = sweep.view()
+def test_buttons_pause_and_resume(gated):
+    view = gated.sweep().view()
     until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     press(view, "pause")
     until(view, lambda model: model["state"] == "paused")
     gated.gate.release(4)
     until(view, lambda model: ended(model) == "4 of 12" and model["status"] == "paused")
     press(view, "resume")
+    until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
+
+
+def test_sweep_that_was_cut_off_is_resumed(gated):
+    sweep = gated.sweep()
+    view = sweep.view()
+    gated.gate.release(4)
+    until(view, lambda model: ended(model) == "4 of 12")
     until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     press(view, "stop")
     until(view, lambda model: model["state"] == "stopping")
@@ -83,7 +90,7 @@ def test_the_buttons_pause_resume_stop_and_cut_off(gated):
     assert line.endswith(", 0 sent twice")
 
 
-def test_a_sweep_that_stopped_by_itself_says_why(gated):
+def test_stopped_sweep_shows_the_reason(gated):
     view = gated.sweep(limits={"stop_after_failures": 1}).view()
     gated.gate.release(100)
     model = until(view, lambda model: model["state"] == "stopped")
@@ -92,7 +99,7 @@ def test_a_sweep_that_stopped_by_itself_says_why(gated):
     assert not model["decided"]
 
 
-def test_a_sweep_that_is_decided_has_nothing_to_resume(gated):
+def test_decided_sweep_has_nothing_to_resume(gated):
     gated.server.deploy(lambda ticket: {"reply": ticket}, name="triage", release_tags=["v3"])
     gated.gate.release(1000)
     cases = [{"ticket": f"ticket {n}"} for n in range(30)]
@@ -103,7 +110,7 @@ def test_a_sweep_that_is_decided_has_nothing_to_resume(gated):
     assert model["status"].endswith("; ws.open_sweep(…, stop_when=None).resume() runs the rest")
 
 
-def test_closing_the_view_leaves_the_sweep_alone(gated):
+def test_closed_view_leaves_the_sweep_running(gated):
     sweep = gated.sweep()
     view = sweep.view()
     view.close()
@@ -114,7 +121,7 @@ def test_closing_the_view_leaves_the_sweep_alone(gated):
     assert ended(view.view_model) != "12 of 12"
 
 
-def test_messages_that_mean_nothing_do_nothing(gated):
+def test_invalid_messages_are_ignored(gated):
     view = gated.sweep().view()
     for kind in (None, "close", 3, ["pause"], {"kind": "pause"}):
         press(view, kind)
@@ -124,7 +131,7 @@ def test_messages_that_mean_nothing_do_nothing(gated):
     assert view.sweep.state == "running"
 
 
-def test_what_breaks_a_sweep_is_seen_in_the_view(gated):
+def test_error_of_a_sweep_is_shown(gated):
     sweep = gated.sweep()
     view = sweep.view()
     gated.ws.history.close()
@@ -137,24 +144,31 @@ def test_what_breaks_a_sweep_is_seen_in_the_view(gated):
     assert "closed" in view.error
 
 
-def test_as_text_and_static_html_it_is_the_same_every_time(gated):
+@pytest.fixture
+def finished(gated):
     gated.gate.release(100)
     sweep = gated.sweep()
     sweep.wait(PATIENCE)
-    view = sweep.view()
-    assert repr(view) == "SweepView(triage on v1, v2: 12 runs)"
+    return sweep
+
+
+def test_static_form_of_the_view(finished):
+    view = finished.view()
     data = bundle_of(view)
-    assert data["text/plain"] == repr(view)
+    assert data["text/plain"] == repr(view) == "SweepView(triage on v1, v2: 12 runs)"
     assert text_of(data["text/html"]) == "Sweep of triage on v1, v2: 6 cases, 12 runs"
-    data = bundle_of(sweep)
-    assert data["text/plain"] == repr(sweep)
+
+
+def test_static_form_of_the_sweep(finished):
+    data = bundle_of(finished)
+    assert data["text/plain"] == repr(finished)
     assert "application/vnd.jupyter.widget-view+json" in data
     assert text_of(data["text/html"]).startswith("Sweep of triage: 6 cases, done, 12 of 12 runs")
     assert len(dom(data["text/html"]).select("tr")) == 3
     assert_harmless(data["text/html"].replace("text-align: left;", "text-align: right;"))
 
 
-def test_hostile_text_stays_text_and_no_key_is_reported(gated):
+def test_view_escapes_text_without_showing_the_key(gated):
     def echo(ticket: str) -> str:
         return ticket
 
@@ -190,7 +204,7 @@ LOST = datetime(2026, 11, 25, 15, 48, 39, tzinfo=UTC)
         ({"found": 5, "again": 1}, "failed runs that run again: 5 runs kept, 0 sent twice"),
     ],
 )
-def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected):
+def test_earlier_runs_are_counted_by_origin(counts, expected):
     plan = {"release_tags": ("v1",), "repeats": 3, "cases": 120, "signature": ""}
     again = counts.pop("again", 0)
     record = SweepRecord(id="1", deployment="triage", created=LOST, round=again, **plan)

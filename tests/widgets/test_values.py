@@ -1,7 +1,7 @@
-"""One output value as HTML: right for each type, and safe whatever a workflow returns."""
+"""Output values as HTML: correct for each type, and safe for any value."""
 
 import pytest
-from dom_kit import dom, text_of
+from dom_kit import dom, text_of, texts
 from html_kit import HOSTILE, PNG, SVG, assert_harmless, data_url, shapes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,27 +42,44 @@ def test_any_json_of_any_type_is_shown(value, kind, markdown):
 @pytest.mark.parametrize(
     ("value", "text"), [(3.0, "3"), (0.25, "0.25"), (-12, "-12"), (True, "true"), ("7", "7")]
 )
-def test_numbers_are_plain_and_null_is_null_in_every_type(value, text):
+def test_numbers_are_plain(value, text):
     assert text_of(value_html(value, "NUMBER")) == text
-    assert {text_of(value_html(None, kind)) for kind in TYPES} == {"null"}
 
 
-def test_short_json_is_one_line_long_json_folds_and_what_is_huge_is_cut_and_says_so():
+@pytest.mark.parametrize("kind", TYPES)
+def test_null_is_null(kind):
+    assert text_of(value_html(None, kind)) == "null"
+
+
+def test_short_json_is_one_line():
     assert text_of(value_html({"a": [1, "é"]}, "JSON")) == '{"a": [1, "é"]}'
+
+
+def test_long_json_is_folded():
     page = dom(value_html({"rows": [{"n": n, "text": "x" * 40} for n in range(4)]}, "JSON"))
-    folds = page.select("details")
-    assert [fold.has_attr("open") for fold in folds] == [True, False]
-    assert "4 items" in text_of(page)
-    text = text_of(value_html("x" * 150_000, "STRING"))
-    assert text.endswith("… 50,000 more characters; the run has the whole text")
-    assert text_of(value_html(list(range(5_000)), "JSON")).endswith("… 4800 more")
+    assert [fold.has_attr("open") for fold in page.select("details")] == [True, False]
+    assert "4 items" in page.text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "end"),
+    [
+        ("x" * 150_000, "STRING", "… 50,000 more characters; the run has the whole text"),
+        (list(range(5_000)), "JSON", "… 4800 more"),
+    ],
+)
+def test_huge_value_is_cut(value, kind, end):
+    assert text_of(value_html(value, kind)).endswith(end)
+
+
+def test_deeply_nested_json_is_shown():
     value = "bottom"
     for _ in range(400):
         value = [value, "x" * 50]
     assert_harmless(value_html(value, "JSON"))
 
 
-def test_chat_turns_show_role_and_content_and_search_results_score_and_document():
+def test_chat_shows_roles_and_contents():
     call = {"type": "FUNCTION_CALL", "value": {"name": "pay", "arguments": {"sum": 4}}}
     images = [{"type": "IMAGE", "value": {"src": "https://e.com/a.png"}}]
     images += [{"type": "STRING", "value": "see"}, {"type": "IMAGE", "value": data_url(PNG)}]
@@ -72,20 +89,27 @@ def test_chat_turns_show_role_and_content_and_search_results_score_and_document(
         {"role": "ASSISTANT", "content": call},
         {"role": "USER", "content": {"type": "ARRAY", "value": images}},
     ]
-    page = dom(value_html(turns, "CHAT_HISTORY"))
-    assert "USER hi" in text_of(page)
-    assert "ASSISTANT hello" in text_of(page)
-    assert 'call pay {"sum": 4}' in text_of(page)
-    assert "https://e.com/a.png, not loaded" in text_of(page)
-    assert len(page.select("img")) == 1
-    hits = [
-        {"text": "b", "score": 0.82345, "keywords": ["k"], "document": {"label": "two.md"}},
-        {"text": "a", "score": 0.5, "keywords": [], "document": {"label": "one.md"}},
-    ]
-    page = dom(value_html(hits, "SEARCH_RESULTS"))
-    assert text_of(page) == "two.md score 0.823 k b one.md score 0.5 a"
-    large = [{"text": "c", "score": 10**400}]  # larger than any float
-    assert text_of(value_html(large, "SEARCH_RESULTS")).startswith("no document score 1000")
+    html = value_html(turns, "CHAT_HISTORY")
+    first, second, third, fourth = texts(html, ".vnb-turn")
+    assert (first, second) == ("USER hi", "ASSISTANT hello")
+    assert 'call pay {"sum": 4}' in third
+    assert "https://e.com/a.png, not loaded" in fourth
+    assert len(dom(html).select("img")) == 1
+
+
+@pytest.mark.parametrize(
+    ("hit", "text"),
+    [
+        (
+            {"text": "b", "score": 0.82345, "keywords": ["k"], "document": {"label": "two.md"}},
+            "two.md score 0.823 k b",
+        ),
+        ({"text": "a", "score": 0.5, "keywords": [], "document": {"label": "1"}}, "1 score 0.5 a"),
+        ({"text": "c", "score": 10**400}, "no document score 1000"),  # larger than any float
+    ],
+)
+def test_search_result_shows_document_score_and_text(hit, text):
+    assert text_of(value_html([hit], "SEARCH_RESULTS")).startswith(text)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +122,7 @@ def test_chat_turns_show_role_and_content_and_search_results_score_and_document(
         (b"%PDF-1.7", "application/pdf", "DOCUMENT", "a"),
     ],
 )
-def test_media_are_shown_by_what_their_bytes_say(content, mime, kind, tag):
+def test_media_type_follows_from_the_content(content, mime, kind, tag):
     (attributes,) = dom(value_html(data_url(content, "text/html"), kind)).select(tag)
     address = attributes.get("src") or attributes["href"]
     assert address.startswith(f"data:{mime};base64,")
@@ -115,13 +139,16 @@ def test_media_are_shown_by_what_their_bytes_say(content, mime, kind, tag):
         ({"src": "data:image/png;base64," + "A" * (MAX_SHOWN * 4 // 3 + 300)}, "too large"),
     ],
 )
-def test_what_is_no_known_image_stays_text(value, words):
+def test_unsafe_image_is_text(value, words):
     page = dom(value_html(value, "IMAGE"))
     assert page.select("img") == []
     assert words in text_of(page)
 
 
-def test_arrays_show_each_item_by_its_type_and_text_keeps_its_spaces():
+def test_items_of_an_array_are_shown_by_type():
     items = [{"type": "NUMBER", "value": 2.0}, {"type": "ERROR", "value": {"message": "no"}}]
     assert text_of(value_html(items, "ARRAY")) == "2 error ERROR: no"
+
+
+def test_spaces_of_a_text_are_kept():
     assert dom(value_html("a  b\n\n c", "STRING")).text == "a  b\n\n c"
