@@ -1,4 +1,4 @@
-"""What all widgets are built on: calls in turn, calls put off, state sent from several threads."""
+"""Debounced calls, state sent from several threads, and order of messages."""
 
 import inspect
 import threading
@@ -19,13 +19,13 @@ from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget, keep_order
 @pytest.mark.parametrize(
     ("answers", "poke_in", "called"),
     [
-        ((True, True, False, None), 0, (3, 1)),  # as long as there is more to show
-        ((False, False), 1, (2,)),  # a poke while it shows asks for another time
+        ((True, True, False, None), 0, (3, 1)),  # while there is more to show
+        ((False, False), 1, (2,)),  # a poke during a call requests another
         ((ValueError("broken"), None), 0, (1, 1)),  # an error ends nothing
         ((ValueError("broken"), None), 1, (2,)),  # nor does it lose a poke
     ],
 )
-def test_it_calls_as_often_as_there_is_something_to_show(answers, poke_in, called):
+def test_debouncer_calls_until_there_is_nothing_to_show(answers, poke_in, called):
     calls = []
 
     def show():
@@ -42,11 +42,11 @@ def test_it_calls_as_often_as_there_is_something_to_show(answers, poke_in, calle
         debouncer.poke()
         assert debouncer.wait(PATIENCE)
         assert len(calls) == before + count
-        calls[-1].join(PATIENCE)  # what it raised is reported after it ended, yet in this test
+        calls[-1].join(PATIENCE)  # its exception is reported within this test
     debouncer.close()
 
 
-def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
+def test_old_state_is_never_sent_after_a_newer_one(monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
     reading, go_on = threading.Event(), threading.Event()
 
@@ -66,7 +66,7 @@ def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
     first.start()
     assert reading.wait(10)
     second.start()
-    second.join(0.2)  # it waits for the other, or it is through: then the old word comes last
+    second.join(0.2)  # it waits for the first, or the old word would be sent last
     go_on.set()
     first.join(10)
     second.join(10)

@@ -1,4 +1,4 @@
-"""The blind rating as a widget: messages in, plain values out, nothing that tells too early."""
+"""The widget of a blind rating: messages, displayed values, hidden releases."""
 
 import json
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ HOSTILE = "<img src=x onerror=alert(1)></pre><script>boom()</script>\u202e" + "x
 
 def plain(ticket: str) -> dict[str, Any]:
     if ticket == "rejected":
-        raise vnb.Reject("nobody reads this")
+        raise vnb.Reject("not a ticket")
     return {"reply": f"about {ticket}", "list": [1, {"a": None}], "only_here": True}
 
 
@@ -38,11 +38,11 @@ def compared():
 
 
 @contextmanager
-def workspace(history=":memory:", one=plain, other=kind):
+def workspace(history=":memory:"):
     """Yield a workspace on a server with both releases."""
     with vnb.LocalServer() as server, vnb.connect(server, history=history) as ws:
-        server.deploy(one, name="blind", release_tags=["v1"])
-        server.deploy(other, name="blind", release_tags=["v2"], description="other")
+        server.deploy(plain, name="blind", release_tags=["v1"])
+        server.deploy(kind, name="blind", release_tags=["v2"], description="other")
         yield ws
 
 
@@ -64,7 +64,7 @@ def state_of(view):
 
 
 @pytest.mark.parametrize("seed", range(900_000_001, 900_000_007))
-def test_no_trait_and_no_static_form_shows_which_release_is_which(compared, seed):
+def test_releases_are_hidden_until_the_end(compared, seed):
     view = view_of(compared, seed=seed)
     runs = [run for case in compared.cases for run in case.runs.values()]
     hidden = ["tag-alpha", "tag-omega", "latency", str(seed)]
@@ -79,7 +79,7 @@ def test_no_trait_and_no_static_form_shows_which_release_is_which(compared, seed
     assert "tag-alpha" in html_of(view)
 
 
-def test_hostile_outputs_are_text(compared):
+def test_hostile_outputs_are_escaped(compared):
     view = view_of(compared)
     html = view.view_model["question"]
     assert_harmless(html)
@@ -91,40 +91,54 @@ def test_hostile_outputs_are_text(compared):
     assert_harmless(html_of(view))
 
 
-def test_a_message_that_was_meant_for_the_case_before_does_nothing(compared):
+def test_message_for_an_earlier_case_is_ignored(compared):
     view = view_of(compared)
     step = view.view_model["step"]
     say(view, "rate", said="A")
     Page(view).send(kind="rate", step=step, said="B")
     assert view.view_model["rated"] == 1
-    for odd in (None, {}, {"kind": 5}, {"kind": "finish", "step": view.view_model["step"]}):
-        Page(view).send_data(method="custom", content=odd)
+
+
+def test_invalid_messages_are_ignored(compared):
+    view = view_of(compared)
+    say(view, "rate", said="A")
+    for content in (None, {}, {"kind": 5}, {"kind": "finish", "step": view.view_model["step"]}):
+        Page(view).send_data(method="custom", content=content)
     assert view.view_model["state"] == "asking"
-    say(view, "rate", said="C", note=7)
-    assert "is not a rating" in view.error
-    say(view, "undo")
-    assert (view.error, view.view_model["rated"]) == ("", 0)
     view.set_state({"view_model": {}})
     assert view.view_model
 
 
-def test_every_way_to_compare_leads_to_a_blind_rating():
+def test_invalid_rating_is_refused(compared):
+    view = view_of(compared)
+    say(view, "rate", said="A")
+    say(view, "rate", said="C", note=7)
+    assert "is not a rating" in view.error
+    say(view, "undo")
+    assert (view.error, view.view_model["rated"]) == ("", 0)
+
+
+def test_comparisons_of_a_sweep_and_of_a_workspace_share_a_rating():
     with workspace() as ws:
         view = sweep_of(ws, [{"ticket": "x"}]).compare().view(blind=True)
         say(view, "rate", said="A")
         again = ws.compare("blind", release_tags=["v1", "v2"]).view(blind=True)
         assert again.view_model["state"] == "ready"
         assert repr(again) == "BlindView(blind: 1 of 1 rated)"
-        alone = vnb.compare(ws.history.frame()).view(blind=True)
-        assert alone.view_model["state"] == "asking"
-        say(alone, "rate", said="B")
-        say(alone, "finish")
-        assert alone.view_model["unsent"] == 0
-        assert alone.send_actuals() == 0
-        assert "no workspace" in alone.error
 
 
-def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
+def test_comparison_of_a_frame_has_no_workspace_to_send_actuals():
+    frame = pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 1], "output.x": [1, 2]})
+    view = vnb.compare(frame).view(blind=True)
+    assert view.view_model["state"] == "asking"
+    say(view, "rate", said="B")
+    say(view, "finish")
+    assert view.view_model["unsent"] == 0
+    assert view.send_actuals() == 0
+    assert "no workspace" in view.error
+
+
+def test_ratings_are_sent_as_actuals(compared):
     view = view_of(compared)
     while view.session.state == "asking":
         say(view, "rate", said="tie")
@@ -136,15 +150,29 @@ def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
     assert view.view_model["unsent"] == 1
 
 
-def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
-    view = view_of(compared)
-    other = compared.view(blind=True)
+@pytest.fixture
+def two_views(compared):
+    return view_of(compared), compared.view(blind=True)
+
+
+def test_rating_in_another_view_is_kept(two_views):
+    view, other = two_views
     say(view, "rate", said="A")
     say(other, "rate", said="B")
     assert other.error == "This case was rated in another view; that rating is kept."
+
+
+def test_undo_in_another_view_is_reported(two_views):
+    view, other = two_views
+    say(view, "rate", said="A")
+    say(other, "rate", said="B")
     say(other, "undo")
     say(view, "undo")
     assert view.error == "It was undone, or the rating ended, in another view."
+
+
+def test_end_in_another_view_is_reported(two_views):
+    view, other = two_views
     while view.session.state == "asking":
         say(view, "rate", said="tie")
     say(other, "rate", said="A")
@@ -154,7 +182,7 @@ def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
     assert "ended" in other.error
 
 
-def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path):
+def test_actuals_without_a_server_stay_unsent(tmp_path):
     with workspace(tmp_path / "runs.db") as ws:
         view = sweep_of(ws, [{"ticket": t} for t in "ab"]).compare().view(blind=True)
         for said in "AB":
@@ -170,23 +198,31 @@ def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path
     assert "was closed" in view.error
 
 
-def test_nothing_to_rate_is_said_and_results_are_shown_once_it_is_decided_and_not_before():
+def test_view_without_answers_to_rate_says_so():
     frame = {"release_tag": ["v1", "v2"], "input.n": [1, 2], "output.x": [1, 2]}
-    one = vnb.compare(pd.DataFrame(frame))
-    model = view_of(one).view_model
+    model = view_of(vnb.compare(pd.DataFrame(frame))).view_model
     assert (model["state"], model["total"]) == ("empty", 0)
     assert model["words"] == "Nothing to rate: no case has an answer on both releases."
     assert model["foot"].startswith("Run the deployment on both releases")
-    with workspace(one=lambda n: {"x": n}, other=lambda n: {"x": n + 1}) as ws:
-        view = view_of(sweep_of(ws, [{"n": number} for number in range(12)]).compare(), seed=1)
-        for _ in range(7):
-            assert not view.view_model["decided"]
-            say(view, "finish")
-            assert view.view_model["state"] == "asking"
-            a, _b = view.session.answers(view.session.current)
-            say(view, "rate", said="A" if a.release_tag == "v2" else "B")
-        assert view.view_model["decided"]
-        assert "the results can be shown already" in view.view_model["foot"]
-        assert "v2" not in state_of(view)
+
+
+def test_results_are_shown_only_after_a_decision():
+    frame = pd.DataFrame(
+        [
+            {"release_tag": tag, "input.n": n, "output.x": n + tag.count("2")}
+            for n in range(12)
+            for tag in ("v1", "v2")
+        ]
+    )
+    view = view_of(vnb.compare(frame), seed=1)
+    for _ in range(7):
+        assert not view.view_model["decided"]
         say(view, "finish")
-        assert view.view_model["state"] == "ended"
+        assert view.view_model["state"] == "asking"
+        a, _b = view.session.answers(view.session.current)
+        say(view, "rate", said="A" if a.release_tag == "v2" else "B")
+    assert view.view_model["decided"]
+    assert "the results can be shown already" in view.view_model["foot"]
+    assert "v2" not in state_of(view)
+    say(view, "finish")
+    assert view.view_model["state"] == "ended"

@@ -1,4 +1,4 @@
-"""The form while answers stream: what grows, what stays in its place, how it ends."""
+"""The form while answers stream: text, progress and end."""
 
 import threading
 from dataclasses import replace
@@ -15,7 +15,7 @@ WITH_OUTPUTS = replace(SPEC, outputs=("reply", "actions"))
 
 
 class Stream:
-    """Streams on demand: `tell` what has come, then `end`."""
+    """Streams on demand: `tell` the progress, then `end`."""
 
     def __init__(self):
         self._tells = {}
@@ -61,20 +61,20 @@ def start(form, *tags):
 
 
 class Seen:
-    """Waits for what the form shows, as a page would see it."""
+    """Waits for changes of the displayed answers."""
 
     def __init__(self, form):
         self._changed = threading.Condition()
         self._form = form
         answers = parts(form, "vnb-answers")[0]
         for widget, name in ((bars(form), "live"), (answers, "value"), (self._bar, "value")):
-            widget.observe(self._heard, name)
+            widget.observe(self._notify, name)
 
     @property
     def _bar(self):
         return parts(self._form, "vnb-progress")[0]
 
-    def _heard(self, _):
+    def _notify(self, _):
         with self._changed:
             self._changed.notify_all()
 
@@ -91,7 +91,7 @@ def live(form, at=0):
     return dict(bars(form).live[at]) if len(bars(form).live) > at else {}
 
 
-def test_text_grows_also_of_an_output_that_nobody_expected_until_the_answer_comes(make, stream):
+def test_streamed_text_is_shown_until_the_answer_arrives(make, stream):
     form, recorder = make(stream=stream, spec=WITH_OUTPUTS)
     seen = Seen(start(form))
     stream.tell(
@@ -108,7 +108,7 @@ def test_text_grows_also_of_an_output_that_nobody_expected_until_the_answer_come
     assert page(form).select(".vnb-live") == []
 
 
-def test_the_answer_before_stays_until_there_are_words(make, stream):
+def test_previous_answer_stays_until_text_arrives(make, stream):
     form, _ = make(stream=stream)
     start(form)
     stream.tell("v2")
@@ -124,7 +124,7 @@ def test_the_answer_before_stays_until_there_are_words(make, stream):
     stream.end("v2")
 
 
-def test_answers_that_have_come_stand_beside_one_that_streams(make, stream):
+def test_finished_answer_is_shown_beside_a_stream(make, stream):
     form, _ = make(stream=stream, read=lambda _: release("v2"))
     seen = Seen(start(form, "v1", "v2"))
     stream.tell("v1", texts={"reply": "one"})
@@ -140,9 +140,7 @@ def test_answers_that_have_come_stand_beside_one_that_streams(make, stream):
     assert insertions(form) == ["+two"]
 
 
-def test_cancel_keeps_the_words_that_have_come_and_the_switch_is_only_where_streams_are(
-    make, stream
-):
+def test_cancel_keeps_the_streamed_text(make, stream):
     form, _ = make(stream=stream)
     start(form)
     stream.tell("v2", texts={"reply": "half"})
@@ -150,6 +148,9 @@ def test_cancel_keeps_the_words_that_have_come_and_the_switch_is_only_where_stre
     (run,) = form.wait(PATIENCE)
     assert (run.state, run.outputs) == ("CANCELLED", {"reply": "half"})
     assert "half" in shown(form)
+
+
+def test_switch_turns_streaming_on_and_off(make, stream):
     form, recorder = make(stream=stream)
     [switch] = parts(form, "vnb-stream")
     switch.value = True
@@ -157,14 +158,22 @@ def test_cancel_keeps_the_words_that_have_come_and_the_switch_is_only_where_stre
     form.streaming = False
     assert not switch.value
     assert len(ran(form)) == len(recorder.requests) == 1
+
+
+def test_form_that_cannot_stream_has_no_switch(make):
     form, recorder = make()
     assert parts(form, "vnb-stream") == []
     start(form).wait(PATIENCE)
     assert len(recorder.requests) == 1
 
 
-def test_half_a_character_waits_for_its_other_half_and_long_text_is_cut():
-    assert live_texts(Progressing({"a": "ok \ud83d"}), ["a"]) == ["ok \ufffd"]
-    assert live_texts(Progressing({"a": "\ud83d\ude00"}), ["a"]) == ["\U0001f600"]
-    (text,) = live_texts(Progressing({"a": "x" * 200_000}), ["a"])
-    assert (len(text), text[-1]) == (100_001, "…")
+@pytest.mark.parametrize(
+    ("streamed", "text"),
+    [
+        ("ok \ud83d", "ok \ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+        ("x" * 200_000, "x" * 100_000 + "…"),
+    ],
+)
+def test_streamed_text_is_valid_and_bounded(streamed, text):
+    assert live_texts(Progressing({"a": streamed}), ["a"]) == [text]

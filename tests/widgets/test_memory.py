@@ -118,7 +118,7 @@ with connect("local", history=":memory:") as ws:
 """
 
 
-def test_a_cell_that_is_run_again_closes_only_what_it_made(notebook):
+def test_repeated_cell_closes_only_its_own_views(notebook):
     notebook.run(MADE, "making")
     notebook.run("display(form, grid)", "showing")
     assert notebook.run("other = new_form(); other", "showing", CLOSED) == "(False, False)"
@@ -128,7 +128,7 @@ def test_a_cell_that_is_run_again_closes_only_what_it_made(notebook):
     assert notebook.run("", "asking", "other.is_closed") == "False"
 
 
-def test_a_view_in_an_open_container_stays_open(notebook):
+def test_view_in_an_open_container_stays_open(notebook):
     notebook.run(MADE + "box = VBox([VBox([form]), grid]); box", "making")
     assert notebook.run("new = new_form(); box", "making", CLOSED) == "(False, False)"
     notebook.run("box.children = box.children[:1]", "asking")
@@ -139,7 +139,7 @@ def test_a_view_in_an_open_container_stays_open(notebook):
 
 @pytest.mark.parametrize("inner", ["1", "", "new = new_form()", "raise ValueError"])
 @pytest.mark.parametrize("top", ["", "await __import__('asyncio').sleep(0)\n"])
-def test_a_cell_that_runs_another_inside_ends_after_it(notebook, inner, top):
+def test_nested_cell_does_not_end_the_outer_one(notebook, inner, top):
     notebook.run(MADE, "making")
     code = f"{top}other = new_form()\nget_ipython().run_cell({inner!r})\nwas = {CLOSED}"
     assert notebook.run(f"{code}\ndisplay(form)", "making", "was") == "(False, False)"
@@ -148,7 +148,7 @@ def test_a_cell_that_runs_another_inside_ends_after_it(notebook, inner, top):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
-def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(new_notebook, code):
+def test_repeated_cell_frees_the_memory_of_its_form(new_notebook, code):
     for _ in range(20):
         new_notebook.run(code, "form")
     before, size = new_notebook.usage()
@@ -159,7 +159,7 @@ def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(new_notebook, cod
     assert (new_size - size) / FORMS < 200  # kB; it was about 720
 
 
-def test_a_closed_form_keeps_no_widgets():
+def test_closed_form_keeps_no_widgets():
     before = widgets()
     forms = [new_form() for _ in range(10)]
     each = (widgets() - before) / len(forms)
@@ -170,7 +170,7 @@ def test_a_closed_form_keeps_no_widgets():
     assert [form.release_tags for form in forms] == [["v2"]] * len(forms)
 
 
-def test_a_closed_form_shows_what_it_had_and_runs_nothing():
+def test_closed_form_keeps_its_values_but_runs_nothing():
     form = new_form()
     runs = ran(form)
     value = dict(form.value)
@@ -190,7 +190,7 @@ def test_a_closed_form_shows_what_it_had_and_runs_nothing():
             act()
 
 
-def test_a_run_and_a_release_that_come_after_the_form_was_closed_change_nothing():
+def test_late_run_does_not_change_a_closed_form():
     came, gate = threading.Event(), threading.Event()
 
     def slow(tag):
@@ -259,7 +259,7 @@ def made(kind, ws):
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_a_view_is_closed_when_its_cell_displays_another(compared, cell, kind):
+def test_view_is_closed_when_its_cell_displays_another(compared, cell, kind):
     before = set(_instances)
     with cell("one"):
         first = made(kind, compared)
@@ -277,9 +277,7 @@ def test_a_view_is_closed_when_its_cell_displays_another(compared, cell, kind):
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_a_view_that_another_cell_displays_is_closed_by_its_own_when_no_cell_displays_it(
-    compared, cell, kind
-):
+def test_view_is_closed_when_no_cell_displays_it(compared, cell, kind):
     with cell("one"):
         first = made(kind, compared)
     with cell("two"):
@@ -297,7 +295,7 @@ def test_a_view_that_another_cell_displays_is_closed_by_its_own_when_no_cell_dis
     third.close()
 
 
-def test_two_views_that_a_cell_displays_again_stay_open(compared, cell):
+def test_redisplayed_views_stay_open(compared, cell):
     views = [compared.history.view(), compared.form("answer")]
     for _ in range(2):
         with cell("one"):
@@ -309,9 +307,7 @@ def test_two_views_that_a_cell_displays_again_stay_open(compared, cell):
 
 
 @pytest.mark.parametrize("kind", ["form", "lab"])
-def test_a_form_that_was_made_and_not_displayed_is_closed_when_its_cell_makes_another(
-    ws, cell, kind
-):
+def test_form_that_was_not_displayed_is_closed_by_the_next(ws, cell, kind):
     with cell("one"):
         first = VIEWS[kind](ws)
     with cell("one"):
@@ -327,7 +323,7 @@ def test_a_form_that_was_made_and_not_displayed_is_closed_when_its_cell_makes_an
     third.close()
 
 
-def test_a_busy_form_is_closed_by_the_next_execution_of_its_cell_after_it_has_ended(cell):
+def test_busy_form_is_closed_after_its_runs_have_ended(cell):
     gate = threading.Event()
 
     def run(request, _):
@@ -349,7 +345,7 @@ def test_a_busy_form_is_closed_by_the_next_execution_of_its_cell_after_it_has_en
     third.close()
 
 
-def test_a_sweep_whose_view_was_closed_shows_a_new_one(gated):
+def test_sweep_with_a_closed_view_makes_a_new_one(gated):
     sweep = gated.sweep()
     first = sweep.view()
     first.close()

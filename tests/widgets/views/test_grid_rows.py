@@ -1,4 +1,4 @@
-"""What travels to the page: bounded, plain, harmless."""
+"""Rows sent to the page: bounded size, escaped text."""
 
 import json
 
@@ -18,7 +18,7 @@ def size(message):
 
 
 @pytest.mark.parametrize("letter", ["x", "漢", "\u202e", '"', "\n"])
-def test_a_page_of_huge_answers_stays_small(grid, letter):
+def test_page_of_huge_answers_is_bounded(grid, letter):
     tags = ("v1", "v2", "v3", "v4", "v5")
     outputs = {tag: {f"o{n}": letter * 20_000 + tag for n in range(12)} for tag in tags}
     inputs = [{"ticket": letter * 9_000 + str(n)} for n in range(30)]
@@ -31,27 +31,28 @@ def test_a_page_of_huge_answers_stays_small(grid, letter):
     assert all(text_of(row["html"]).count("show all") == len(tags) for row in message["rows"])
 
 
-def test_a_page_of_very_many_releases_stays_small_and_a_row_that_was_left_out_can_be_asked_for(
-    grid,
-):
+def test_page_of_many_releases_is_bounded(grid):
     tags = tuple(f"release-{n}" for n in range(60))
     runs = [
         run(n, tag, outputs={"reply": f"{tag} {'word ' * 400}"}) for n in range(2) for tag in tags
     ]
     assert size(grid(runs, tags=tags).rows()) < 100_000
+
+
+def test_omitted_rows_can_be_requested(grid):
     runs = [
         run(n, tag, outputs={f"o{o}": tag * 900 for o in range(8)})
         for n in range(40)
         for tag in ("v1", "v2")
     ]
     page = grid(runs)
-    found = []
-    while len(found) < 40:
-        found += page.numbers(offset=len(found), limit=60)
-    assert sorted(found) == list(range(1, 41))
+    numbers = []
+    while len(numbers) < 40:
+        numbers += page.numbers(offset=len(numbers), limit=60)
+    assert sorted(numbers) == list(range(1, 41))
 
 
-def test_a_change_far_down_a_long_text_is_in_sight():
+def test_excerpt_contains_a_late_change():
     old = "same words " * 90_000
     cell = AnswerCell("reply", "differs", old + "new end", "STRING", old + "old end", "STRING")
     pieces, is_cut = cell.excerpt(700)
@@ -60,7 +61,7 @@ def test_a_change_far_down_a_long_text_is_in_sight():
     assert sum(len(text) for _, text in pieces) < 1_000
 
 
-def test_half_a_character_travels_as_a_replacement_and_a_huge_answer_opens_cut(grid):
+def test_lone_surrogates_are_replaced(grid):
     half = "broken \ud83d end"
     runs = [
         run(0, tag, outputs={"reply": f"{half} {tag}"}, inputs={"ticket": half})
@@ -73,8 +74,10 @@ def test_half_a_character_travels_as_a_replacement_and_a_huge_answer_opens_cut(g
     FullCase(page.whole).head.encode()
     assert all(text.encode() for text in FullCase(page.whole).bars.texts)
     assert page.view.error == ""
-    runs = [run(0, "v1", outputs={"reply": "x" * LONG}), run(0, "v2", outputs={"reply": "y"})]
-    page = grid(runs)
+
+
+def test_huge_answer_of_an_opened_case_is_cut(grid):
+    page = grid([run(0, "v1", outputs={"reply": "x" * LONG}), run(0, "v2", outputs={"reply": "y"})])
     page.act("open", 1)
     html = FullCase(page.whole).answers
     assert len(html) < 400_000
@@ -82,7 +85,7 @@ def test_half_a_character_travels_as_a_replacement_and_a_huge_answer_opens_cut(g
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_hostile_stays_text(grid, text):
+def test_hostile_text_is_escaped(grid, text):
     inputs = {text: text, "other": {"deep": text}}
     runs = [
         run(0, tag, outputs={text: f"{text} {tag}", "json": {text: [text]}}, inputs=inputs)
@@ -99,27 +102,33 @@ def test_what_is_hostile_stays_text(grid, text):
     assert_harmless(page.rows()["rows"][0]["html"])
 
 
-def test_a_grid_reads_without_a_kernel_marks_no_equal_values_and_counts_very_many_changes(grid):
-    page = grid([run(0, "v1"), wrong(0, "v2")], cases=known(0))
-    assert repr(page.whole) == "ComparisonView(triage against v1, 1 case on 2 releases)"
-    assert "account" in texts(page.whole.static_html(), "td ins")[0]
-    lines = page.state("_esm").splitlines()
-    assert (
-        len({line.strip() for line in lines if "innerHTML" in line}) == 1
-    )  # `setTrustedHtml` of kit.js
+def test_static_form_of_the_grid_shows_differences(grid):
+    view = grid([run(0, "v1"), wrong(0, "v2")], cases=known(0)).whole
+    assert repr(view) == "ComparisonView(triage against v1, 1 case on 2 releases)"
+    assert "account" in texts(view.static_html(), "td ins")[0]
+
+
+def test_script_sets_html_in_one_place(grid):
+    lines = grid([run(0, "v1")]).state("_esm").splitlines()
+    assert len({line.strip() for line in lines if "innerHTML" in line}) == 1  # `setTrustedHtml`
+
+
+def test_objects_with_another_order_are_equal(grid):
     values = {"v1": {"a": 1, "b": 2}, "v2": {"b": 2, "a": 1}}
     page = grid([run(0, tag, outputs={"x": value}) for tag, value in values.items()])
     cells = [page.element(1, release) for release in values]
     assert ['{"a": 1, "b": 2}' in text_of(cell) for cell in cells] == [True, True]
     assert not cells[1].select("del")
-    changed_much = ({f"key {n}": value + n for n in range(50)} for value in (0, 1000))
-    old, new = changed_much
+
+
+def test_changes_beyond_an_excerpt_are_counted():
+    old, new = ({f"key {n}": value + n for n in range(50)} for value in (0, 1000))
     pieces, is_cut = AnswerCell("x", "differs", new, "JSON", old, "JSON").excerpt(700)
     assert is_cut
     assert pieces[-1] == ("cut", "42 changes")
 
 
-def test_very_many_and_very_long_labels_stay_small_and_are_filtered_by(grid):
+def test_labels_are_bounded_but_can_be_filtered(grid):
     labels = [f"{n} {'long ' * 500}" for n in range(300)]
     page = grid(
         [run(n, "v1") for n in range(300)], tags=("v1",), cases=known(*range(300), labels=labels)

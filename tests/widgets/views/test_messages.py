@@ -1,4 +1,4 @@
-"""What a page may say to a table and to a grid, and what comes of it."""
+"""Messages of a page to a table and a grid, and their answers."""
 
 import threading
 
@@ -25,7 +25,7 @@ TABLE = pytest.mark.parametrize("page", ["table"], indirect=True)
 
 
 @BOTH
-def test_a_window_is_clipped_whatever_is_asked_for(page, most):
+def test_window_is_clipped(page, most):
     assert len(page.rows(limit=10**9)["rows"]) == min(80, most)
     assert len(page.rows(offset=-7, limit=-7)["rows"]) == 1
     assert page.rows(offset=10**30)["rows"] == []
@@ -61,7 +61,7 @@ def test_a_window_is_clipped_whatever_is_asked_for(page, most):
     ],
     indirect=["page"],
 )
-def test_what_cannot_be_understood_is_refused_in_words_until_something_works(page, message, error):
+def test_invalid_message_is_refused(page, message, error):
     message = {"kind": "rows", "view": "a", "seq": 1, "limit": 1} | message
     page.send(**message)
     assert error in page.view.error
@@ -71,22 +71,30 @@ def test_what_cannot_be_understood_is_refused_in_words_until_something_works(pag
 
 
 @BOTH
-def test_the_page_sets_the_selection_of_a_table_and_nothing_else(page, most):
+def test_page_cannot_set_other_traits_than_the_selection(page, most):
     head = page.state("_head")
     page.set(error="x", search="x", _head={}, _esm="export default {}", selected_ids=["run-0"])
     assert (page.view.error, page.view.search, page.state("_head")) == ("", "", head)
     assert "class CasesGrid" in page.state("_esm")
     assert getattr(page.view, "selected_ids", ["run-0"]) == ["run-0"]
-    if page.view.kind == "runs":
-        page.set(selected_ids=[f"run-{number}" for number in range(1001)])
-        assert page.view.selected_ids == ["run-0"]
-        assert "at most 1,000 run ids" in page.view.error
+
+
+@TABLE
+def test_selection_by_the_page_is_limited(page):
+    page.set(selected_ids=["run-0"])
+    page.set(selected_ids=[f"run-{number}" for number in range(1001)])
+    assert page.view.selected_ids == ["run-0"]
+    assert "at most 1,000 run ids" in page.view.error
+
+
+@BOTH
+def test_message_without_a_kind_is_refused(page, most):
     page.send_data(method="custom", content="rows")
     assert "does not know the message" in page.view.error
 
 
 @BOTH
-def test_an_export_is_written_and_never_over_another_file(page, most, tmp_path):
+def test_export_never_replaces_a_file(page, most, tmp_path):
     getattr(page, "whole", page.view).export_folder = tmp_path
     page.send(kind="export", format="csv", path="found")
     path = tmp_path / "found.csv"
@@ -114,14 +122,14 @@ def test_an_export_is_written_and_never_over_another_file(page, most, tmp_path):
         ({"path": "/nowhere/at/all/x.csv"}, "/nowhere/at/all"),
     ],
 )
-def test_an_export_that_cannot_be_says_why(page, most, asked, error, tmp_path):
+def test_invalid_export_is_refused(page, most, asked, error, tmp_path):
     getattr(page, "whole", page.view).export_folder = tmp_path
     page.send(kind="export", **{"format": "csv"} | asked)
     assert error in page.wire.customs("exported")[-1]["error"]
     assert list(tmp_path.glob("**/*.csv")) == []
 
 
-def test_an_export_holds_what_is_found(table, record, tmp_path, monkeypatch):
+def test_export_contains_the_matching_runs(table, record, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(12):
         record(number)
@@ -132,7 +140,7 @@ def test_an_export_holds_what_is_found(table, record, tmp_path, monkeypatch):
 
 
 @TABLE
-def test_a_range_may_reach_over_rows_that_never_travelled(page):
+def test_range_can_contain_rows_that_were_not_sent(page):
     page.rows(limit=20)
     page.send(kind="select_range", **{"from": 50, "to": 48}, keep=["run-79"])
     assert page.view.selected_ids == ["run-79", "run-31", "run-30", "run-29"]
@@ -141,7 +149,7 @@ def test_a_range_may_reach_over_rows_that_never_travelled(page):
     assert page.view.error == ""
 
 
-def test_selecting_all_of_a_long_history_stops_and_says_so(multiply, record, table):
+def test_selection_is_limited_to_1000_runs(multiply, record, table):
     for number in range(16):
         record(number, "STARTED")
     multiply(7)
@@ -151,7 +159,7 @@ def test_selecting_all_of_a_long_history_stops_and_says_so(multiply, record, tab
     assert "At most 1,000 runs" in page.view.error
 
 
-def test_side_by_side_shows_the_selected_runs_and_follows_the_selection(history, record, table):
+def test_side_by_side_follows_the_selection(history, record, table):
     record(0, outputs={"reply": "<b>one</b>"})
     record(1, release_tag="v2", outputs={"reply": "two"})
     page = table()
@@ -166,7 +174,7 @@ def test_side_by_side_shows_the_selected_runs_and_follows_the_selection(history,
     assert page.state("_side") == ""
 
 
-def test_a_history_that_cannot_be_read_is_said_in_the_table(history, table):
+def test_table_reports_a_closed_history(history, table):
     page = table()
     history.close()
     page.send(kind="rows", view="a", seq=1, offset=0, limit=10)
@@ -174,7 +182,7 @@ def test_a_history_that_cannot_be_read_is_said_in_the_table(history, table):
     assert repr(page.view) == "HistoryView(history closed or unreadable)"
 
 
-def test_a_bug_in_a_callback_is_shown_as_well_as_raised(record, table, caplog):
+def test_fault_in_a_callback_is_shown(record, table, caplog):
     record(0)
     page = table(side_by_side=lambda runs: str(len(runs) / 0))
     page.send(kind="side_by_side", ids=["run-0"])
@@ -182,7 +190,7 @@ def test_a_bug_in_a_callback_is_shown_as_well_as_raised(record, table, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_request_that_its_page_replaced_is_not_answered(multiply, record, table):
+def test_replaced_request_is_not_answered(multiply, record, table):
     for number in range(20):
         record(number)
     multiply(11)
