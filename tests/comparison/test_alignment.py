@@ -1,4 +1,4 @@
-"""Which run stands in which cell: alignment, columns, what is missing."""
+"""Alignment of runs: cells, columns and missing answers."""
 
 from collections import Counter
 from typing import Any
@@ -38,7 +38,7 @@ def of(runs: list[Run], **options: Any) -> Comparison:
 
 
 @given(histories(), st.randoms())
-def test_every_run_stands_in_just_one_cell_whatever_the_order_in_which_runs_come(runs, rng):
+def test_each_run_is_in_one_cell_in_any_order_of_runs(runs, rng):
     shuffled = list(runs)
     rng.shuffle(shuffled)
     found = of(runs)
@@ -57,7 +57,7 @@ def test_every_run_stands_in_just_one_cell_whatever_the_order_in_which_runs_come
 
 
 @given(histories())
-def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
+def test_case_is_answered_failed_or_missing(runs):
     found = of(runs, metrics=[lambda run: len(str(run.outputs))])
     summary = found.summary()
     assert (summary["n"] + summary["missing"] + summary["failed"] == summary["cases"]).all()
@@ -73,7 +73,7 @@ def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
             assert (verdict == "missing") == (not both)  # else better, worse or the same
 
 
-def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
+def test_newest_of_the_repeats_is_shown():
     found = of([run("v1"), run("v2", answer="old"), run("v2", answer="new"), failed("v2")])
     case = found.cases[0]
     assert case.runs["v2"].outputs == {"answer": "new"}
@@ -87,7 +87,7 @@ def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
     assert table["kind"].tolist() == [0, 1, 2, -1]
 
 
-def test_what_changed_is_never_a_pass_for_a_missing_case_and_a_rejected_run_is_an_answer():
+def test_missing_case_is_neither_changed_nor_unchanged():
     runs = [run("v1", "a"), run("v2", "a"), run("v1", "b"), run("v2", "b", "no"), run("v1", "c")]
     frame = compared(*runs, failed("v2", "c")).frame()
     assert list(frame.columns) == [
@@ -98,39 +98,64 @@ def test_what_changed_is_never_a_pass_for_a_missing_case_and_a_rejected_run_is_a
     assert frame["output.answer@v2"].isna().tolist() == [False, False, True]
     assert frame["state@v2"].tolist() == ["FULFILLED", "FULFILLED", "FAILED"]
 
-    def rejected(tag: str, message: str) -> Run:
-        error = RunError(code="USER_DEFINED_ERROR", message=message)
-        return run(tag, outputs={}, state="REJECTED", error=error)
 
-    pairs = [(rejected("v1", "no"), "no"), (rejected("v1", "no"), "not today"), (run("v1"), "no")]
-    found = [compared(base, rejected("v2", other)) for base, other in pairs]
-    assert [each.result("v2").unchanged for each in found] == [1, 0, 0]
-    assert [each.result("v2").changed for each in found] == [0, 1, 1]
+def rejected(tag: str, message: str) -> Run:
+    error = RunError(code="USER_DEFINED_ERROR", message=message)
+    return run(tag, outputs={}, state="REJECTED", error=error)
 
 
-def test_a_tag_that_moved_has_a_column_a_release_oldest_first_and_its_newest_is_the_baseline():
+@pytest.mark.parametrize(
+    ("base", "message", "changed"),
+    [(rejected("v1", "no"), "no", 0), (rejected("v1", "no"), "not today", 1), (run("v1"), "no", 1)],
+)
+def test_rejected_run_is_an_answer(base, message, changed):
+    result = compared(base, rejected("v2", message)).result("v2")
+    assert (result.unchanged, result.changed) == (1 - changed, changed)
+
+
+def test_moved_tag_has_a_column_for_each_release():
     ids = ["b0123456789", "a0123456789", None]
     found = of([run("v1"), *(run("v2", release_id=each) for each in ids)])
     labels = [f"v2 (release {each})" for each in ("b0123456…", "a0123456…", "unknown")]
     assert found.releases == ("v1", *labels, "v3")
     assert found.moved_tags == ("v2",)
-    assert of([run("v1", tag_moved=True)]).moved_tags == ("v1",)
-    assert compared(run("v2", release_id="old"), run("v2", release_id="new"), tags=["v2"]).baseline
     assert found.with_baseline(labels[0]).baseline == labels[0]
+
+
+def test_run_can_mark_its_tag_as_moved():
+    assert of([run("v1", tag_moved=True)]).moved_tags == ("v1",)
+
+
+def test_similar_release_ids_are_not_shortened():
     alike = of([run("v1", release_id=f"same-beginning-{n}") for n in (1, 2)])
     assert alike.releases[:2] == tuple(f"v1 (release same-beginning-{n})" for n in (1, 2))
+
+
+def test_tag_in_two_environments_has_not_moved():
     places = [run("v1", release_id=each, environment=each) for each in ("local", "cloud")]
     assert of(places).releases[:2] == ("v1 (local)", "v1 (cloud)")
     assert of(places).moved_tags == ()
+
+
+@pytest.mark.parametrize("options", [{}, {"baseline": "v1"}])
+def test_newest_release_of_a_moved_tag_is_the_baseline(options):
     runs = [run("v1", release_id="old"), run("v1", release_id="new")]
-    assert of(runs).baseline == of(runs, baseline="v1").baseline == "v1 (release new)"
+    assert of(runs, **options).baseline == "v1 (release new)"
+    assert compared(*runs, tags=["v1"], **options).baseline == "v1 (release new)"
+
+
+def test_unknown_baseline_is_refused():
+    runs = [run("v1", release_id="old"), run("v1", release_id="new")]
     with pytest.raises(InputError, match=r"'v9' is not a compared .*; available: v1 \(release old"):
         of(runs, baseline="v9")
+
+
+def test_comparison_without_release_tags_is_refused():
     with pytest.raises(InputError, match="release_tags must be release tags, such as"):
         compared(tags=())
 
 
-def test_cases_that_are_known_come_first_and_are_missing_where_they_were_not_run():
+def test_given_cases_are_listed_first():
     known = wanted({"never": "x", "b": "y"}, who="ann")
     found = of([run("v1", "a"), run("v1", "b"), run("v1", "c", deployment="other")], cases=known)
     frame = found.frame()
