@@ -16,7 +16,7 @@ def shown(*runs: Any, **options: Any) -> str:
     return html_of(compared(*runs, **options))
 
 
-def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_last():
+def test_different_cases_are_listed_before_missing_ones():
     html = shown(
         run("v1", "same"), run("v2", "same"),
         run("v1", "absent"),
@@ -31,30 +31,52 @@ def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_las
     assert len(dom(html).select(".vnb-cmp-gap")) == 2
 
 
-def test_what_one_release_lacks_is_reported():
+def test_rejected_run_shows_its_reason():
     refused = failed("v2", state="REJECTED", code="USER_DEFINED_ERROR")
     (row,) = rows(shown(run("v1"), refused))
     assert "differs REJECTED The workflow refused these inputs." in row
     assert "no answer within 120 s" in row
-    assert "no answer on v1" in rows(shown(run("v2")))[0]
-    (row,) = rows(shown(run("v1"), run("v2", outputs={"other": 1})))
-    assert "answer ? missing other new: the baseline has no such output 1" in row
-    assert "yes" in rows(shown(run("v1"), tags=("v1",)))[0]
+
+
+@pytest.mark.parametrize(
+    ("runs", "tags", "text"),
+    [
+        ([run("v2")], ("v1", "v2"), "no answer on v1"),
+        (
+            [run("v1"), run("v2", outputs={"other": 1})],
+            ("v1", "v2"),
+            "answer ? missing other new: the baseline has no such output 1",
+        ),
+        ([run("v1")], ("v1",), "yes"),
+    ],
+)
+def test_missing_answers_and_outputs_are_reported(runs, tags, text):
+    (row,) = rows(shown(*runs, tags=tags))
+    assert text in row
+
+
+def test_comparison_without_runs_says_so():
     assert "No runs of words on v1, v2 are stored yet." in text_of(shown())
 
 
-def test_inputs_are_named_long_ones_and_many_cases_cut_and_a_tag_that_moved_announced():
+def test_long_inputs_are_cut():
     html = shown(run("v1", inputs={"text": "x" * 900, "vip": True}))
     assert "vip true" in rows(html)[0]
     assert "x" * 401 not in text_of(html)
+
+
+def test_overview_is_limited_to_50_cases():
     html = shown(*(run("v1", f"case {n}") for n in range(57)))
     assert len(rows(html)) == 50
     assert "50 of 57 cases shown" in text_of(html)
+
+
+def test_moved_tag_is_reported():
     html = shown(run("v1", "a", release_id="1"), run("v1", "b", release_id="2"))
     assert "v1 moved while these runs were made" in text_of(html)
 
 
-def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_first():
+def test_regressions_are_listed_first():
     html = html_of(judged({"v1": ["<b>a</b>", "<b>no</b>", "yes"], "v2": ["b", "yes", "no"]}))
     assert "v2: 1 better · 1 worse · 1 same · p = 1.00 · noise floor unknown" in text_of(html)
     assert "by exact: " in text_of(html)
@@ -73,7 +95,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
-def test_every_value_that_the_history_keeps_is_shown(odd):
+def test_stored_values_can_be_shown(odd):
     runs = [run("v1", outputs={"x": odd}), run("v2", outputs={"x": 1, "y": odd})]
     found = compared(*runs, metrics=["length", "latency_s"])
     texts = (html_of(found), found.to_html(), found.to_markdown(), str(found))
@@ -83,17 +105,21 @@ def test_every_value_that_the_history_keeps_is_shown(odd):
     assert len(found.frame(rows="runs")) == len(runs)
 
 
-def test_dollar_signs_are_no_mathematics_and_text_that_turns_around_stays_in_its_place():
-    """MathJax leaves elements of these classes alone, in JupyterLab and in nbconvert's HTML."""
-    found = compared(run("v1", "price in $ and $?"))
-    for html in (html_of(found), found.to_html()):
-        outermost = dom(html).select_one("body, div")
-        assert {"tex2jax_ignore", "mathjax_ignore"} <= set(outermost["class"].split())
+HTML_FORMS = pytest.mark.parametrize("form", [html_of, lambda found: found.to_html()])
+
+
+@HTML_FORMS
+def test_dollar_signs_are_not_rendered_as_mathematics(form):
+    """MathJax ignores elements of these classes, in JupyterLab and in nbconvert's HTML."""
+    outermost = dom(form(compared(run("v1", "price in $ and $?")))).select_one("body, div")
+    assert {"tex2jax_ignore", "mathjax_ignore"} <= set(outermost["class"].split())
+
+
+@HTML_FORMS
+def test_text_that_reverses_the_direction_is_isolated(form):
     turned = "\u202ev2"
-    found = compared(run("v1", "a"), run(turned, "a", turned), tags=("v1", turned))
-    for html in (html_of(found), found.to_html()):
-        page = dom(html)
-        assert "unicode-bidi: isolate" in page.style.string
-        assert "[U+202E]v2" in page.text
-        places = {text.parent.name for text in page.find_all(string=lambda s: s and "\u202e" in s)}
-        assert places <= {"div", "pre", "span", "dd", "td", "code"}
+    page = dom(form(compared(run("v1", "a"), run(turned, "a", turned), tags=("v1", turned))))
+    assert "unicode-bidi: isolate" in page.style.string
+    assert "[U+202E]v2" in page.text
+    parents = {text.parent.name for text in page.find_all(string=lambda s: s and "\u202e" in s)}
+    assert parents <= {"div", "pre", "span", "dd", "td", "code"}
