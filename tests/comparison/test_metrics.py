@@ -1,4 +1,4 @@
-"""Metrics: what each says of a run, and what happens when one raises."""
+"""Values of metrics, their errors and their options."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def run(outputs: dict[str, Any] | None = None, tag: str = "v1", **fields: Any) -
         (m.length("a"), {"a": "abc", "b": "de"}, {}, 3),
     ],
 )
-def test_a_metric_says(metric, outputs, expected, value):
+def test_value_of_a_metric(metric, outputs, expected, value):
     assert metric(run(outputs), expected) == value
     assert metric.evaluate(run(outputs), expected) == (value, None)
 
@@ -83,11 +83,11 @@ def test_figures_of_the_run_itself():
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_a_metric_raises_is_reported_and_not_raised(fn, message):
+def test_exception_of_a_metric_is_reported(fn, message):
     assert Metric(fn).evaluate(run(), {}) == (None, message)
 
 
-def test_an_interrupt_is_not_swallowed():
+def test_interrupt_is_raised():
     def stop(run: Run) -> bool:
         raise KeyboardInterrupt
 
@@ -95,7 +95,7 @@ def test_an_interrupt_is_not_swallowed():
         Metric(stop).evaluate(run(), {})
 
 
-def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected():
+def test_function_of_a_run_and_its_expected_outputs_is_a_metric():
     def distance(run: Run, expected: dict[str, Any]) -> float:
         return abs(run.outputs["n"] - expected["n"])
 
@@ -103,9 +103,17 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
     metric = as_metrics(distance)[0]
     assert repr(metric) == "<Metric distance: lower is better>"
     assert metric(run({"n": 5}), {"n": 3}) == 2
-    names = [each.name for each in as_metrics(["exact", m.latency_s, m.contains("x"), Metric(len)])]
-    assert names == ["exact", "latency_s", "contains", "len"]
-    assert [each.name for each in as_metrics("score")] == ["score"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["exact", m.latency_s, m.contains("x"), Metric(len)], "exact latency_s contains len"),
+        ("score", "score"),
+    ],
+)
+def test_metrics_are_given_by_name_or_function(given, names):
+    assert [metric.name for metric in as_metrics(given)] == names.split()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +127,7 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
         (lambda: True, "it is called with a run"),
     ],
 )
-def test_what_is_no_metric_is_refused(given, message):
+def test_invalid_metric_is_refused(given, message):
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         as_metrics(given)
 
@@ -134,12 +142,12 @@ def test_what_is_no_metric_is_refused(given, message):
         (m.judge, {"deployment": "grader", "threshold": "high"}),
     ],
 )
-def test_what_a_metric_cannot_use_is_refused_with_its_name(make, given):
+def test_invalid_option_of_a_metric_is_refused(make, given):
     with pytest.raises(InputError, match=f"{list(given)[-1]}.* must be "):
         make(**given)
 
 
-def test_a_broken_pattern_or_schema_is_refused_at_once():
+def test_invalid_pattern_or_schema_is_refused():
     with pytest.raises(InputError, match="is not a regular expression"):
         m.regex("(")
     with pytest.raises(InputError, match="this is not a JSON schema"):
@@ -152,7 +160,7 @@ def test_a_broken_pattern_or_schema_is_refused_at_once():
      m.json_schema({}, "reply"), m.length("reply")],
     ids=str,
 )  # fmt: skip
-def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
+def test_unknown_output_is_an_error(metric):
     runs = [run({"answer": "x", "n": 1}, tag) for tag in ("v1", "v2")]
     with pytest.warns(UserWarning, match="failed on 3 of 3 runs, see cmp.errors"):
         found = compared(*runs, failed("v2", state="REJECTED"), metrics=metric)
@@ -163,14 +171,14 @@ def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
         found.assert_no_regressions()
 
 
-def test_an_output_that_one_release_lacks_fails_there():
+def test_output_missing_on_one_release_is_worse():
     runs = [run({"reply": "x"}, "v1"), run({"other": "x"}, "v2")]
     found = compared(*runs, metrics=m.contains("x", "reply"))
     assert found.result("v2").worse == 1
     assert found.errors().empty
 
 
-def test_half_a_surrogate_pair_in_names_and_messages_is_replaced_as_in_the_history(tmp_path):
+def test_lone_surrogates_are_replaced(tmp_path):
     half = "a\ud83d"
 
     def echo(found: Run) -> bool:
