@@ -1,6 +1,7 @@
-"""What the tests of the client share: calls, and the parts of streams."""
+"""Calls and parts of streams for the tests of the client."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -29,3 +30,12 @@ def event(state, **data):
     data = {"id": "1", "state": state, "ts": "2026-01-15T09:30:00Z"} | data
     whole = {"execution_id": "e-1", "type": "WORKFLOW", "data": data}
     return json.dumps(whole, ensure_ascii=False).encode() + b"\n"
+
+
+def texts_of(value):
+    """Return the texts that show an object, its parts, theirs, and copies of these."""
+    parts = [value, *vars(value).values()]
+    dicts = [getattr(part, "__dict__", {}) for part in parts]
+    inner = [each for fields in dicts for each in fields.values()]
+    copies = [each.copy() for each in inner if isinstance(each, Mapping)]
+    return [repr(each) for each in (*parts, *dicts, *inner, *copies)]

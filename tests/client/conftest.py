@@ -1,4 +1,4 @@
-"""A real server on loopback that answers, or fails, as a test tells it to."""
+"""A real server on loopback with scripted answers and faults."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Seen:
 
 
 class ScriptedServer:
-    """Answers request after request with the behaviours it was given; the last one stays.
+    """Answers requests with the given behaviours in order; the last one is repeated.
 
     A behaviour writes to the socket and returns whether the connection stays open.
     """
@@ -69,12 +69,12 @@ class ScriptedServer:
         self._threads[0].start()
 
     def will(self, *behaviours):
-        """Set what the next requests get."""
+        """Set the behaviours for the next requests."""
         self._script = deque(behaviours)
 
     @staticmethod
     def reply(status=200, body=None, *, headers=None, keep=True):
-        """Answer with `body`: JSON, or bytes as they are."""
+        """Answer with `body`, a JSON value or raw bytes."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {"Content-Type": "application/json", "Content-Length": str(len(raw))}
         lines |= headers or {}
@@ -175,7 +175,7 @@ def _read(stream, number):
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch):
-    """Take away every variable that a client looks at."""
+    """Unset every variable that a client reads."""
     exact = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}
     for name in list(os.environ):
         if name in exact or name.lower().endswith("_proxy") or name.startswith("VELLUM_"):
@@ -230,7 +230,7 @@ def fulfilled():
 
 @pytest.fixture
 def late_server():
-    """Keep a server that refuses connections until it is told to `listen`."""
+    """Return a server that refuses connections until `listen` is called."""
     scripted = ScriptedServer(listening=False)
     yield scripted
     scripted.close()
@@ -238,7 +238,7 @@ def late_server():
 
 @pytest.fixture
 def full_url():
-    """Return an address where connections wait and are never made."""
+    """Return an address that never accepts connections."""
     with socket.socket() as full, ExitStack() as fillers:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -252,5 +252,5 @@ def full_url():
 
 @pytest.fixture
 def dead_url(late_server):
-    """Return an address where connections are refused."""
+    """Return an address that refuses connections."""
     return late_server.url

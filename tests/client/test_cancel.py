@@ -1,4 +1,4 @@
-"""Cancelling ends a call wherever it waits, and no other call."""
+"""Cancellation of calls, in each of their waits."""
 
 import socket
 import sys
@@ -24,7 +24,7 @@ def client(server, key):
 
 
 def cut_off(pool, url_or_client, wait, cancel=None):
-    """Call, wait, cancel; return the error, which comes long before the client's patience ends."""
+    """Call, wait, cancel; return the error, which is raised long before the timeout."""
     is_url = isinstance(url_or_client, str)
     client = Client(api_key="k", base_url=url_or_client, timeout=PATIENCE_S) if is_url else None
     cancel = cancel or Cancellation()
@@ -39,7 +39,7 @@ def cut_off(pool, url_or_client, wait, cancel=None):
 
 
 def wait_until_stuck_in(function):
-    """Return once some thread has stayed on one line of `function` for a while."""
+    """Return when a thread has stayed on one line of `function` for a while."""
     seen, times = None, 0
     while times < 5:
         frames = sys._current_frames().values()
@@ -50,9 +50,7 @@ def wait_until_stuck_in(function):
 
 
 @pytest.mark.parametrize("content", [b"", b"HTTP/1.1 200 OK\r\nX-Half: ", BODY_HEAD, UNTIL_CLOSED])
-def test_a_call_that_waits_is_cut_off_and_the_next_is_served(
-    server, client, pool, fulfilled, content
-):
+def test_waiting_call_is_cancelled(server, client, pool, fulfilled, content):
     server.will(server.hang(content), server.reply(200, fulfilled))
     assert cut_off(pool, client, server.arrived.acquire).sent is True
     assert server.hung_up.acquire(timeout=20)
@@ -60,29 +58,32 @@ def test_a_call_that_waits_is_cut_off_and_the_next_is_served(
     assert execute(client).execution_id == "e-1"
 
 
-def test_a_call_that_waits_for_a_connection_or_a_tls_handshake_is_cut_off(full_url, pool):
+def test_call_that_waits_for_a_connection_is_cancelled(full_url, pool):
     assert cut_off(pool, full_url, lambda: wait_until_stuck_in("_connected")).sent is False
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        begun = []
 
-        def shakes_hands():
-            begun.append(silent.accept()[0])
-            begun[0].recv(1)
+
+def test_call_that_waits_for_a_tls_handshake_is_cancelled(pool):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        accepted = []
+
+        def wait_for_hello():
+            accepted.append(silent.accept()[0])
+            accepted[0].recv(1)
 
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        assert cut_off(pool, url, shakes_hands).sent is False
-        begun[0].close()
+        assert cut_off(pool, url, wait_for_hello).sent is False
+        accepted[0].close()
 
 
-def test_a_call_over_tls_is_cut_off(tls_server, authority, pool, monkeypatch):
+def test_call_over_tls_is_cancelled(tls_server, authority, pool, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     tls_server.will(tls_server.hang())
     assert cut_off(pool, tls_server.url, tls_server.arrived.acquire).sent is True
 
 
-def test_a_wait_between_tries_is_ended(server, client, pool):
+def test_wait_before_a_retry_is_cancelled(server, client, pool):
     class Watched(Cancellation):
-        """Tells when somebody waits on it after a request was sent."""
+        """Sets `waiting` when a retry waits after a request was sent."""
 
         def wait(self, seconds):
             if server.seen:
@@ -95,7 +96,7 @@ def test_a_wait_between_tries_is_ended(server, client, pool):
     assert len(server.seen) == 1
 
 
-def test_what_is_cancelled_already_sends_nothing(server, client):
+def test_cancelled_call_sends_nothing(server, client):
     cancel = Cancellation()
     cancel.cancel()
     with pytest.raises(APIConnectionError, match="cancelled; nothing was sent") as caught:
@@ -104,7 +105,7 @@ def test_what_is_cancelled_already_sends_nothing(server, client):
     assert server.seen == []
 
 
-def test_one_switch_ends_all_its_calls_and_no_other(server, client, pool, fulfilled):
+def test_cancellation_ends_only_its_own_calls(server, client, pool, fulfilled):
     release = threading.Event()
 
     def held(sock):
@@ -125,9 +126,11 @@ def test_one_switch_ends_all_its_calls_and_no_other(server, client, pool, fulfil
             pending.result(PATIENCE_S / 2)
     release.set()
     assert spared.result(20).execution_id == "e-1"
+
+
+def test_cancelling_a_finished_call_keeps_its_connection(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
-    del server.seen[:]
-    for _ in range(3):  # cancelling a finished call harms nobody
+    for _ in range(3):
         cancel = Cancellation()
         execute(client, cancel=cancel)
         cancel.cancel()

@@ -1,4 +1,4 @@
-"""Bytes that go up and come down."""
+"""Uploaded files and pulled code."""
 
 import email.policy
 from email.parser import BytesParser
@@ -25,7 +25,7 @@ def parts(seen):
         ("a b.pdf", "application/pdf"),
     ],
 )
-def test_a_file_goes_up_as_it_is(server, client, name, kind):
+def test_file_is_uploaded_unchanged(server, client, name, kind):
     server.will(server.reply(201, FILE))
     content = bytes(range(256)) * 50
     uploaded = client.upload_file(content, filename=name)
@@ -37,19 +37,22 @@ def test_a_file_goes_up_as_it_is(server, client, name, kind):
     assert name.encode() in server.seen[0].body
 
 
-def test_a_name_cannot_write_headers_of_its_own_and_an_upload_is_not_sent_twice(server, client):
+def test_file_name_cannot_add_headers(server, client):
     server.will(server.reply(201, FILE))
     client.upload_file(b"x", filename='a"\r\nX-Evil: 1\r\n\r\n.txt')
     (part,) = parts(server.seen[0])
     assert part["X-Evil"] is None
     assert part.get_payload() == "x"
+
+
+def test_upload_is_not_retried(server, client):
     server.will(server.reset())
     with pytest.raises(errors.APIConnectionError, match="not sent again"):
         client.upload_file(b"x")
-    assert len(server.seen) == 2
+    assert len(server.seen) == 1
 
 
-def test_code_comes_as_the_bytes_that_were_sent(server, client):
+def test_pulled_code_is_unchanged(server, client):
     server.will(server.reply(200, ZIP, headers={"Content-Type": "application/zip"}))
     found = client.pull("w", release_tag="v 2", exclude_code=False, include_json=True, version="1")
     assert found == ZIP

@@ -1,4 +1,4 @@
-"""Limits of size and time: no answer, line or list takes all memory or lasts for ever."""
+"""Limits of size and time of replies, streams and lists."""
 
 import gzip
 import itertools
@@ -51,7 +51,7 @@ def endless(head, part, pause=0.0):
 @pytest.mark.parametrize(
     ("body", "encoding"), [(BOMB, "gzip"), (NESTED_BOMB, "gzip, gzip")], ids=["once", "twice"]
 )
-def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(server, client, body, encoding):
+def test_compressed_reply_above_256_mb_is_dropped(server, client, body, encoding):
     server.will(server.reply(200, body, headers={"Content-Encoding": encoding}))
     tracemalloc.start()
     try:
@@ -73,7 +73,7 @@ def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(server, client, bod
     ],
     ids=["until closed", "chunked", "length"],
 )
-def test_an_answer_without_end_is_dropped_and_a_line_ends_a_stream(server, small, behaviour):
+def test_endless_reply_is_dropped(server, small, behaviour):
     server.will(behaviour)
     for call in (lambda: execute(small), lambda: list(stream(small))):
         with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
@@ -81,20 +81,28 @@ def test_an_answer_without_end_is_dropped_and_a_line_ends_a_stream(server, small
     assert len(server.seen) == 2
 
 
-def test_an_error_without_end_keeps_its_status_and_an_answer_of_just_the_limit_is_read(
-    server, client, fulfilled
-):
+def test_endless_error_keeps_its_status(server, client):
     server.will(endless(b"HTTP/1.1 404 Not Found\r\n\r\nno such workflow ", b"x" * 65536))
     with pytest.raises(errors.NotFoundError, match="no such workflow"):
         execute(client)
+
+
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_reply_of_the_maximum_size_is_read(server, fulfilled, *, is_limited):
     server.will(server.reply(200, fulfilled))
-    size = len(json.dumps(fulfilled))
-    for limit, fits in ((size, True), (size - 1, False), (None, True)):
-        with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as limited:
-            try:
-                assert execute(limited).execution_id == "e-1"
-            except errors.APIResponseError:
-                assert not fits
+    limit = len(json.dumps(fulfilled)) if is_limited else None
+    with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as limited:
+        assert execute(limited).execution_id == "e-1"
+
+
+def test_reply_above_the_maximum_size_is_an_error(server, fulfilled):
+    server.will(server.reply(200, fulfilled))
+    limit = len(json.dumps(fulfilled)) - 1
+    with (
+        Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as limited,
+        pytest.raises(errors.APIResponseError),
+    ):
+        execute(limited)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_an_error_without_end_keeps_its_status_and_an_answer_of_just_the_limit_i
     ],
     ids=["body", "header", "100 Continue", "length"],
 )
-def test_an_answer_that_drips_ends_with_the_timeouts_together(server, hurried, behaviour):
+def test_slow_reply_is_a_timeout(server, hurried, behaviour):
     server.will(behaviour)
     start = time.monotonic()
     with pytest.raises(errors.APITimeoutError, match=r"no complete answer within 0\.8 s") as caught:
@@ -117,7 +125,7 @@ def test_an_answer_that_drips_ends_with_the_timeouts_together(server, hurried, b
     assert len(server.seen) == 1
 
 
-def test_a_stream_may_last_longer_than_an_answer(server, hurried):
+def test_stream_can_outlast_the_timeout_of_a_reply(server, hurried):
     event = b'{"execution_id": "e", "type": "WORKFLOW", "data": {"state": "%b"}}\n'
 
     def slow(sock):
@@ -132,7 +140,7 @@ def test_a_stream_may_last_longer_than_an_answer(server, hurried):
     assert len(list(stream(hurried))) == 11
 
 
-def test_a_large_request_has_the_time_of_its_answer_to_leave(server):
+def test_large_request_has_the_read_timeout(server):
     """The time to connect is not the time to send: a slow line takes longer than that."""
     listener = socket.create_server(("127.0.0.1", 0))
     body = b'{"id": "f-1"}'
@@ -158,7 +166,7 @@ def test_a_large_request_has_the_time_of_its_answer_to_leave(server):
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_a_list_without_end_ends(server, client, monkeypatch, *, counted):
+def test_endless_list_is_an_error(server, client, monkeypatch, *, counted):
     monkeypatch.setattr("vellum_nb.client.client._MAX_PAGES", 50)  # for the test's time only
     numbers = itertools.count(1)
 

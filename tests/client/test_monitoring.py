@@ -1,4 +1,4 @@
-"""Watching and judging executions, and the events of a deployment: what is sent and understood."""
+"""Status, actuals and events of executions."""
 
 import json
 from urllib.parse import parse_qsl, urlsplit
@@ -24,9 +24,7 @@ def sent_query(server):
         (ENDED | {"error": {"code": "X", "message": "no"}}, "REJECTED", 2.5),
     ],
 )
-def test_how_far_an_execution_is_follows_from_its_end_and_error(
-    server, client, execution, status, seconds
-):
+def test_status_follows_from_end_or_error(server, client, execution, status, seconds):
     server.will(server.reply(200, execution))
     for found in (
         client.workflow_deployment_event_execution("w", "e-1"),
@@ -35,7 +33,7 @@ def test_how_far_an_execution_is_follows_from_its_end_and_error(
         assert (found.execution_id, found.status, found.duration_s) == ("e-1", status, seconds)
 
 
-def test_filters_are_given_as_a_dict_or_as_text(server, client):
+def test_filters_are_a_dict_or_text(server, client):
     filters = {
         "type": "LOGICAL_CONDITION",
         "lhs_variable": {"type": "STRING", "value": "external_id"},
@@ -49,7 +47,7 @@ def test_filters_are_given_as_a_dict_or_as_text(server, client):
     assert sent_query(server) == {"filters": "{}", "limit": "3"}
 
 
-def test_what_an_output_should_have_been_is_sent_in_natural_values(server, client):
+def test_desired_outputs_are_sent_in_natural_values(server, client):
     server.will(server.reply(200, b""))
     chat = ActualRequest(
         output_type="CHAT_HISTORY", output_key="chat", desired_output_value=[("user", "hello")]
@@ -79,7 +77,7 @@ def test_what_an_output_should_have_been_is_sent_in_natural_values(server, clien
         ({"desired_output_value": float("nan")}, "NaN"),
     ],
 )
-def test_an_actual_that_cannot_be_is_refused_before_anything_is_sent(server, client, actual, said):
+def test_invalid_actual_is_not_sent(server, client, actual, said):
     with pytest.raises(errors.InputError, match=said):
         client.submit_workflow_execution_actuals([actual], execution_id="e-1")
     assert server.seen == []
@@ -98,25 +96,31 @@ INNER = [
 ]
 
 
-def test_a_workflow_inside_a_workflow_does_not_end_the_stream(server, client):
+def test_inner_workflow_does_not_end_the_stream(server, client):
     error = {"code": "NODE_EXECUTION", "message": "boom"}
     last = envelope("workflow.execution.rejected", error=error)
     grown = envelope("workflow.execution.streaming", output={"name": "answer", "delta": "He"})
     server.will(server.raw(HEAD + b"".join([BEGUN, *INNER, grown, last])))
     events = list(client.execute_stream("w", inputs={"q": "hi"}))
     states = ["INITIATED", "INITIATED", "FULFILLED", "STREAMING", "REJECTED"]
-    assert [each.state for each in events] == states
+    assert [event.state for event in events] == states
     assert events[2].outputs == {"x": 1}
     assert (events[3].output_name, events[3].delta) == ("answer", "He")
     assert events[4].error.message == "boom"
+
+
+def test_stream_without_the_end_of_the_outer_workflow_is_an_error(server, client):
     server.will(server.raw(HEAD + b"".join([BEGUN, *INNER])))
     with pytest.raises(errors.APIConnectionError, match="ended after 3 events"):
         list(client.execute_stream("w"))
+
+
+def test_paused_workflow_ends_the_stream(server, client):
     server.will(server.raw(HEAD + BEGUN + envelope("workflow.execution.paused")))
-    assert [each.ends for each in client.execute_stream("w")] == [False, True]
+    assert [event.ends for event in client.execute_stream("w")] == [False, True]
 
 
-def test_events_of_unknown_kinds_are_kept_as_they_come(server, client):
+def test_unknown_events_are_kept(server, client):
     strange = [
         envelope("workflow.execution.pondering", thought=3),
         envelope("node.execution.streaming", "n", output=7, node_definition="x", error=5),

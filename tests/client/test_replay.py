@@ -113,14 +113,14 @@ def selected(*, ok):
 
 @pytest.fixture
 def hosts(server, key):
-    """Yield a client whose two hosts can be told apart by their path."""
+    """Yield a client with two hosts that differ in their path."""
     default, predict = f"{server.url}/default", f"{server.url}/predict"
     with Client(api_key=key, base_url=default, predict_url=predict, timeout=20) as made:
         yield made
 
 
 def replayed(server, client, example):
-    """Answer with the recorded reply, at once where it asks to wait; return what came."""
+    """Answer with the recorded reply, without its wait; return the objects that were read."""
     recorded = example["response"]
     headers = recorded["headers"] | ({"Retry-After": "0"} if recorded["status"] == 429 else {})
     server.will(server.reply(recorded["status"], recorded_body(recorded), headers=headers))
@@ -158,14 +158,14 @@ def assert_same_request(sent, example, key):
 
 
 def assert_same_multipart(sent, recorded):
-    """Whatever the boundary between the parts is, they are the same."""
+    """Compare the parts, with any boundary between them."""
     kind, _, boundary = sent.headers["content-type"].partition("; boundary=")
     assert kind == "multipart/form-data"
     assert sent.body.decode() == recorded.replace(recorded[2:].partition("\r\n")[0], boundary)
 
 
 def assert_kept(kept, recorded):
-    """Whatever the model knows of a reply, it says as the reply did."""
+    """Compare the fields of a model with those of the reply."""
     if isinstance(kept, dict) and isinstance(recorded, dict):
         for name in kept.keys() & recorded.keys():
             if recorded[name] is not None:
@@ -179,19 +179,19 @@ def assert_kept(kept, recorded):
 
 
 @pytest.mark.parametrize("example", selected(ok=True))
-def test_a_recorded_exchange_is_replayed(server, hosts, key, example):
-    came = replayed(server, hosts, example)
+def test_recorded_exchange_is_replayed(server, hosts, key, example):
+    objects = replayed(server, hosts, example)
     (sent,) = server.seen
     assert_same_request(sent, example, key)
     if example["official_response_type"] is None:
-        assert came == [None]
+        assert objects == [None]
         return
-    kept = [each.model_dump(mode="json", by_alias=True) for each in came]
+    kept = [each.model_dump(mode="json", by_alias=True) for each in objects]
     assert_kept(kept, recorded_objects(example["response"]))
 
 
 @pytest.mark.parametrize("example", selected(ok=False))
-def test_a_recorded_error_is_raised_with_its_detail(server, hosts, key, example):
+def test_recorded_error_is_raised_with_its_detail(server, hosts, key, example):
     recorded = example["response"]
     with pytest.raises(ERRORS[recorded["status"]]) as caught:
         replayed(server, hosts, example)
@@ -225,7 +225,7 @@ def with_one_less(value, *, absent):
 
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "null"])
 @pytest.mark.parametrize("example", selected(ok=True))
-def test_no_field_but_the_required_ones_is_needed(example, *, absent):
+def test_only_required_fields_are_needed(example, *, absent):
     model = REPLY_MODELS.get(example["official_response_type"])
     for recorded in recorded_objects(example["response"]) if model else []:
         for changed in with_one_less(recorded, absent=absent):
@@ -235,7 +235,7 @@ def test_no_field_but_the_required_ones_is_needed(example, *, absent):
 @pytest.mark.parametrize(
     ("wire", "default"), [(3, 3), ("a", "a"), ([1], [1]), ({"type": "NULL", "value": None}, None)]
 )
-def test_a_default_without_its_type_is_read(wire, default):
+def test_default_without_its_type_is_read(wire, default):
     variable = models.VellumVariable.model_validate({"key": "x", "default": wire, "schema": True})
     assert default_of(variable) == default
     assert variable.json_schema is None

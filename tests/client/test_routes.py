@@ -1,4 +1,4 @@
-"""Where requests go: redirects, proxies, certificate authorities."""
+"""Redirects, proxies and certificate authorities."""
 
 import pytest
 from client_kit import IDENTITY, execute, failure
@@ -8,7 +8,7 @@ from vellum_nb.client import Client
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_an_execution_follows_a_redirect_on_the_same_host(server, client, fulfilled, status):
+def test_execution_follows_a_redirect_on_the_same_host(server, client, fulfilled, status):
     moved = server.reply(status, {}, headers={"Location": "/new/v1/execute-workflow"})
     server.will(moved, server.reply(200, fulfilled))
     assert execute(client).execution_id == "e-1"
@@ -17,7 +17,7 @@ def test_an_execution_follows_a_redirect_on_the_same_host(server, client, fulfil
     assert second.body == first.body
 
 
-def test_a_read_follows_any_redirect_on_the_same_host(server, client):
+def test_read_follows_any_redirect_on_the_same_host(server, client):
     moved = server.reply(301, {}, headers={"Location": f"{server.url}/v1/x/?a=1"})
     server.will(moved, server.reply(200, IDENTITY))
     assert client.environment_identity().name == "production"
@@ -25,14 +25,14 @@ def test_a_read_follows_any_redirect_on_the_same_host(server, client):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
-def test_an_execution_never_becomes_a_read(server, client, status):
+def test_redirected_execution_never_becomes_a_read(server, client, status):
     server.will(server.reply(status, {}, headers={"Location": "/elsewhere"}))
     assert isinstance(failure(client), errors.APIStatusError)
     assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_nothing_goes_to_another_host(server, tls_server, client, status):
+def test_redirect_to_another_host_is_refused(server, tls_server, client, status):
     where = f"{tls_server.url}/v1/execute-workflow?token=secret"
     server.will(server.reply(status, {}, headers={"Location": where}))
     tls_server.will(tls_server.reply(200, IDENTITY))
@@ -43,7 +43,7 @@ def test_nothing_goes_to_another_host(server, tls_server, client, status):
     assert tls_server.seen == []
 
 
-def test_a_circle_of_redirects_ends(server, client):
+def test_circular_redirects_are_an_error(server, client):
     server.will(server.reply(307, {}, headers={"Location": "/round"}))
     assert failure(client).status_code == 307
     assert len(server.seen) == 6
@@ -73,7 +73,7 @@ def test_certificate_authorities_of_the_environment_are_trusted(
     assert len({seen.connection for seen in tls_server.seen}) == 1
 
 
-def test_an_unknown_certificate_is_refused_at_once(tls_server):
+def test_unknown_certificate_is_refused(tls_server):
     with Client(api_key="k", base_url=tls_server.url) as client:
         error = failure(client)
     assert error.sent is False
@@ -83,9 +83,7 @@ def test_an_unknown_certificate_is_refused_at_once(tls_server):
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_this_machine_is_never_reached_through_a_proxy(
-    server, tls_server, fulfilled, name, monkeypatch
-):
+def test_local_requests_bypass_proxies(server, tls_server, fulfilled, name, monkeypatch):
     monkeypatch.setenv(name, tls_server.url.replace("https", "http"))
     tls_server.will(tls_server.reply(502, {}))
     server.will(server.reply(200, fulfilled))
@@ -97,14 +95,14 @@ def test_this_machine_is_never_reached_through_a_proxy(
 
 
 @pytest.mark.parametrize("url", ["http://api.vellum.ai", "http://predict.VELLUM.ai./x"])
-def test_a_key_is_not_sent_to_vellum_in_clear(url):
+def test_key_is_not_sent_to_vellum_unencrypted(url):
     with pytest.raises(errors.VellumNBError, match="unencrypted. Use https://"):
         Client(api_key="k", base_url=url)
     with pytest.raises(errors.VellumNBError, match="unencrypted. Use https://"):
         Client(api_key="k", base_url="https://a.example", predict_url=url)
 
 
-def test_a_key_in_clear_to_another_machine_warns_once(recwarn):
+def test_unencrypted_key_warns_once(recwarn):
     for _ in range(3):
         Client(api_key="k", base_url="http://plain.example/api").close()
     for host in ("127.0.0.1:9", "127.8.8.8", "localhost", "a.localhost", "[::1]"):  # this machine

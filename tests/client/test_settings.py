@@ -1,4 +1,4 @@
-"""Where key, addresses and timeouts come from, and what is refused."""
+"""Key, addresses, timeouts and names of a client."""
 
 import inspect
 import math
@@ -21,9 +21,7 @@ def sent_key(server, **options):
     return str(server.seen[-1].headers["x-api-key"])
 
 
-def test_the_key_comes_from_the_argument_then_the_environment_or_is_typed_unseen(
-    server, monkeypatch
-):
+def test_key_is_read_from_argument_environment_or_prompt(server, monkeypatch):
     with pytest.raises(VellumNBError) as caught:
         Client()
     for way in ("api_key=...", "VELLUM_API_KEY", 'api_key="ask"'):
@@ -45,7 +43,7 @@ def test_the_key_comes_from_the_argument_then_the_environment_or_is_typed_unseen
         ("secret\x00", "not a plain ASCII character"),
     ],
 )
-def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key, said):
+def test_invalid_key_is_refused_without_showing_it(key, said):
     with pytest.raises(VellumNBError) as caught:
         Client(api_key=key)
     assert said in str(caught.value)
@@ -64,7 +62,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key, said)
         ("https://a", None, PREDICT, ("https://a", "https://a")),
     ],
 )
-def test_addresses_come_from_the_arguments_then_the_environment(
+def test_addresses_are_read_from_arguments_before_the_environment(
     base_url, predict_url, environment, expected, monkeypatch
 ):
     for name, value in environment.items():
@@ -81,23 +79,28 @@ def test_addresses_come_from_the_arguments_then_the_environment(
         *("http://u:pw@a", "ftp://u:pw@a", "u:pw@a", "http://é℀.example", "http://x\n.example"),
     ],
 )
-def test_an_address_that_is_none_is_refused(url):
+def test_invalid_address_is_refused(url):
     with pytest.raises(VellumNBError) as caught:
         Client(api_key="k", base_url=url)
     assert "pw" not in str(caught.value)
 
 
-def test_a_timeout_that_cannot_be_kept_is_refused_and_none_is_for_ever(server):
-    for timeout in (0, -1, (5, 0), math.nan, "5"):
-        with pytest.raises(VellumNBError, match="above 0, or None|must be a number"):
-            Client(api_key="k", timeout=timeout)
-    for timeout in (None, 5, (None, 5), (5, None)):
-        assert sent_key(server, api_key="k", timeout=timeout) == "k"
-    for option in ("max_connections", "max_tries", "max_reply_bytes"):
-        for value in (0, -1, "5", 1.5, True):
-            message = f"{option} must be a whole"
-            with pytest.raises(InputError, match=message):
-                Client(api_key="k", **{option: value})
+@pytest.mark.parametrize("timeout", [0, -1, (5, 0), math.nan, "5"])
+def test_invalid_timeout_is_refused(timeout):
+    with pytest.raises(VellumNBError, match="above 0, or None|must be a number"):
+        Client(api_key="k", timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, 5, (None, 5), (5, None)])
+def test_timeout_can_be_none(server, timeout):
+    assert sent_key(server, api_key="k", timeout=timeout) == "k"
+
+
+@pytest.mark.parametrize("option", ["max_connections", "max_tries", "max_reply_bytes"])
+@pytest.mark.parametrize("value", [0, -1, "5", 1.5, True])
+def test_invalid_limit_is_refused(option, value):
+    with pytest.raises(InputError, match=f"{option} must be a whole"):
+        Client(api_key="k", **{option: value})
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_names_are_percent_encoded(server, client, name, segment):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "\ud800", None, 5])
-def test_names_that_would_change_the_path_or_are_no_text_are_refused(server, client, name):
+def test_invalid_name_is_refused(server, client, name):
     with pytest.raises(InputError, match="cannot name a deployment|must be "):
         client.retrieve_workflow_deployment(name)
     assert server.seen == []
@@ -131,20 +134,20 @@ def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
 
 
 @pytest.mark.parametrize("method", ["execute_workflow", "execute_workflow_async"])
-def test_an_unknown_option_of_an_execution_is_a_type_error(server, client, method):
+def test_unknown_option_of_an_execution_is_a_type_error(server, client, method):
     with pytest.raises(TypeError, match="'relase_tag'; available: .*release_tag"):
         getattr(client, method)({}, workflow_deployment_name="w", relase_tag="v1")
     assert server.seen == []
 
 
-def test_the_signature_of_an_execution_names_its_options():
+def test_signature_of_an_execution_has_its_options():
     parameters = inspect.signature(Client.execute_workflow).parameters
     assert {"workflow_deployment_name", "release_tag", "metadata", "expand_meta"} <= set(parameters)
     assert "options" not in parameters
 
 
 @pytest.mark.parametrize("value", [math.nan, "\ud800", object(), {1, 2}])
-def test_what_cannot_be_written_is_never_sent(server, client, value):
+def test_value_that_is_not_json_is_never_sent(server, client, value):
     typed = [{"name": "q", "type": "JSON", "value": value}]
     for inputs in (typed, {"q": value}):
         with pytest.raises(InputError, match="nothing was sent"):
@@ -154,7 +157,7 @@ def test_what_cannot_be_written_is_never_sent(server, client, value):
     assert server.seen == []
 
 
-def test_lists_are_walked_page_by_page_without_following_links(server, client):
+def test_lists_are_read_page_by_page_without_following_links(server, client):
     link = "http://other.example/v1/workflow-deployments?offset=2"
     a, b, c = ({"id": name, "name": name} for name in "abc")
     pages = [{"count": 3, "next": link, "results": [a, b]}, {"count": 3, "results": [c]}]
@@ -174,14 +177,14 @@ def test_lists_are_walked_page_by_page_without_following_links(server, client):
         {"count": 1, "next": "x"},
     ],
 )
-def test_a_list_that_says_more_than_it_has_ends(server, client, page):
+def test_list_with_a_wrong_count_ends(server, client, page):
     server.will(server.reply(200, page))
     assert len(list(client.iter_workflow_release_tags("w"))) <= 1
     assert len(list(client.iter_workflow_deployment_releases("w"))) <= 1
     assert len(server.seen) == 2
 
 
-def test_after_closing_a_call_says_so(server):
+def test_closed_client_refuses_calls(server):
     client = Client(api_key="k", base_url=server.url)
     client.close()
     client.close()

@@ -1,4 +1,4 @@
-"""What the client takes for granted of urllib3 and requests, and calls that end early."""
+"""Private methods of urllib3, threads and forked processes."""
 
 import inspect
 import os
@@ -12,24 +12,24 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def test_the_private_method_of_urllib3_is_as_it_was_and_its_version_has_an_upper_bound():
-    """`_new_conn` is overridden: it must go on being how a connection makes its socket."""
-    for kind in (HTTPConnection, HTTPSConnection):
-        assert kind._new_conn is HTTPConnection._new_conn
-        assert "self.sock" in inspect.getsource(kind.connect)
-        assert "self._new_conn()" in inspect.getsource(kind.connect)
-    source = inspect.getsource(HTTPConnection._new_conn)
-    for used in ("self._dns_host", "self.port", "self.timeout", "self.socket_options"):
-        assert used in source
-    assert list(inspect.signature(HTTPConnection._new_conn).parameters) == ["self"]
-    needed = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
-    (urllib3,) = [each for each in needed if each.startswith("urllib3")]
+@pytest.mark.parametrize("kind", [HTTPConnection, HTTPSConnection])
+def test_connection_of_urllib3_makes_its_socket_with_the_overridden_method(kind):
+    method = kind._new_conn
+    assert method is HTTPConnection.__dict__["_new_conn"]
+    assert "self.sock" in inspect.getsource(kind.connect)
+    assert "self._new_conn()" in inspect.getsource(kind.connect)
+    attributes = ("self._dns_host", "self.port", "self.timeout", "self.socket_options")
+    assert [name for name in attributes if name not in inspect.getsource(method)] == []
+    assert list(inspect.signature(method).parameters) == ["self"]
+
+
+def test_urllib3_has_an_upper_bound():
+    dependencies = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
+    (urllib3,) = [each for each in dependencies if each.startswith("urllib3")]
     assert ",<3" in urllib3
 
 
-def test_an_error_of_ours_in_the_exchange_is_not_a_lost_answer(
-    server, client, fulfilled, monkeypatch
-):
+def test_fault_in_the_client_is_not_a_lost_answer(server, client, fulfilled, monkeypatch):
     server.will(server.reply(200, fulfilled))
 
     def broken(*_):
@@ -41,7 +41,7 @@ def test_an_error_of_ours_in_the_exchange_is_not_a_lost_answer(
         client.execute_workflow({}, workflow_deployment_name="w")
 
 
-def test_no_thread_is_left_when_there_are_no_calls(server, client, fulfilled):
+def test_idle_client_has_no_thread(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
     client.execute_workflow({}, workflow_deployment_name="w")
     watching = [each for each in threading.enumerate() if each.name == "vellum-nb-timeouts"]
@@ -52,9 +52,7 @@ def test_no_thread_is_left_when_there_are_no_calls(server, client, fulfilled):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_child_calls_with_the_client_of_its_parent_over_connections_of_its_own(
-    server, client, fulfilled
-):
+def test_forked_process_opens_its_own_connections(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
     client.execute_workflow({}, workflow_deployment_name="w")
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Who ends a stream: the run, the loop, the caller, another thread; and what becomes of it."""
+"""Ends of a stream: by the run, the loop, the caller or another thread."""
 
 import gc
 import threading
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from client_kit import HEAD, LIMIT, event, execute, stream
+from client_kit import HEAD, LIMIT, event, execute, stream, texts_of
 
 from vellum_nb import errors
 from vellum_nb.client import Client
@@ -23,16 +23,16 @@ def whole(*events):
     return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def test_a_stream_that_was_read_leaves_its_connection_to_the_next_call(server, client):
+def test_connection_of_a_finished_stream_is_reused(server, client):
     server.will(server.raw(whole(BEGUN, ENDED, b"END\n"), keep=True))
     for _ in range(3):
         cancel = Cancellation()
         assert len(list(stream(client, cancel=cancel))) == 2
-        cancel.cancel()  # it has ended: nobody is harmed
+        cancel.cancel()  # has no effect: the stream has ended
     assert [seen.connection for seen in server.seen] == [1, 1, 1]
 
 
-def test_a_server_that_drips_after_the_last_event_holds_nobody_up(server, client):
+def test_data_after_the_last_event_is_ignored(server, client):
     stopped = threading.Event()
 
     def drip(sock):
@@ -52,7 +52,7 @@ def test_a_server_that_drips_after_the_last_event_holds_nobody_up(server, client
         stopped.set()
 
 
-def test_what_breaks_or_lingers_after_the_last_event_is_no_error(server, client):
+def test_fault_after_the_last_event_is_ignored(server, client):
     broken = server.raw(HEAD + b"Content-Length: 9999\r\n\r\n" + BEGUN + ENDED)
     server.will(broken, server.hang(OPEN + BEGUN + ENDED))
     for _ in range(2):
@@ -83,14 +83,14 @@ def drop(client):
 
 
 @pytest.mark.parametrize("way", [leave, fail, close, drop])
-def test_a_stream_that_is_not_read_to_its_end_hangs_up(server, client, way):
+def test_unread_stream_is_closed(server, client, way):
     server.will(server.hang(OPEN + BEGUN))
     way(client)
     assert server.hung_up.acquire(timeout=LIMIT)
 
 
 @pytest.mark.parametrize("content", [OPEN, OPEN + BEGUN, OPEN + BEGUN + GROWN[:20]])
-def test_closing_from_another_thread_ends_the_loop(server, client, pool, content):
+def test_stream_is_closed_from_another_thread(server, client, pool, content):
     server.will(server.hang(content))
     events = stream(client)
     reading = pool.submit(list, events)
@@ -100,12 +100,18 @@ def test_closing_from_another_thread_ends_the_loop(server, client, pool, content
     assert len(server.seen) == 1
 
 
-def test_a_stream_is_read_once_and_closing_it_again_does_nothing(server, client, fulfilled):
-    server.will(server.raw(whole(BEGUN, ENDED), keep=True), server.reply(200, fulfilled))
+def test_stream_is_read_only_once(server, client):
+    server.will(server.raw(whole(BEGUN, ENDED), keep=True))
     events = stream(client)
     assert len(list(events)) == 2
     with pytest.raises(errors.VellumNBError, match="only once"):
         list(events)
+
+
+def test_closing_a_finished_stream_keeps_its_connection(server, client, fulfilled):
+    server.will(server.raw(whole(BEGUN, ENDED), keep=True), server.reply(200, fulfilled))
+    events = stream(client)
+    list(events)
     events.close()
     reply = execute(client)
     events.close()
@@ -134,7 +140,7 @@ def cut_by(cancel, pool, events):
 
 
 @pytest.mark.parametrize("content", [OPEN, HEAD + b"Content-Length: 9999\r\n\r\n"])
-def test_cancelling_cuts_a_stream_that_waits(server, client, pool, content):
+def test_waiting_stream_is_cancelled(server, client, pool, content):
     server.will(server.hang(content + BEGUN))
     cancel = Cancellation()
     assert cut_by(cancel, pool, stream(client, cancel=cancel)) == ["INITIATED"]
@@ -142,7 +148,7 @@ def test_cancelling_cuts_a_stream_that_waits(server, client, pool, content):
     assert len(server.seen) == 1
 
 
-def test_cancelling_cuts_a_stream_over_tls(tls_server, authority, pool, monkeypatch):
+def test_stream_over_tls_is_cancelled(tls_server, authority, pool, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     tls_server.will(tls_server.hang(OPEN + BEGUN))
     with Client(api_key="k", base_url=tls_server.url) as client:
@@ -151,16 +157,19 @@ def test_cancelling_cuts_a_stream_over_tls(tls_server, authority, pool, monkeypa
     assert tls_server.hung_up.acquire(timeout=LIMIT)
 
 
-def test_a_stream_survives_its_client_and_shows_no_key(server, key, client):
+def test_stream_can_be_read_after_its_client_is_closed(server, key):
     server.will(server.raw(whole(BEGUN, ENDED), keep=True))
     with Client(api_key=key, base_url=server.url, timeout=LIMIT) as closed:
         events = stream(closed)
     assert len(list(events)) == 2
+
+
+def test_key_is_in_no_text_of_a_stream(server, key, client):
     server.will(server.hang(OPEN + BEGUN))
     with stream(client) as events:
         assert repr(events) == f"<EventStream of POST {server.url}/v1/execute-workflow-stream>"
-        shown = [repr(each) for each in (events, events._body, vars(events), events._body.mask)]
-    assert [text for text in shown if key in text] == []
+        texts = texts_of(events)
+    assert [text for text in texts if key in text] == []
 
 
 def test_many_threads_stream_while_others_hang_up(server, client, pool):

@@ -1,4 +1,4 @@
-"""Streams as servers, gateways and networks really send them, whole or broken."""
+"""Streams in all framings of servers and gateways, complete or broken."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ def bytewise(body):
 
 
 def states_until_broken(client):
-    """Return the states of what came before the error, and the error."""
+    """Return the states of the events before the error, and the error."""
     states = []
     try:
         states.extend(each.state for each in stream(client))
@@ -74,7 +74,7 @@ FRAMINGS = {
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("way", ["length", "until closed", "chunked", "bytewise", "gzip"])
-def test_events_are_read_however_they_are_framed_and_cut(server, client, framing, way):
+def test_events_are_read_in_any_framing(server, client, framing, way):
     body = FRAMINGS[framing]
     packed = gzip.compress(body)
     server.will(
@@ -105,7 +105,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_event_is_there_before_the_run_ends(server, client, way):
+def test_event_is_yielded_before_the_run_ends(server, client, way):
     seen = threading.Event()
 
     def behave(sock):
@@ -122,7 +122,7 @@ def test_an_event_is_there_before_the_run_ends(server, client, way):
     assert states == STATES
 
 
-def test_nodes_show_whatever_they_like_and_break_nothing(server, client):
+def test_unexpected_node_data_is_accepted(server, client):
     strange = [
         {"state": "THINKING", "node_id": 5, "ts": "yesterday", "data": {"type": "NEW", "data": 3}},
         {"state": "FULFILLED", "output_values": None, "data": "text", "error": 7},
@@ -155,9 +155,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_came_before_the_stream_broke_is_kept_and_nothing_is_sent_again(
-    server, client, name, *, reset
-):
+def test_events_before_a_fault_are_yielded(server, client, name, *, reset):
     content = BROKEN[name]
     server.will(server.reset(content) if reset else server.raw(content))
     states, error = states_until_broken(client)
@@ -169,14 +167,18 @@ def test_what_came_before_the_stream_broke_is_kept_and_nothing_is_sent_again(
     assert len(server.seen) == 1
 
 
-def test_a_broken_stream_keeps_what_came_and_says_how_far_it_came(server, client):
-    packed = gzip.compress(lines(BEGUN, *[GROWN] * 50, ENDED))
-    head = HEAD + b"Content-Encoding: gzip\r\n\r\n"
-    server.will(server.raw(head + packed[:-12]), server.raw(head + b"this is not packed"))
+PACKED = gzip.compress(lines(BEGUN, *[GROWN] * 50, ENDED))
+
+
+@pytest.mark.parametrize("content", [PACKED[:-12], b"this is not packed"], ids=["cut", "invalid"])
+def test_broken_compression_is_a_connection_error(server, client, content):
+    server.will(server.raw(HEAD + b"Content-Encoding: gzip\r\n\r\n" + content))
     states, error = states_until_broken(client)
     assert states == ["INITIATED", *["STREAMING"] * 50, "FULFILLED"][: len(states)]
     assert isinstance(error, errors.APIConnectionError)
-    assert isinstance(states_until_broken(client)[1], errors.APIConnectionError)
+
+
+def test_error_of_a_stream_counts_its_events(server, client):
     server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, b"{}", b"?")))
     _, error = states_until_broken(client)
     assert "ended after 1 events, but the run had not ended." in str(error)
@@ -184,7 +186,7 @@ def test_a_broken_stream_keeps_what_came_and_says_how_far_it_came(server, client
 
 
 @pytest.mark.parametrize("body", [b"<html>Please log in</html>", b'{"detail": "hello"}'])
-def test_an_answer_that_is_no_stream_is_said_to_be_none(server, client, key, body):
+def test_reply_that_is_not_a_stream_is_an_error(server, client, key, body):
     server.will(server.raw(HEAD + b"\r\n" + body + key.encode()))
     states, error = states_until_broken(client)
     assert states == []
@@ -194,7 +196,7 @@ def test_an_answer_that_is_no_stream_is_said_to_be_none(server, client, key, bod
     assert key not in str(error)
 
 
-def test_a_server_that_falls_silent_is_a_timeout(server):
+def test_silent_stream_is_a_timeout(server):
     server.will(server.hang(HEAD + b"\r\n" + lines(BEGUN)))
     with Client(api_key="k", base_url=server.url, timeout=(LIMIT, 0.3)) as client:
         states, error = states_until_broken(client)
@@ -204,17 +206,23 @@ def test_a_server_that_falls_silent_is_a_timeout(server):
     assert "no data arrived for 0.3 s" in str(error)
 
 
-def test_errors_before_the_first_event_are_raised_by_the_call(server, client):
-    server.will(server.reply(400, {"detail": "Missing required input variable: 'foo'"}))
-    with pytest.raises(errors.BadRequestError, match="'foo'"):
+@pytest.mark.parametrize(
+    ("status", "detail", "kind", "message"),
+    [
+        (400, "Missing required input variable: 'foo'", errors.BadRequestError, "'foo'"),
+        (500, "boom", errors.ServerError, "check whether the execution ran"),
+    ],
+)
+def test_error_before_the_first_event_is_raised_by_the_call(
+    server, client, status, detail, *, kind, message
+):
+    server.will(server.reply(status, {"detail": detail}))
+    with pytest.raises(kind, match=message):
         stream(client)
-    server.will(server.reply(500, {"detail": "boom"}))
-    with pytest.raises(errors.ServerError, match="check whether the execution ran"):
-        stream(client)
-    assert len(server.seen) == 2
+    assert len(server.seen) == 1
 
 
-def test_a_stream_is_asked_for_again_when_and_where_the_server_says(server, client):
+def test_stream_follows_retries_or_redirects(server, client):
     busy = server.reply(429, {}, headers={"Retry-After": "0"})
     moved = server.reply(307, {}, headers={"Location": "/new"})
     server.will(busy, moved, server.raw(chunks([WHOLE])))
