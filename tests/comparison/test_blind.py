@@ -1,4 +1,4 @@
-"""A blind rating: who is asked what, what is kept, what is told when."""
+"""Blind ratings: order, storage, results and sending."""
 
 import json
 import time
@@ -25,7 +25,7 @@ def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "
     return report_kit.compared(*runs, *more, tags=tags, actions=actions)
 
 
-def test_the_order_is_shuffled_for_each_case_and_follows_from_the_seed(history):
+def test_order_is_determined_by_the_seed(history):
     session = compared(history, 40).blind(seed=1)
     seen = []
     while (pair := session.current) is not None:
@@ -38,7 +38,7 @@ def test_the_order_is_shuffled_for_each_case_and_follows_from_the_seed(history):
     assert [tag == "v1" for tag in seen] == again
 
 
-def test_a_rating_by_letters_counts_for_the_release_that_stood_there(history):
+def test_rating_counts_for_the_release_behind_the_letter(history):
     session = compared(history).blind(seed=4)
     while (pair := session.current) is not None:
         a, _ = session.answers(pair)
@@ -50,7 +50,7 @@ def test_a_rating_by_letters_counts_for_the_release_that_stood_there(history):
     assert (session.results()["preferred"] == "v2").all()
 
 
-def test_it_goes_on_in_another_process_where_it_was_left(history, tmp_path):
+def test_rating_continues_in_another_process(history, tmp_path):
     session = compared(history).blind()
     session.rate("A", note="kinder")
     session.rate("skip", note="cannot tell")
@@ -67,7 +67,7 @@ def test_it_goes_on_in_another_process_where_it_was_left(history, tmp_path):
     assert session.last == "tie"
 
 
-def test_undo_takes_back_a_rating_of_this_kernel_and_never_of_another(history, tmp_path):
+def test_undo_removes_only_ratings_of_this_kernel(history, tmp_path):
     session = compared(history).blind()
     session.rate("A")
     with History(tmp_path / "runs.db") as other:
@@ -80,7 +80,7 @@ def test_undo_takes_back_a_rating_of_this_kernel_and_never_of_another(history, t
         assert (later.rated, later.current.position) == (0, 0)
 
 
-def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
+def test_undone_rating_stays_in_the_frame(history):
     session = compared(history).blind()
     session.rate("A", note="first thought")
     assert session.undo()
@@ -131,7 +131,7 @@ def test_a_skip_after_a_rating_does_not_count(history, tmp_path):
         assert (later.rated, later.skipped) == (1, 0)
 
 
-def test_no_frame_shows_before_the_end_which_release_was_which(history):
+def test_releases_are_hidden_until_the_end(history):
     comparison = compared(history, 2)
     session = comparison.blind(seed=123456789)
     session.rate("A")
@@ -149,7 +149,7 @@ def test_no_frame_shows_before_the_end_which_release_was_which(history):
     assert comparison.blind().summary()["unrated"].item() == 1
 
 
-def test_after_the_end_nothing_changes(history):
+def test_ended_rating_cannot_be_changed(history):
     session = compared(history, 2).blind()
     session.rate("A")
     session.finish()
@@ -160,22 +160,25 @@ def test_after_the_end_nothing_changes(history):
     assert compared(history, 2).blind(restart=True).state == "asking"
 
 
-def test_equal_outputs_are_ties_missing_answers_left_out_and_later_repeats_change_nothing(history):
+def test_equal_outputs_are_not_rated(history):
     runs = [run("v1"), run("v2"), run("v1", "b"), run("v1", "c"), failed("v2", "c")]
     comparison = compared(history, 0, ("v1", "v2"), *runs)
     session = comparison.blind()
     assert (session.state, session.total, session.same, session.missing) == ("empty", 0, 1, 2)
     assert session.finish().same == 1
     assert comparison.blind().results()["choice"].tolist() == ["same outputs"]
+
+
+def test_later_repeats_do_not_change_a_rating(history):
     session = compared(history, 2).blind()
     later = [run("v2", f"t{at}", "new") for at in range(2)]
     after = compared(history, 2, ("v1", "v2"), *later).blind()
     assert after.record == session.record
-    shown = {each.outputs["answer"] for each in after.answers(after.current)}
-    assert shown == {"t0 by v1", "t0 by v2"}
+    answers = {each.outputs["answer"] for each in after.answers(after.current)}
+    assert answers == {"t0 by v1", "t0 by v2"}
 
 
-def test_another_question_pair_or_set_of_cases_is_another_rating(history):
+def test_other_questions_pairs_or_cases_are_other_ratings(history):
     tags = ("v1", "v2", "v3")
     comparison = compared(history, 3, tags)
     first = comparison.blind(("v1", "v3"))
@@ -201,19 +204,19 @@ def test_another_question_pair_or_set_of_cases_is_another_rating(history):
         ({"pair": ("v1", "v2"), "seed": 2**63}, "seed must be a whole number"),
     ],
 )
-def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):
+def test_invalid_pair_or_seed_is_refused(history, options, says):
     with pytest.raises(InputError, match=says):
         compared(history, 2, ("v1", "v2", "v3")).blind(**options)
 
 
-def test_a_choice_that_there_is_not_is_refused(history):
+def test_unknown_choice_is_refused(history):
     with pytest.raises(InputError, match="not a rating; available: A, B, tie, skip"):
         compared(history).blind().rate("C")
     with pytest.raises(HistoryError, match="no blind rating 'x'"):
         history.blind_ratings.get("x")
 
 
-def test_ratings_are_sent_once_each_the_failed_ones_again(history):
+def test_failed_ratings_are_sent_again(history):
     session = compared(history, 3).blind(seed=2)
     for said in ("A", "B", "tie"):
         session.rate(said, note="n")
@@ -277,9 +280,7 @@ def test_the_order_of_outputs_does_not_show_which_release_is_a(history):
 @pytest.mark.parametrize(
     ("fault", "tries"), [(APIConnectionError("POST /: refused"), 3), (InputError("no output"), 7)]
 )
-def test_where_nobody_answers_the_rest_is_not_sent_and_what_was_sent_stays_so(
-    history, fault, tries
-):
+def test_sending_stops_at_a_connection_error(history, fault, tries):
     session = compared(history).blind()
     while session.current is not None:
         session.rate("A")
@@ -303,7 +304,7 @@ def test_where_nobody_answers_the_rest_is_not_sent_and_what_was_sent_stays_so(
     assert "closed" in session.send(rate)[1][0]
 
 
-def test_a_rating_may_end_once_it_is_decided_which_holds_however_often_one_looks(history):
+def test_rating_is_decided_as_soon_as_the_evidence_suffices(history):
     session = compared(history, 30).blind(seed=4)
     for number in range(1, 8):
         assert not session.is_decided
