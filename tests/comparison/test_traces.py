@@ -42,7 +42,7 @@ def traced(*names, tag="v1", text="a", **fields):
         (m.node_count("z"), ("a",), 0),
     ],
 )
-def test_a_metric_reads_the_trace(metric, names, value):
+def test_metric_reads_the_trace(metric, names, value):
     assert metric(traced(*names)) == value
 
 
@@ -66,11 +66,11 @@ TEXT_CALL = {"name": "refund", "arguments": '{"order": 7}', "id": "1"}
         (called("pay", {}), None, False),
     ],
 )  # fmt: skip
-def test_a_function_call_is_found_in_outputs_and_nodes(fields, arguments, value):
+def test_function_calls_are_read_from_outputs_or_nodes(fields, arguments, value):
     assert m.calls("refund", arguments=arguments)(run("v1", **fields)) is value
 
 
-def test_a_node_that_no_run_has_is_named_with_those_that_there_are():
+def test_unknown_node_is_noted():
     runs = [traced("a", "b", tag=tag) for tag in ("v1", "v2")]
     found = compared(*runs, metrics=[m.node_count("a"), m.nodes(["b", "misspelt"])])
     note = "No run has a node 'misspelt'; available: a, b"
@@ -80,7 +80,7 @@ def test_a_node_that_no_run_has_is_named_with_those_that_there_are():
 
 
 @pytest.mark.parametrize("metric", [m.nodes(["a"]), m.node_count("a"), m.calls("a")])
-def test_a_trace_that_is_not_known_is_an_error_that_says_how_to_read_it(metric):
+def test_missing_trace_is_an_error_of_the_metric(metric):
     value, problem = metric.evaluate(run("v1"), {})
     assert value is None
     assert "ws.trace(run) reads it, expand_meta=True records it" in problem
@@ -110,16 +110,19 @@ def test_metrics_on_traces_need_names():
         (("m=1", "m/n=1", "m/n=2"), ("m=2", "m/n=2", "m/n=9"), "n"),
     ],
 )
-def test_the_first_node_that_differs_is_in_the_frame(base, other, first):
+def test_first_changed_node_is_in_the_frame(base, other, first):
     cmp = compared(traced(*base), traced(*other, tag="v2"))
     assert cmp.frame()["first_changed_node@v2"].tolist() == [first]
 
 
-def test_outputs_not_known_of_both_are_no_difference_and_nodes_that_ran_in_themselves_end():
+def test_unknown_outputs_are_no_difference():
     old = (NodeRun(name="a", model="x"), NodeRun(name="b", error="boom", state="REJECTED"))
     new = (NodeRun(name="a", outputs_hash="1"), NodeRun(name="b", state="FULFILLED"))
     cmp = compared(run("v1", nodes=old), run("v2", nodes=new))
     assert cmp.frame()["first_changed_node@v2"].tolist() == ["b"]
+
+
+def test_circular_or_deep_traces_are_compared():
     twins = [NodeRun(name="n", span_id="a", parent_span_id="a") for _ in range(30)]
     deep = [NodeRun(name="d", span_id=str(n), parent_span_id=str(n - 1)) for n in range(1, 3_000)]
     nodes = (NodeRun(name="n", span_id="a"), *twins, NodeRun(name="d", span_id="0"), *deep)
@@ -127,7 +130,7 @@ def test_outputs_not_known_of_both_are_no_difference_and_nodes_that_ran_in_thems
     assert cmp.frame()["first_changed_node@v2"].tolist() == ["z"]
 
 
-def test_cases_are_counted_by_the_first_node_that_differs(tmp_path):
+def test_cases_are_counted_by_first_changed_node(tmp_path):
     runs = [traced("a=1", "b=1", text=text) for text in "pqrs"]
     answers = {"p": ("a=1", "b=2"), "q": ("a=1", "b=3"), "r": ("a=2", "b=3"), "s": ("a=1", "b=1")}
     runs += [traced(*names, tag="v2", text=text) for text, names in answers.items()]
@@ -164,7 +167,9 @@ def test_traces_of_a_stream_and_of_spans_are_alike():
                 assert set(cmp.frame()[f"first_changed_node@{tag}, read"]) == {""}
 
 
-def test_a_stream_that_types_its_outputs_is_alike_and_one_without_names_is_not_compared():
+@pytest.fixture
+def streamed_and_read():
+    """Return the same node from a stream, without a name, and from a span."""
     typed = [{"type": "THINKING", "value": {"type": "STRING", "value": "hmm"}}]
     outputs = [{"type": "ARRAY", "value": typed}, {"type": "NUMBER", "value": 2.0}]
     data = {"node_id": "n", "state": "FULFILLED", "output_values": outputs}
@@ -174,16 +179,25 @@ def test_a_stream_that_types_its_outputs_is_alike_and_one_without_names_is_not_c
     span = {"name": "node.execution", "span_id": "s", "attributes": {"label": "Think"}}
     span["events"] = [{"name": "node.execution.fulfilled", "body": body}]
     (read,) = nodes_of_spans([VellumSpan.model_validate(span)])
+    return unnamed, read
+
+
+def test_typed_outputs_equal_plain_ones(streamed_and_read):
+    unnamed, read = streamed_and_read
     assert unnamed.outputs_hash == read.outputs_hash is not None
-    cmp = compared(run("v1", nodes=(unnamed,)), run("v2", nodes=(read,)))
-    assert "first_changed_node@v2" not in cmp.frame()
     named = unnamed.model_copy(update={"is_named": True, "name": "Think"})
     cmp = compared(run("v1", nodes=(named,)), run("v2", nodes=(read,)))
     assert cmp.frame()["first_changed_node@v2"].tolist() == [""]
 
 
+def test_nodes_without_names_are_not_compared(streamed_and_read):
+    unnamed, read = streamed_and_read
+    cmp = compared(run("v1", nodes=(unnamed,)), run("v2", nodes=(read,)))
+    assert "first_changed_node@v2" not in cmp.frame()
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_the_interval_of_a_ratio_ends_where_that_of_the_difference_is_zero(seed):
+def test_interval_of_a_ratio_matches_that_of_the_difference(seed):
     rng = np.random.default_rng(seed)
     costs, passes = rng.gamma(2.0, 0.01, 40), rng.integers(0, 2, 40).astype(float)
     found = mean_ratio(costs, passes)
@@ -197,7 +211,7 @@ def test_the_interval_of_a_ratio_ends_where_that_of_the_difference_is_zero(seed)
     assert mean_ratio(costs, passes, clusters=clusters).low != found.low
 
 
-def test_the_interval_of_a_ratio_does_not_need_costs_that_differ():
+def test_interval_of_a_ratio_with_equal_costs():
     passes = np.arange(30) % 3 > 0.0
     found, near = (
         mean_ratio(0.01 + each * np.cos(np.arange(30)), passes.astype(float)) for each in (0, 1e-7)
@@ -208,7 +222,7 @@ def test_the_interval_of_a_ratio_does_not_need_costs_that_differ():
 
 
 @pytest.mark.parametrize(("number", "rate"), [(20, 0.8), (50, 0.5)])
-def test_the_interval_of_a_ratio_holds(number, rate):
+def test_coverage_of_the_interval_of_a_ratio(number, rate):
     rng = np.random.default_rng(number)
     held = 0
     for _ in range(300):
@@ -218,7 +232,7 @@ def test_the_interval_of_a_ratio_holds(number, rate):
     assert held / 300 > 0.93 - 0.02
 
 
-def test_a_ratio_of_too_few_cases_has_no_interval():
+def test_ratio_of_few_cases_has_no_interval():
     for number, passes in ((19, np.ones(19)), (40, np.arange(40) == 7)):
         found = mean_ratio(np.arange(number) + 1.0, passes.astype(float))
         assert found.mean > 0
@@ -228,7 +242,7 @@ def test_a_ratio_of_too_few_cases_has_no_interval():
     assert np.isnan(mean_ratio(np.array([]), np.array([])).mean)
 
 
-def test_the_summary_has_the_cost_of_a_case_that_passes():
+def test_summary_has_the_cost_per_pass():
     texts = "abcdefghijklmnopqrstuvwx"
     runs: list[Run] = [
         run(tag, text, "yes" if at % 2 or tag == "v2" else "no", cost_usd=0.01 * (at % 8 + 1))
