@@ -23,14 +23,17 @@ def ws():
         yield workspace
 
 
-def test_a_frame_compares_as_the_history_does_and_a_csv_as_its_frame(ws, tmp_path):
+def test_frame_of_a_sweep_compares_as_its_history(ws):
     from_history = ws.compare("ticket-triage", metrics=["exact"])
     sweep = ws.open_sweep(ws.sweeps()["sweep_id"][0])
     of_sweep = vnb.compare(sweep.frame(), metrics=["exact"])
     assert of_sweep.releases == ("v1", "v2")
     assert of_sweep.result("v2").line == from_history.result("v2").line
-    wanted, found = from_history.frame(), of_sweep.frame()
-    pd.testing.assert_frame_equal(found[wanted.columns], wanted)
+    expected = from_history.frame()
+    pd.testing.assert_frame_equal(of_sweep.frame()[expected.columns], expected)
+
+
+def test_csv_compares_as_its_frame(ws, tmp_path):
     path = ws.history.to_csv(tmp_path / "runs.csv")
     of_csv = vnb.compare(vnb.read_csv(path), metrics=vnb.metrics.length)
     of_frame = vnb.compare(ws.history.frame(), metrics=vnb.metrics.length)
@@ -38,22 +41,30 @@ def test_a_frame_compares_as_the_history_does_and_a_csv_as_its_frame(ws, tmp_pat
     pd.testing.assert_frame_equal(of_csv.summary(), of_frame.summary())
 
 
-def test_any_column_may_be_what_is_compared(ws):
+def test_values_of_any_column_are_compared(ws):
     frame = ws.history.frame(release_tag="v2").assign(team=["a", "a", "b", "b"])
     assert vnb.compare(frame, by="repeat").releases == ("0", "1")
     assert set(vnb.compare(frame, by="team").releases) == {"a", "b"}
+
+
+def test_release_ids_are_compared_without_moved_tags(ws):
     by_release = vnb.compare(ws.history.frame(), by="release_id")
     assert set(by_release.releases) == set(ws.history.frame()["release_id"])
     assert by_release.moved_tags == ()
-    failed = vnb.compare(ws.history.frame().assign(state="FAILED"))  # a failed run is no answer
-    assert failed.result("v2").missing == 2
+
+
+def test_failed_row_is_a_missing_answer(ws):
+    assert vnb.compare(ws.history.frame().assign(state="FAILED")).result("v2").missing == 2
+
+
+def test_single_value_has_nothing_to_compare_with(ws):
     one = vnb.compare(ws.history.frame(), by="environment")
     assert "against local, 2 cases: nothing to compare it with" in repr(one)
     with pytest.raises(InputError, match="has only one: compare a second one with local"):
         one.blind()
 
 
-def test_any_frame_of_inputs_and_outputs_will_do():
+def test_frame_of_inputs_with_outputs_is_compared():
     frame = pd.DataFrame(
         {
             "model": ["small", "large", "large"],
@@ -81,24 +92,28 @@ def test_a_rating_in_tags_is_read_in_any_notation_of_its_number(written):
     assert unrated.ratings == {}
 
 
-def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
-    frame = pd.DataFrame(
-        {
-            "release_tag": ["v2", "v1", "v1"],
-            "input.n": [1, 1, 1],
-            "output.answer": ["x", "new", "old"],
-            "timestamp": ["2026-11-25 10:00", "2026-11-24T10:00:00Z", "2026-11-23"],
-        }
-    )
-    for times in (frame["timestamp"], pd.to_datetime(frame["timestamp"], format="mixed", utc=True)):
-        compared = vnb.compare(frame.assign(timestamp=times))
-        assert compared.releases == ("v1", "v2")
-        assert compared.frame()["output.answer@v1"].tolist() == ["new"]
-    naive = frame.assign(timestamp=pd.to_datetime(["2026-11-25", "2026-11-24", "2026-11-23"]))
-    assert vnb.compare(naive).releases == ("v1", "v2")
-    frame = pd.DataFrame(
-        {"release_tag": ["v1", "v2"], "input.day": [pd.Timestamp("2026-07-01")] * 2}
-    )
+TIMES = pd.Series(["2026-11-25 10:00", "2026-11-24T10:00:00Z", "2026-11-23"])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        TIMES,
+        pd.to_datetime(TIMES, format="mixed", utc=True),
+        pd.to_datetime(["2026-11-25", "2026-11-24", "2026-11-23"]),
+    ],
+    ids=["text", "aware", "naive"],
+)
+def test_timestamps_are_text_or_datetimes(times):
+    values = {"release_tag": ["v2", "v1", "v1"], "input.n": 1, "output.answer": ["x", "new", "old"]}
+    compared = vnb.compare(pd.DataFrame(values).assign(timestamp=times))
+    assert compared.releases == ("v1", "v2")
+    assert compared.frame()["output.answer@v1"].tolist() == ["new"]
+
+
+def test_values_are_converted_to_json():
+    values = {"release_tag": ["v1", "v2"], "input.day": [pd.Timestamp("2026-07-01")] * 2}
+    frame = pd.DataFrame(values)
     frame["output.scores"] = [np.array([1, 2]), np.array([1, 3])]
     comparison = vnb.compare(frame)
     assert comparison.cases[0].inputs == {"day": "2026-07-01T00:00:00"}
@@ -120,19 +135,19 @@ def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
         (lambda f: f, {"baseline": "v9"}, "'v9' is not a compared release"),
     ],
 )
-def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):
+def test_invalid_frame_is_refused(ws, change, options, message):
     with pytest.raises(InputError, match=message):
         vnb.compare(change(ws.history.frame()), **options)
 
 
 @pytest.mark.parametrize("compare", [vnb.compare, vnb.Workspace.compare, vnb.Sweep.compare])
-def test_the_signature_lists_the_shared_options_with_their_defaults(compare):
+def test_signature_has_the_shared_options(compare):
     options = inspect.signature(compare).parameters
     assert options["alpha"].default == 0.05
     assert options["progress"].default is True
     assert "options" not in options
 
 
-def test_an_unknown_option_is_named(ws):
+def test_unknown_option_is_refused(ws):
     with pytest.raises(TypeError, match="unexpected keyword argument 'metric'"):
         vnb.compare(ws.history.frame(), metric="exact")
