@@ -32,7 +32,7 @@ def figures(page, name):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_that_a_run_says_becomes_an_element_or_an_attribute(text):
+def test_hostile_text_adds_no_element_or_attribute(text):
     runs = [
         run("v1", text, text, tags=(f"failure:{text}",), nodes=(NodeRun(name="n"),)),
         run("v2", text, {text: [text]}, nodes=(NodeRun(name=text),)),
@@ -81,7 +81,7 @@ def test_report_counts_answers_and_failed_runs():
     assert "failed where it was run and has no answer" in text
 
 
-def test_what_a_difference_leaves_out_stands_beside_it():
+def test_whole_value_is_beside_a_shortened_difference():
     same = "\n".join(f"line {number}" for number in range(900))
     html = compared(run("v1", answer=f"{same}\nold"), run("v2", answer=f"{same}\nnew")).to_html()
     assert "the whole value" in text_of(html)
@@ -106,7 +106,7 @@ def files(tmp_path):
     return cmp, path, *(read_csv(tmp_path / f"report.{rows}.csv") for rows in ("runs", "cases"))
 
 
-def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
+def test_figures_follow_from_the_runs_csv(files):
     cmp, path, runs, cases = files
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "report.cases.csv", "report.html", "report.runs.csv",
@@ -159,7 +159,7 @@ def _floor(runs, metric):
     return sum(unlike) / len(unlike)
 
 
-def test_the_figures_of_the_releases_can_be_reckoned_too(files):
+def test_figures_of_releases_follow_from_the_csv(files):
     _, path, runs, cases = files
     page = dom(path.read_text(encoding="utf-8"))
     for name, quantile in (("latency_p50", 0.5), ("latency_p95", 0.95)):
@@ -171,7 +171,7 @@ def test_the_figures_of_the_releases_can_be_reckoned_too(files):
     assert figures(page, "changed_pct") == pytest.approx([100 * cases["changed@v2"].mean()])
 
 
-def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(tmp_path):
+def test_report_does_not_replace_other_files(tmp_path):
     cmp = judged({"v1": ["yes"], "v2": ["no"]})
     own = tmp_path / "report.runs.csv"
     own.write_text("mine")
@@ -180,20 +180,30 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(own.name, "mine")]
     cmp.to_html(tmp_path / "report.html", overwrite=True)
     assert own.read_text() != "mine"
+
+
+def test_report_replaces_its_own_tables(tmp_path):
+    judged({"v1": ["yes"], "v2": ["no"]}).to_html(tmp_path / "report.html")
     judged({"v1": ["yes"], "v2": ["yes"]}).to_html(tmp_path / "report.html")
     assert read_csv(tmp_path / "report.cases.csv")["verdict@v2"].tolist() == ["same"]
+
+
+def test_report_is_not_written_over_a_folder(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(HistoryError, match="name a file in it"):
-        cmp.to_html(tmp_path / "b")
-    assert not list(tmp_path.glob("b.*"))
-    for name in ("a.v1", "a.v2"):  # a name with a dot keeps it
-        cmp.to_html(tmp_path / name)
+        judged({"v1": ["yes"], "v2": ["no"]}).to_html(tmp_path / "b")
+    assert [each.name for each in tmp_path.iterdir()] == ["b"]
+
+
+def test_name_of_a_report_can_contain_a_dot(tmp_path):
+    for name in ("a.v1", "a.v2"):
+        judged({"v1": ["yes"], "v2": ["no"]}).to_html(tmp_path / name)
     kinds = ("", ".cases.csv", ".runs.csv")
-    named = [f"{name}{kind}" for name in ("a.v1", "a.v2") for kind in kinds]
-    assert sorted(each.name for each in tmp_path.glob("a.*")) == named
+    names = [f"{name}{kind}" for name in ("a.v1", "a.v2") for kind in kinds]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
 
 
-def test_the_code_of_releases_is_folded_in_reports_and_read_once():
+def test_code_of_releases_is_read_once():
     read = []
 
     def code(_, tag, release_id):
@@ -214,7 +224,7 @@ def test_the_code_of_releases_is_folded_in_reports_and_read_once():
     assert "x = '&#60;script&#62;'" in markdown
 
 
-def test_figures_of_a_column_have_the_digits_that_its_intervals_allow():
+def test_digits_of_figures_follow_from_their_intervals():
     costs, answers = {"v1": 0.00123, "v2": 0.21}, {"v1": "no", "v2": "yes"}
     runs = [
         run(
