@@ -78,7 +78,7 @@ def priced(**costs: float) -> Comparison:
     return of_runs(*runs, tags=tags, metrics=[value, "latency_s"], cases=cases)
 
 
-def test_a_frontier_marks_the_releases_that_no_other_one_beats():
+def test_frontier_marks_unbeaten_releases():
     cmp = priced(v1=0.01, v2=0.02, v3=0.05)
     rows = values_of(cmp.chart("frontier", x="cost_usd", y="value").chart)
     kinds = {row["release"]: row["kind"] for row in rows}
@@ -93,25 +93,20 @@ def test_a_frontier_marks_the_releases_that_no_other_one_beats():
     assert row["text"] == "v2, n = 12"
 
 
-def test_a_label_has_a_frontier_for_each_value_and_named_failures_have_intervals():
+def test_label_has_a_frontier_for_each_value():
     rows = values_of(priced(v1=0.01, v2=0.02).chart("frontier", label="topic").chart)
     assert sorted((row["label"], row["text"], row["kind"]) for row in rows) == [
         ("a", "v1, n = 6", "on the frontier"), ("a", "v2, n = 6", "beaten"),
         ("b", "v1, n = 6", "on the frontier"), ("b", "v2, n = 6", "on the frontier"),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="no case has a label 'no'; available: topic"):
-        priced(v1=0.01).chart("frontier", label="no")
-    with pytest.raises(InputError, match="cost_usd and value .expand_meta=True records"):
-        compared().chart("frontier")
-    with pytest.raises(InputError, match="no metric 'no'; available: value, cost_usd, latency_s"):
-        compared().chart("frontier", x="no")
+
+
+def test_failures_are_counted_by_release():
     tags = ("failure:rude",)
     cmp = of_runs(run("v1", "a"), run("v2", "a", tags=tags), run("v1", "b"), run("v2", "b"))
     rows = values_of(cmp.chart("failures").chart)
     assert [row["text"] for row in rows] == ["v1: 0 of 2", "v2: 1 of 2"]
     assert cmp.chart("failures", release="v2").svg().startswith("<svg")
-    with pytest.raises(InputError, match="named .in the grid, key f names one., so there is"):
-        compared().chart("failures")
 
 
 @pytest.mark.parametrize("what", ["metric", "latency", "wins", "scatter", "frontier"])
@@ -132,23 +127,42 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
         view.save(tmp_path / "no" / "folder" / "a.png")
 
 
-def test_names_are_drawn_as_text_and_what_cannot_be_drawn_is_reported():
+def test_names_are_drawn_as_text():
     svg = dom(compared(1, ("v1", "<script>x</script>\x1b\ufffe\ud800")).chart("metric").svg())
     assert not svg.select("script")
     assert "<script>x</script>" in svg.text
-    with pytest.raises(InputError, match="no chart 'pie'; available: metric"):
-        compared().chart("pie")
-    with pytest.raises(InputError, match="only the release v1"):
-        compared(tags=("v1",)).chart("wins")
-    with pytest.raises(InputError, match="v1 is the baseline"):
-        compared().chart("scatter", release="v1")
-    with pytest.raises(InputError, match="this comparison has no metric 'x'"):
-        compared().chart("metric", metric="x")
-    with pytest.raises(InputError, match="no run has a latency"):
-        of_runs(run("v1", latency_s=None)).chart("latency")
 
 
-def test_without_altair_it_is_said_what_to_install(monkeypatch):
+ONE_RELEASE = compared(tags=("v1",))
+WITHOUT_LATENCY = of_runs(run("v1", latency_s=None))
+
+
+@pytest.mark.parametrize(
+    ("cmp", "kind", "options", "message"),
+    [
+        (compared(), "pie", {}, "no chart 'pie'; available: metric"),
+        (ONE_RELEASE, "wins", {}, "only the release v1"),
+        (compared(), "scatter", {"release": "v1"}, "v1 is the baseline"),
+        (compared(), "metric", {"metric": "x"}, "this comparison has no metric 'x'"),
+        (WITHOUT_LATENCY, "latency", {}, "no run has a latency"),
+        (
+            priced(v1=0.01),
+            "frontier",
+            {"label": "no"},
+            "no case has a label 'no'; available: topic",
+        ),
+        (compared(), "frontier", {}, "cost_usd and value .expand_meta=True records"),
+        (compared(), "frontier", {"x": "no"}, "no metric 'no'; available: value, cost_usd, lat"),
+        (compared(), "failures", {}, "named .in the grid, key f names one., so there is"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_chart_that_cannot_be_drawn_is_refused(cmp, kind, options, message):
+    with pytest.raises(InputError, match=message):
+        cmp.chart(kind, **options)
+
+
+def test_missing_altair_is_reported(monkeypatch):
     monkeypatch.delitem(sys.modules, "vellum_nb.comparison.charts", raising=False)
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(InputError, match=r"pip install 'vellum-nb\[charts\]'"):
