@@ -20,11 +20,14 @@ def test_new_and_deleted_files_and_lines_are_reported():
     assert text.endswith("-1\n\\ No newline at end of file\n+2\n\\ No newline at end of file\n")
 
 
-def test_code_names_and_tags_are_escaped_words_marked_and_far_away_lines_folded():
+def test_code_names_and_tags_are_escaped():
     evil = "<script>alert(1)</script>"
     html = html_of(CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'}))
     assert not dom(html).select("script")
     assert text_of(html).count(evil) >= 3  # a tag, a file and its content
+
+
+def test_distant_lines_are_folded():
     lines = [f"line {n}\n" for n in range(1_000)]
     found = diff({"a": "".join(lines)}, {"a": "".join([*lines[:500], "line new\n", *lines[501:]])})
     shown = dom(html_of(found))
