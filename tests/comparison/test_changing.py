@@ -1,4 +1,4 @@
-"""Another baseline, a rating, a further run: a comparison that goes with them."""
+"""Comparisons after a changed baseline, a rating or another run."""
 
 import pandas as pd
 import pytest
@@ -25,7 +25,7 @@ def sweep(ws):
 
 @pytest.fixture
 def counted():
-    """Return a metric that keeps the ids of the runs it was asked of."""
+    """Return a metric that records the ids of its runs."""
 
     def counted(run):
         counted.asked.append(run.id)
@@ -35,7 +35,7 @@ def counted():
     return counted
 
 
-def test_another_baseline_gives_what_one_made_with_it_gives(sweep, counted):
+def test_changed_baseline_equals_one_that_was_given(sweep, counted):
     metrics = ["score", "length", counted]
     compared = sweep.compare(metrics=metrics)
     compared.summary()
@@ -62,12 +62,12 @@ def test_another_baseline_gives_what_one_made_with_it_gives(sweep, counted):
         ({"without": "v1"}, "without must be a list of texts, not 'v1'"),
     ],
 )
-def test_values_that_are_no_runs_are_refused(sweep, arguments, message):
+def test_invalid_runs_are_refused(sweep, arguments, message):
     with pytest.raises(InputError, match=message):
         sweep.compare().with_runs(**arguments)
 
 
-def test_a_rating_gives_another_comparison_and_leaves_this_one(ws, sweep):
+def test_rating_makes_a_new_comparison(ws, sweep):
     compared = sweep.compare(metrics=["quality"])
     assert compared.summary()["metric.quality"].isna().all()
     run = compared.cases[0].runs["v2"]
@@ -78,7 +78,7 @@ def test_a_rating_gives_another_comparison_and_leaves_this_one(ws, sweep):
     assert compared.with_runs() is compared
 
 
-def test_a_correction_is_expected_from_then_on(ws, sweep):
+def test_correction_becomes_the_expected_output(ws, sweep):
     compared = sweep.compare()
     case = compared.cases[1]
     category = case.runs["v2"].outputs["category"]
@@ -90,7 +90,7 @@ def test_a_correction_is_expected_from_then_on(ws, sweep):
     assert corrected.cases[1].checks("v2") == {"category": True}
 
 
-def test_a_further_run_counts_as_a_repeat(ws, sweep):
+def test_additional_run_is_a_repeat(ws, sweep):
     compared = sweep.compare()
     case = compared.cases[1]
     assert compared.summary()["runs"].tolist() == [3, 3]
@@ -101,7 +101,7 @@ def test_a_further_run_counts_as_a_repeat(ws, sweep):
         compared.with_runs([other], release="v2")
 
 
-def test_a_run_that_was_deleted_is_missing_and_may_come_back(sweep):
+def test_removed_run_is_missing_until_it_is_restored(sweep):
     compared = sweep.compare()
     run = compared.cases[0].runs["v2"]
     without = compared.with_runs(without=[run.id])
@@ -109,7 +109,7 @@ def test_a_run_that_was_deleted_is_missing_and_may_come_back(sweep):
     pd.testing.assert_frame_equal(without.with_runs([run]).frame(), compared.frame())
 
 
-def test_metrics_are_asked_only_of_runs_that_are_new(ws, sweep, counted):
+def test_metrics_are_computed_only_for_new_runs(ws, sweep, counted):
     compared = sweep.compare(metrics=counted)
     rated = ws.rate(compared.cases[0].runs["v2"], quality=1.0)
     compared.with_runs([rated]).summary()
