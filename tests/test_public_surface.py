@@ -1,4 +1,4 @@
-"""The door: what is public, that it is documented, and that it costs nothing to open."""
+"""Public names: imports, reference and docstrings."""
 
 import doctest
 import importlib
@@ -18,12 +18,18 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"pandas", "ipywidgets", "requests", "pydantic", "fastapi", "anywidget", "uvicorn"}
 
 
-def test_every_public_name_can_be_had_and_the_import_loads_nothing_heavy():
-    for name in vellum_nb.__all__:
-        assert getattr(vellum_nb, name) is not None
+@pytest.mark.parametrize("name", vellum_nb.__all__)
+def test_public_name_can_be_imported(name):
+    assert getattr(vellum_nb, name) is not None
+
+
+def test_dir_lists_the_public_names():
     assert dir(vellum_nb) == sorted(vellum_nb.__all__)
     with pytest.raises(AttributeError, match="'Workflow'; available: connect, "):
         _ = vellum_nb.Workflow
+
+
+def test_import_loads_no_heavy_package():
     code = "import vellum_nb, sys, json; print(json.dumps(sorted(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert HEAVY.isdisjoint(json.loads(out.stdout))
@@ -55,16 +61,20 @@ def test_every_option_of_a_sweep_is_in_the_reference(kind, reference):
     assert [name for name in names if not re.search(rf"`{name}[`=]", reference)] == []
 
 
-def test_every_field_of_a_run_and_every_error_is_in_the_reference_and_the_package_is_typed(
-    reference,
-):
+def test_every_field_of_a_run_is_in_the_reference(reference):
     assert [name for name in vellum_nb.Run.model_fields if f"`{name}`" not in reference] == []
+
+
+def test_every_error_is_in_the_reference(reference):
     for name in _modules():
         importlib.import_module(name)
     kinds = [vellum_nb.VellumNBError]
     for kind in kinds:
         kinds += kind.__subclasses__()
         assert kind.__name__ in reference
+
+
+def test_package_is_typed():
     assert (Path(vellum_nb.__file__).parent / "py.typed").is_file()
 
 

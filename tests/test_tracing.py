@@ -1,4 +1,4 @@
-"""From events and spans to nodes, and to what they cost."""
+"""Nodes of events and spans, and their costs."""
 
 from datetime import UTC, datetime
 
@@ -69,7 +69,7 @@ def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended()
     assert (failed.state, failed.error, failed.duration_s) == ("REJECTED", "boom", 1.0)
 
 
-def test_nodes_are_called_as_the_server_calls_them_or_by_kind():
+def test_nodes_are_named_by_the_server_or_their_kind():
     answer = {"type": "TERMINAL", "data": {"output": {"name": "answer", "type": "STRING"}}}
     found = nodes_of_stream(
         [
@@ -94,7 +94,7 @@ def span(id_, kind="node", parent="e-1", **more):
     return VellumSpan.model_validate(fields | times | {"events": events} | more)
 
 
-def test_spans_become_nodes_in_the_order_they_began():
+def test_nodes_of_spans_are_ordered_by_start():
     used = {"usage": [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]}
     first, second, rejected, strange = nodes_of_spans(
         [
@@ -114,7 +114,7 @@ def test_spans_become_nodes_in_the_order_they_began():
     assert (strange.model, strange.tokens_in) == ("m", 3)
 
 
-def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node():
+def test_node_of_an_inner_workflow_is_inside_the_outer_node():
     spans = [
         span("e-1", "workflow", None),
         span("outer"),
@@ -128,7 +128,7 @@ def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node():
     assert len(nodes_of_spans([*circle, span("w3", "workflow", "w3"), span("b", parent="w3")])) == 2
 
 
-def test_costs_and_tokens_are_summed_where_they_are_known_also_of_usage_results():
+def test_known_costs_of_nodes_are_summed():
     nodes = [
         NodeRun(name="a", model="gpt", tokens_in=3, tokens_out=1, cost_usd=0.1),
         NodeRun(name="b", model="claude", tokens_in=4, cost_usd=0.2),
@@ -138,6 +138,9 @@ def test_costs_and_tokens_are_summed_where_they_are_known_also_of_usage_results(
     assert found.pop("cost_usd") == pytest.approx(0.3)
     assert found == {"tokens_in": 7, "tokens_out": 1, "model": "gpt, claude"}
     assert set(totals([]).values()) == {None}
+
+
+def test_known_costs_of_usage_results_are_summed():
     used = ({"input_token_count": 12}, None)
     usage = [{"ml_model_name": "gpt", "ml_model_usage": each} for each in used]
     cost = [{"value": 0.5, "unit": "USD"}, {"value": None}]

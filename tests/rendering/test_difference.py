@@ -1,4 +1,4 @@
-"""Differences by type: what is found, what is told, and that they lead from old to new."""
+"""Differences of values by type: changes, summaries and texts."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def text(old: Any, new: Any, kind: str, **options: Any) -> str:
 
 
 @given(VALUES, VALUES, st.sampled_from(TYPES))
-def test_there_is_a_difference_exactly_where_values_are_not_the_same(old, new, kind):
+def test_difference_is_empty_for_equal_values(old, new, kind):
     found = difference(old, new, kind)
     assert bool(found) is not same_value(old, new)
     assert (found.summary == "same") is not bool(found)
@@ -45,38 +45,49 @@ def test_there_is_a_difference_exactly_where_values_are_not_the_same(old, new, k
 
 
 @given(st.dictionaries(KEYS, SCALARS))
-def test_the_order_of_keys_does_not_matter(value):
+def test_order_of_keys_is_no_difference(value):
     assert not difference({"in": value}, {"in": dict(reversed(value.items()))}, "JSON")
 
 
-def test_json_is_reported_by_path_or_marked_in_its_line_and_a_moved_item_is_no_deleted_one():
+def test_json_is_compared_by_path():
     old = {"id": 7, "lines": [{"sku": "a", "n": 1}], "note": "will look into it " * 6}
     new = {"id": 7, "lines": [{"sku": "a", "n": 4}], "note": "looked into it " + old["note"][18:]}
     found = difference(old, new, "JSON")
     assert found.summary == "2 of 4 fields differ"
     assert found.to_text().startswith("lines[0].n: [-1-]{+4+} by +3\nnote: [-will look-]{+looked+}")
     assert [change.path for change in found.changes] == [("lines", 0, "n"), ("note",)]
+
+
+def test_short_json_is_marked_within_its_line():
     assert text(["card"], ["card", "risk"], "JSON") == '["card"{+, "risk"+}]'
+
+
+def test_moved_item_is_no_deletion():
     found = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
-    assert [(each.kind, each.moved_from, each.path) for each in found.changes] == [
-        ("move", 3, (0,))
-    ]
+    (change,) = found.changes
+    assert (change.kind, change.moved_from, change.path) == ("move", 3, (0,))
     assert (found.to_text(), found.summary) == ("[0]: d moved from [3]", "1 moved")
+
+
+def test_moved_item_can_have_changes():
     old = [{"id": n, "name": f"item {n}"} for n in range(5)]
     new = [{"id": 4, "name": "item four"}, *old[:4]]
     assert text(old, new, "JSON").splitlines()[1] == "[0].name: item [-4-]{+four+}"
 
 
-def test_another_id_is_another_thing_and_another_document_another_result():
+def test_objects_with_other_ids_are_not_compared():
     old, new = ([{"id": key, "price": 3}, {"id": "z"}] for key in "ab")
     assert [change.kind for change in difference(old, new, "JSON").changes] == ["insert", "delete"]
+
+
+def test_results_of_other_documents_are_not_compared():
     hits = [[{"text": "t", "score": 1, "document": name}] for name in ("a.md", "b.md")]
-    kinds = [change.kind for change in difference(*hits, "SEARCH_RESULTS").changes]
-    assert kinds == ["insert", "delete"]
-    assert difference(*hits, "SEARCH_RESULTS").summary == "2 of 2 results differ"
+    found = difference(*hits, "SEARCH_RESULTS")
+    assert [change.kind for change in found.changes] == ["insert", "delete"]
+    assert found.summary == "2 of 2 results differ"
 
 
-def test_a_chat_is_reported_by_its_turns():
+def test_chat_is_compared_by_turn():
     old = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "We will look"}]
     reply = {"role": "ASSISTANT", "content": {"type": "STRING", "value": "Bye"}}
     new = [
@@ -94,15 +105,20 @@ def test_a_chat_is_reported_by_its_turns():
     ]
 
 
-def test_function_calls_are_reported_by_arguments_arrays_by_type_and_search_results_by_document():
+def test_function_calls_are_compared_by_argument():
     pay, more = ({"name": "pay", "arguments": {"sum": n, "to": "ann"}} for n in (4, 5))
     assert text(pay, more, "FUNCTION_CALL") == "arguments.sum: [-4-]{+5+} by +1"
     refund = {"name": "refund", "arguments": {"sum": 4}}
     assert text(pay, refund, "FUNCTION_CALL") == '[-pay(sum=4, to="ann")-]{+refund(sum=4)+}'
+
+
+def test_items_of_arrays_are_compared_by_type():
     old = [{"type": "STRING", "value": "a b"}, {"type": "NUMBER", "value": 1}]
     new = [{"type": "STRING", "value": "a c"}, {"type": "NUMBER", "value": 3}]
     assert text(old, new, "ARRAY") == "item 1: a [-b-]{+c+}\nitem 2: [-1-]{+3+} by +2"
 
+
+def test_search_results_are_compared_by_document():
     def hit(name: str, score: float) -> dict[str, Any]:
         return {"text": f"about {name}", "score": score, "document": {"id": name, "label": name}}
 
@@ -114,7 +130,7 @@ def test_function_calls_are_reported_by_arguments_arrays_by_type_and_search_resu
 
 
 @pytest.mark.parametrize("kind", ["IMAGE", "AUDIO", "VIDEO", "DOCUMENT"])
-def test_media_are_reported_by_what_they_refer_to(kind):
+def test_media_are_compared_by_source(kind):
     old, new = {"src": "data:image/png;base64," + "A" * 9000}, {"src": "https://e.com/a"}
     line = text(old, new, kind)
     assert line.endswith("]-]{+https://e.com/a+}")
@@ -124,29 +140,30 @@ def test_media_are_reported_by_what_they_refer_to(kind):
     assert text([inside[0]], [inside[1]], "CHAT_HISTORY") == f"turn 1 USER: {line}"
 
 
-def test_an_error_against_an_answer_says_so():
+def test_error_instead_of_an_answer_is_reported():
     error = {"code": "NODE_EXECUTION", "message": "broke"}
     found = difference("fine", error, "ERROR", old_kind="STRING")
-    assert (found.summary, found.to_text()) == (
-        "an error instead of an answer",
-        "[-fine-]{+NODE_EXECUTION: broke+}",
-    )
-    assert (
-        difference(error, "fine", "STRING", old_kind="ERROR").summary
-        == "an answer instead of an error"
-    )
+    assert found.summary == "an error instead of an answer"
+    assert found.to_text() == "[-fine-]{+NODE_EXECUTION: broke+}"
+    back = difference(error, "fine", "STRING", old_kind="ERROR")
+    assert back.summary == "an answer instead of an error"
 
 
 @pytest.mark.parametrize("value", ["x", None, {}, 0])
-def test_missing_is_not_null_and_not_empty(value):
+def test_missing_value_differs_from_null(value):
     assert difference(MISSING, value, "JSON").summary == "new"
     assert difference(value, MISSING, "JSON").summary == "missing"
     assert not difference(MISSING, MISSING, "JSON")
 
 
-def test_numbers_are_reported_by_how_much_they_grew_and_types_are_distinguished():
+def test_difference_of_numbers_is_reported():
     found = difference(0.5, 0.8, "NUMBER")
     assert found.summary == "0.5 → 0.8 (+0.3)"
     assert found.to_text() == "[-0.5-]{+0.8+} by +0.3"
-    assert text("3", 3, "JSON") == '[-"3"-]{+3+}'
-    assert text(1, new=True, kind="JSON") == "[-1-]{+true+}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), [("3", 3, '[-"3"-]{+3+}'), (1, True, "[-1-]{+true+}")]
+)
+def test_values_of_other_types_differ(old, new, expected):
+    assert text(old, new, "JSON") == expected

@@ -14,13 +14,16 @@ def shown(*runs, **options):
     return [line.split() for line in text.splitlines()]
 
 
-def test_words_that_differ_from_the_first_run_are_marked_and_what_is_missing_is_named():
+def test_changed_words_are_marked():
     lines = shown(
         later_run("v1", {}, {"priority": "normal", "n": 1}, latency_s=0.003),
         later_run("v2", {}, {"priority": "high"}),
     )
     assert lines[0] == ["v1", "·", "FULFILLED", "·", "3", "ms", "v2", "·", "FULFILLED"]
     assert lines[1:] == [["priority", "normal", "[-normal-]{+high+}"], ["n", "1", "(missing)"]]
+
+
+def test_error_is_shown_beside_an_answer():
     failed = later_run("v2", {}, {}, state="REJECTED", error=BROKE)
     lines = shown(later_run("\x1b[1mv1", {}, {"\x1b[2J": "\x1b[2Jgone\r\x07"}), failed)
     assert lines[1][:3] == ["error", "NODE_EXECUTION:", "broke"]

@@ -30,7 +30,7 @@ def marked(a: str, b: str) -> str:
 
 
 @given(TEXTS, TEXTS)
-def test_the_pieces_give_both_texts_back_and_alternate(a, b):
+def test_pieces_alternate_without_losing_text(a, b):
     ops = word_diff(a, b)
     assert (old_of(ops), new_of(ops)) == (a, b)
     assert all(op.text for op in ops)
@@ -66,11 +66,11 @@ HEAD, TAIL = "x" * 300, "y" * 300
         ("a\0b same words c", "a\0b same words d", "a\0b same words [-c-]{+d+}"),
     ],
 )  # fmt: skip
-def test_differences_read_as_people_would_mark_them(a, b, expected):
+def test_words_are_marked(a, b, expected):
     assert marked(a, b) == expected
 
 
-def test_the_words_with_which_unlike_texts_begin_and_end_stay():
+def test_common_beginning_or_end_stays():
     a = "Thanks for writing. We look into your message about your outage. Bye"
     b = "Thanks for writing. Uploads fail since noon; a fix reaches all regions at night. Bye"
     assert marked(a, b).startswith("Thanks for writing. [-We")
@@ -78,7 +78,7 @@ def test_the_words_with_which_unlike_texts_begin_and_end_stay():
 
 
 @given(TEXTS, TEXTS)
-def test_html_holds_both_texts_and_nothing_that_they_could_add(a, b):
+def test_html_has_no_elements_of_the_texts(a, b):
     html = diff_html(word_diff(a, b))
     tags = re.findall(r"<(?!/)[^>]*>", html)
     assert set(tags) <= {
@@ -89,7 +89,7 @@ def test_html_holds_both_texts_and_nothing_that_they_could_add(a, b):
     assert unescape(bare).split() == b.split()
 
 
-def test_the_middle_of_a_long_equal_piece_is_folded_and_counted():
+def test_long_equal_piece_is_folded():
     lines = [f"line {n} of the text\n" for n in range(200)]
     a, b = "".join(lines), "".join([*lines[:100], "changed\n", *lines[101:]])
     html = diff_html(word_diff(a, b), fold=1_200)

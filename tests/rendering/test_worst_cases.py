@@ -1,4 +1,4 @@
-"""The worst values: in a process that may take so much time and memory and no more."""
+"""Differences of the worst values, in a process with limits of time and memory."""
 
 import resource
 import subprocess
@@ -66,12 +66,12 @@ def run(code: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("pairs", "kind"), [(TEXTS, "STRING"), (LISTS, "JSON")])
-def test_texts_of_a_megabyte_and_long_lists_stay_within_bounds(pairs, kind):
+def test_large_values_are_compared_within_limits(pairs, kind):
     run("".join(f"old, new = {old}, {new}\ncheck(old, new, {kind!r})\n"
                 for old, new in pairs.values()))  # fmt: skip
 
 
-def test_a_thousand_levels_are_no_trouble():
+def test_deeply_nested_values_are_compared():
     run("""
 def nested(bottom, each):
     for level in range(1_000):
