@@ -1,4 +1,4 @@
-"""Explicit checks: where a wrong kind does harm, a sentence names the argument and its value."""
+"""Checks of argument types of the client."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def client():
         lambda _: Client(api_key="k", timeout=float("inf")),
     ],
 )
-def test_a_client_refuses_what_would_do_harm_before_anything_is_sent(client, call):
+def test_client_refuses_invalid_arguments_before_sending(client, call):
     with pytest.raises(VellumNBError) as caught:
         call(client)
     assert not hasattr(caught.value, "sent")

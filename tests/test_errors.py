@@ -19,7 +19,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_an_error_that_was_pickled_says_the_same(error):
+def test_error_can_be_pickled(error):
     error.add_note("a note")
     back = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own)
     assert type(back) is type(error)
@@ -27,7 +27,7 @@ def test_an_error_that_was_pickled_says_the_same(error):
     assert vars(back) == vars(error)
 
 
-def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
+def test_notebook_shows_the_line_with_the_message(tmp_path):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell(history_manager=None)
@@ -58,7 +58,7 @@ LINES = {
 }
 
 
-def test_a_terminal_shows_the_line_that_was_run_and_the_message_without_contextlib(tmp_path):
+def test_terminal_shows_the_line_with_the_message(tmp_path):
     (tmp_path / "cases.csv").write_text("question\n" + "How much?\n" * 100)
     script = (
         "import traceback\nimport vellum_nb as vnb\nws = vnb.connect('local', history='h.db')\n"

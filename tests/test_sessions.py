@@ -44,14 +44,14 @@ def run(folder, conftest, test, *options):
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(("test", "status"), [(PASSES, 0), (CACHES, 0), (LEAVES, 1)])
-def test_a_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status, workers):
+def test_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status, workers):
     returned, output = run(tmp_path, ROOT / "conftest.py", test, "-n", workers)
     assert returned == status
     assert ("left.db" in output) == bool(status)
 
 
 @pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
-def test_a_rerun_is_printed_and_a_second_failure_fails_the_session(tmp_path, failures, status):
+def test_rerun_is_printed(tmp_path, failures, status):
     test = FAILS_FIRST.format(failures=failures)
     returned, output = run(tmp_path, ROOT / "tests" / "conftest.py", test, "--reruns", "1")
     assert returned == status
@@ -74,7 +74,7 @@ def test_no_test_is_marked_to_run_again():
     assert [path for path in sources if re.search(r"mark\.flaky\b", sources[path])] == []
 
 
-def test_the_workflow_tests_every_python_version_that_is_supported():
+def test_workflow_tests_every_supported_python_version():
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     prefix = "Programming Language :: Python :: 3."
     versions = [each.rpartition(" ")[2] for each in metadata["classifiers"] if prefix in each]

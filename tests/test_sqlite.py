@@ -57,7 +57,7 @@ def version_of(path):
         return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def test_a_newer_version_upgrades_a_file_after_a_copy(filled):
+def test_newer_version_upgrades_a_file_after_a_copy(filled):
     out, err = upgrade(filled).communicate(timeout=60)
     assert out.split() == ["ready", "50"]
     (copy,) = filled.parent.glob(BACKUPS)
@@ -71,7 +71,7 @@ def test_a_newer_version_upgrades_a_file_after_a_copy(filled):
 
 
 @pytest.mark.slow
-def test_an_upgrade_that_is_killed_leaves_a_file_that_the_next_one_upgrades(filled):
+def test_killed_upgrade_can_be_repeated(filled):
     chance = random.Random(7)  # noqa: S311  (no secret depends on it)
     killed = 0
     while version_of(filled) == NOW:
@@ -93,14 +93,14 @@ def test_an_upgrade_that_is_killed_leaves_a_file_that_the_next_one_upgrades(fill
 
 
 @pytest.mark.slow
-def test_four_processes_that_open_an_old_file_upgrade_it_once(filled):
+def test_concurrent_processes_upgrade_a_file_once(filled):
     children = [upgrade(filled) for _ in range(4)]
     for child in children:
         assert child.communicate(timeout=60)[0].split() == ["ready", "50"]
     assert len(list(filled.parent.glob(BACKUPS))) == 1
 
 
-def test_a_store_without_a_file_has_the_same_interface():
+def test_store_without_a_file_has_the_same_interface():
     plain = FileFormat("things", 77, (lambda tx: tx.execute("CREATE TABLE t (x INTEGER)"),))
     for place in (MEMORY, TEMPORARY):
         store = SqliteFile(place, plain)
@@ -113,7 +113,7 @@ def test_a_store_without_a_file_has_the_same_interface():
         store.close()
 
 
-def test_a_query_of_a_snapshot_is_cancelled_from_another_thread(filled):
+def test_query_of_a_snapshot_is_cancelled_from_another_thread(filled):
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     store = SqliteStore(filled, FORMAT)
 

@@ -1,4 +1,4 @@
-"""The packages: what they hold, that a second build is the same, and that the wheel works alone."""
+"""Contents of the packages, reproducible builds, and the installed wheel."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ def names(packages):
         return set(archive.namelist())
 
 
-def test_the_wheel_holds_every_file_of_the_package_the_tutorial_and_nothing_else(names):
+def test_wheel_contains_the_package_with_its_tutorial(names):
     files = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "vellum_nb").rglob("*")
@@ -47,7 +47,7 @@ def test_the_wheel_holds_every_file_of_the_package_the_tutorial_and_nothing_else
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"vellum_nb"}
 
 
-def test_the_sdist_holds_what_its_tests_need(packages):
+def test_sdist_contains_the_files_of_its_tests(packages):
     with tarfile.open(packages[0]) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     needed = {
@@ -63,7 +63,7 @@ def test_the_sdist_holds_what_its_tests_need(packages):
 
 
 @pytest.mark.slow
-def test_a_second_build_is_the_same(packages, tmp_path):
+def test_builds_are_reproducible(packages, tmp_path):
     again = build(tmp_path)
     for first, second in zip(packages, again, strict=True):
         assert first.name == second.name
@@ -73,7 +73,7 @@ def test_a_second_build_is_the_same(packages, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_runs_the_quickstart_in_a_fresh_environment(packages, tmp_path):
+def test_wheel_runs_the_quickstart_in_a_fresh_environment(packages, tmp_path):
     uv = Path(sys.executable).with_name("uv")
     python = tmp_path / "venv" / "bin" / "python"
     cache = subprocess.check_output([uv, "cache", "dir"], text=True).strip()

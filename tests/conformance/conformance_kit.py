@@ -1,4 +1,4 @@
-"""What the conformance suite runs, and short ways to ask the official client."""
+"""Workflows of the conformance suite and helpers for the official client."""
 
 import threading
 import warnings
@@ -12,7 +12,7 @@ from vellum_nb import local
 from vellum_nb.local import ChatHistory, Reject
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what it warns about on import is not ours
+    warnings.simplefilter("ignore")  # its warnings on import are not ours
     import vellum as v
     from vellum.client import AsyncVellum, Vellum  # noqa: F401 - for the tests
     from vellum.client.core.api_error import ApiError
@@ -40,7 +40,7 @@ def echo_number(number: float) -> float:
 
 
 def echo_chat(chat: ChatHistory) -> dict[str, Any]:
-    """Give back the messages as they came."""
+    """Return the messages unchanged."""
     return {"chat": {"messages": chat}}
 
 
@@ -50,7 +50,7 @@ def echo_media(
     video: local.Video | None = None,
     document: local.Document | None = None,
 ) -> dict[str, Any]:
-    """Give back what came."""
+    """Return the media unchanged."""
     given = {"image": image, "audio": audio, "video": video, "document": document}
     return {"came": {name: value for name, value in given.items() if value is not None}}
 
@@ -150,7 +150,7 @@ def release(number: int) -> Callable[[str], str]:
 
 
 class Gate:
-    """A workflow that waits until the test lets it go."""
+    """A workflow that waits until the test opens it."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
@@ -203,7 +203,7 @@ def chat(*messages, name="chat"):
 
 
 def until(client, execution_id, *states):
-    """Ask for the status until it is one of these."""
+    """Poll the status until it is one of `states`."""
     pause = threading.Event()
     for _ in range(2000):
         answer = client.workflows.workflow_execution_status(execution_id)
@@ -214,7 +214,7 @@ def until(client, execution_id, *states):
 
 
 def missing(call, *args, **options):
-    """Return the status with which a call is refused, in the words of the contract."""
+    """Return the HTTP status of a call that is refused."""
     with pytest.raises(ApiError) as caught:
         call(*args, **options)
     assert set(caught.value.body) == {"detail"}

@@ -1,7 +1,7 @@
-"""Asks a local server what its OpenAPI document allows, and much that it does not.
+"""Sends valid and invalid examples of the OpenAPI document to a local server.
 
-``python tests/conformance/openapi_examples.py 2000`` asks for 2,000 examples made by schemathesis
-and says what came of them. The seeds are fixed.
+``python tests/conformance/openapi_examples.py 2000`` sends 2,000 examples made by schemathesis
+and prints the number of each status. The seeds are fixed.
 """
 
 import json
@@ -62,16 +62,16 @@ class Examples:
         self._key = {"X-API-KEY": server.api_key}
         self._url = server.url
         self._document = self._session.get(f"{server.url}/openapi.json", timeout=20).json()
-        # What comes without the key is refused before it is read; other tests see to that.
+        # Requests without the key are refused before they are read, as other tests check.
         open_ = {k: v for k, v in self._document.items() if k != "security"}
         self._schema = schemathesis.openapi.from_dict(open_)
         self._known = _known(server)
         self.statuses = Counter()  # of (operation, status)
 
     def run(self, total):
-        """Ask for `total` examples or a few more, the same number for each operation.
+        """Send at least `total` examples, equally many for each operation.
 
-        Operations that take nothing have one example a round.
+        Operations without parameters have one example per round.
         """
         seed = 0
         while self.statuses.total() < total:
@@ -82,10 +82,10 @@ class Examples:
         return self.statuses
 
     def ask(self, operation, mode, seed):
-        """Ask for five examples of one kind."""
+        """Send five examples of one mode."""
         try:
             strategy = operation.as_strategy(generation_mode=mode)
-        except schemathesis.errors.SchemathesisError:  # nothing about it can be wrong
+        except schemathesis.errors.SchemathesisError:  # it has no invalid examples
             return
 
         @hypothesis.seed(seed)
@@ -101,7 +101,7 @@ class Examples:
             self._example(case, truthful=mode is schemathesis.GenerationMode.POSITIVE)
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the generators warn about is not ours
+            warnings.simplefilter("ignore")  # warnings of the generators are not ours
             try:
                 example()
             except hypothesis.errors.Unsatisfiable:
@@ -127,7 +127,7 @@ class Examples:
             validator.validate(json.loads(line))
 
     def _anchor(self, case, *, truthful):
-        """Put what is there in the place of most names that are only allowed."""
+        """Replace most generated names with existing ones."""
         dice = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
         if dice % 4 == 0:
             return
@@ -162,7 +162,7 @@ class Examples:
 
 
 def _filters(value):
-    """Return a filter that is well formed, for text of any kind."""
+    """Return a valid filter for any text."""
     condition = {
         "type": "LOGICAL_CONDITION",
         "lhs_variable": {"type": "STRING", "value": "external_id"},
@@ -174,7 +174,7 @@ def _filters(value):
 
 
 def _known(server):
-    """Execute a little, and return what path parameters can be, together."""
+    """Execute some workflows; return values of path parameters that fit each other."""
     client = official(server)
     places = []
     for name in ("echo", "refuse", "hällo wörld", "converse"):
@@ -189,7 +189,7 @@ def _known(server):
 
 
 def ask(total):
-    """Ask a server of its own; return how often each operation answered with each status."""
+    """Send examples to a new server; count the statuses of each operation."""
     with model_server() as model, LocalServer() as server, requests.Session() as session:
         deploy_all(server)
         server.models(base_url=model.url, model="tiny")

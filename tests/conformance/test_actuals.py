@@ -42,7 +42,7 @@ def test_actuals_by_external_id_and_output_id(client):
     assert (found.latest_actual.output.name, found.latest_actual.output.value) == ("output", "y")
 
 
-def test_an_actual_of_a_chat_is_taken(client):
+def test_actual_of_a_chat_is_accepted(client):
     message = v.ChatMessageRequest(role="USER", text="hi")
     answer = run(client, "every-type")
     assert outputs(answer)
@@ -66,7 +66,7 @@ def actual(**fields):
         ({"execution_id": "no-uuid"}, 404),
     ],
 )
-def test_actuals_of_what_is_not_there_are_refused(client, address, status):
+def test_actuals_of_an_unknown_execution_are_refused(client, address, status):
     with pytest.raises(ApiError) as caught:
         client.submit_workflow_execution_actuals(**address, actuals=[actual()])
     assert caught.value.status_code == status
@@ -84,7 +84,7 @@ def test_actuals_of_what_is_not_there_are_refused(client, address, status):
         actual(desired_output_value=5),
     ],
 )
-def test_actuals_that_do_not_fit_are_refused_all_together(client, counted, wrong):
+def test_invalid_actual_refuses_all(client, counted, wrong):
     with pytest.raises(ApiError) as caught:
         client.submit_workflow_execution_actuals(
             external_id=counted, actuals=[actual(quality=1), wrong]
@@ -95,5 +95,5 @@ def test_actuals_that_do_not_fit_are_refused_all_together(client, counted, wrong
     assert execution.latest_actual is None
 
 
-def test_no_actuals_at_all_are_fine(client, counted):
+def test_empty_list_of_actuals_is_accepted(client, counted):
     client.submit_workflow_execution_actuals(external_id=counted, actuals=[])

@@ -24,7 +24,7 @@ def begin(client, name, *inputs, **options):
     return answer.execution_id
 
 
-def test_it_answers_at_once_and_the_status_follows_the_run(client, gate):
+def test_status_follows_the_run(client, gate):
     execution_id = begin(client, "gate", text("x"))
     assert gate.entered.acquire(timeout=20)
     answer = client.workflows.workflow_execution_status(execution_id)
@@ -46,20 +46,20 @@ def test_outputs_are_plain_values_by_name(client):
 @pytest.mark.parametrize(
     ("name", "code"), [("refuse", "USER_DEFINED_ERROR"), ("fail", "NODE_EXECUTION")]
 )
-def test_a_rejected_run_shows_why(client, name, code):
+def test_rejected_run_has_its_error(client, name, code):
     answer = until(client, begin(client, name, text("x")), "REJECTED")
     assert answer.error.code == code
     assert answer.error.message
     assert answer.outputs is None
 
 
-def test_the_status_of_a_run_that_was_waited_for_is_known_too(client):
+def test_status_of_a_synchronous_run(client):
     execution_id = run(client, "echo", text("x")).execution_id
     answer = client.workflows.workflow_execution_status(execution_id)
     assert (answer.status, answer.outputs) == ("FULFILLED", {"output": "x"})
 
 
-def test_what_waits_for_its_turn_is_pending_and_too_much_is_refused(connect):
+def test_queued_run_is_pending_until_the_queue_is_full(connect):
     gate = Gate()
     with LocalServer(concurrency=1, queue=1) as server:
         server.deploy(gate.workflow, name="gate")
@@ -78,7 +78,7 @@ def test_what_waits_for_its_turn_is_pending_and_too_much_is_refused(connect):
 
 
 @pytest.mark.parametrize("execution_id", [UUID, "no-uuid", "a b", "ä"])
-def test_the_status_of_what_never_was_is_not_found(client, execution_id):
+def test_status_of_an_unknown_run_is_not_found(client, execution_id):
     with pytest.raises(NotFoundError) as caught:
         client.workflows.workflow_execution_status(execution_id)
     assert set(caught.value.body) == {"detail"}
@@ -95,13 +95,13 @@ def test_the_status_of_what_never_was_is_not_found(client, execution_id):
         ({}, BadRequestError),
     ],
 )
-def test_bad_orders_are_refused_before_anything_runs(client, options, error):
+def test_invalid_requests_are_refused(client, options, error):
     with pytest.raises(error) as caught:
         client.execute_workflow_async(**{"inputs": [text("x")], **options})
     assert set(caught.value.body) == {"detail"}
 
 
-def test_an_external_id_is_taken_once_across_all_ways_to_execute(client):
+def test_external_id_is_unique_across_endpoints(client):
     begin(client, "echo", text("x"), external_id="async-once")
     with pytest.raises(BadRequestError):
         begin(client, "echo", text("x"), external_id="async-once")
@@ -109,14 +109,14 @@ def test_an_external_id_is_taken_once_across_all_ways_to_execute(client):
         run(client, "echo", text("x"), external_id="async-once")
 
 
-def test_a_conversation_goes_on(client):
+def test_conversation_continues(client):
     first = begin(client, "converse", text("a", "message"))
     until(client, first, "FULFILLED")
     second = begin(client, "converse", text("b", "message"), previous_execution_id=first)
     assert until(client, second, "FULFILLED").outputs == {"output": "2: b"}
 
 
-def test_a_chat_is_reported_as_plain_json(client):
+def test_chat_is_reported_as_plain_json(client):
     message = v.ChatMessageRequest(role="USER", text="hi")
     answer = until(client, begin(client, "echo-chat", chat(message)), "FULFILLED")
     assert answer.outputs["chat"]["messages"][0]["text"] == "hi"

@@ -32,7 +32,7 @@ def test_all_deployments_are_listed_newest_first(api):
     assert (page.next, page.previous) == (None, None)
 
 
-def test_pages_together_are_the_whole_list(api):
+def test_pages_form_the_whole_list(api):
     whole = [deployment.name for deployment in api.list(ordering="name").results]
     found, offset = [], 0
     while True:
@@ -58,18 +58,18 @@ def test_pages_together_are_the_whole_list(api):
         ("name,-created", "name", False),
     ],
 )
-def test_deployments_are_ordered_as_asked(api, ordering, key, reverse):
+def test_deployments_are_ordered(api, ordering, key, reverse):
     found = [getattr(deployment, key) for deployment in api.list(ordering=ordering).results]
     assert found == sorted(found, reverse=reverse)
 
 
 @pytest.mark.parametrize("options", [{"limit": 0}, {"limit": -1}, {"offset": -1},
                                      {"ordering": "riddle"}, {"status": "RIDDLE"}])  # fmt: skip
-def test_a_page_that_makes_no_sense_is_refused(api, options):
+def test_invalid_page_is_refused(api, options):
     assert missing(api.list, **options) == 400
 
 
-def test_an_offset_behind_the_end_is_an_empty_page(api):
+def test_offset_beyond_the_end_is_an_empty_page(api):
     page = api.list(offset=10_000)
     assert page.results == []
     assert page.count > 0
@@ -83,7 +83,7 @@ def test_deployments_are_listed_by_status(api, status):
 
 
 @pytest.mark.parametrize("by", ["id", "name"])
-def test_a_deployment_is_retrieved_by_id_and_by_name(api, by):
+def test_deployment_is_retrieved_by_id_or_name(api, by):
     listed = next(d for d in api.list().results if d.name == "count")
     full = api.retrieve(getattr(listed, by))
     assert (full.id, full.name, full.label) == (listed.id, "count", "Count")
@@ -91,12 +91,12 @@ def test_a_deployment_is_retrieved_by_id_and_by_name(api, by):
     assert full.created <= full.last_deployed_on
 
 
-def test_a_name_with_a_space_and_letters_of_any_alphabet_is_found(api):
+def test_name_with_spaces_or_umlauts_is_found(api):
     assert api.retrieve(NAME).name == NAME
     assert api.retrieve("h%C3%A4llo%20w%C3%B6rld").name == NAME
 
 
-def test_variables_show_types_defaults_and_schemas(api):
+def test_input_variables_have_types_defaults_or_schemas(api):
     found = {variable.key: variable for variable in api.retrieve("count").input_variables}
     assert {key: variable.type for key, variable in found.items()} == {
         "text": "STRING", "times": "NUMBER", "tier": "JSON"
@@ -128,7 +128,7 @@ def test_output_variables_are_parsed(api):
 
 
 @pytest.mark.parametrize("id_", ["nope", UUID, "a/b", "../x", "%2e%2e", "ä" * 200])
-def test_a_deployment_that_is_not_there_is_a_404(api, id_):
+def test_unknown_deployment_is_a_404(api, id_):
     assert missing(api.retrieve, id_) == 404
 
 
@@ -144,14 +144,14 @@ def test_releases_are_listed_newest_first(api):
     assert releases[0].reviews == []
 
 
-def test_releases_are_paged_and_ordered(api):
+def test_releases_are_paged_in_their_order(api):
     page = api.list_workflow_deployment_releases(NAME, limit=1, offset=1, ordering="created")
     assert page.count == 3
     assert [release.description for release in page.results] == ["Release 2"]
 
 
 @pytest.mark.parametrize("tag", ["v1", "v2", "production", "LATEST"])
-def test_a_release_is_retrieved_by_tag_and_by_id(api, tag):
+def test_release_is_retrieved_by_tag_or_id(api, tag):
     release = api.retrieve_workflow_deployment_release(NAME, tag)
     assert tag in [each.name for each in release.release_tags]
     assert api.retrieve_workflow_deployment_release(NAME, release.id) == release
@@ -159,11 +159,11 @@ def test_a_release_is_retrieved_by_tag_and_by_id(api, tag):
 
 
 @pytest.mark.parametrize("release", ["v9", UUID, "a b", "ä"])
-def test_a_release_that_is_not_there_is_a_404(api, release):
+def test_unknown_release_is_a_404(api, release):
     assert missing(api.retrieve_workflow_deployment_release, NAME, release) == 404
 
 
-def test_a_release_of_another_deployment_is_not_there(api):
+def test_release_of_another_deployment_is_a_404(api):
     other = api.retrieve_workflow_deployment_release("echo", "LATEST").id
     assert missing(api.retrieve_workflow_deployment_release, NAME, other) == 404
 
@@ -182,25 +182,25 @@ def test_release_tags_are_listed_by_source(api, source, names):
     assert page.count == len(names)
 
 
-def test_release_tags_are_paged_and_ordered(api):
+def test_release_tags_are_paged_in_their_order(api):
     page = api.list_workflow_release_tags(NAME, limit=2, offset=1, ordering="name")
     assert [tag.name for tag in page.results] == ["production", "v1"]
     assert page.next
     assert page.previous
 
 
-def test_a_release_tag_names_its_release_twice(api):
+def test_release_tag_has_its_release(api):
     tag = api.retrieve_workflow_release_tag(NAME, "production")
     release = api.retrieve_workflow_deployment_release(NAME, "v2")
     assert tag.release.id == tag.history_item.id == release.id
 
 
 @pytest.mark.parametrize("tag", ["v9", "latest", "a b", UUID])
-def test_a_release_tag_that_is_not_there_is_a_404(api, tag):
+def test_unknown_release_tag_is_a_404(api, tag):
     assert missing(api.retrieve_workflow_release_tag, NAME, tag) == 404
 
 
-def test_a_release_tag_is_moved(movable):
+def test_release_tag_is_moved(movable):
     api, (_, second, third) = movable
     tag = api.update_workflow_release_tag(NAME, "production", history_item_id=second.id)
     assert (tag.name, tag.release.id) == ("production", second.id)
@@ -208,7 +208,7 @@ def test_a_release_tag_is_moved(movable):
     assert api.retrieve_workflow_deployment_release(NAME, "v3").id == third.id
 
 
-def test_a_release_tag_stays_when_no_release_is_given(movable):
+def test_release_tag_stays_without_a_release(movable):
     api, (first, *_) = movable
     assert api.update_workflow_release_tag(NAME, "production").release.id == first.id
     unchanged = api.update_workflow_release_tag(NAME, "production", history_item_id=None)
@@ -220,7 +220,7 @@ def test_a_release_tag_stays_when_no_release_is_given(movable):
     [("LATEST", None, 400), ("production", UUID, 404), ("v9", None, 404),
      ("production", "no-uuid", 400)],
 )  # fmt: skip
-def test_a_move_that_cannot_be_is_refused(movable, tag, item, status):
+def test_invalid_move_is_refused(movable, tag, item, status):
     api, (first, *_) = movable
     given = item or first.id
     assert missing(api.update_workflow_release_tag, NAME, tag, history_item_id=given) == status
@@ -228,12 +228,12 @@ def test_a_move_that_cannot_be_is_refused(movable, tag, item, status):
 
 
 @pytest.mark.parametrize("item", ["v1", "LATEST"])
-def test_the_history_item_is_the_release(api, item):
+def test_history_item_is_the_release(api, item):
     found = api.workflow_deployment_history_item_retrieve(item, NAME)
     release = api.retrieve_workflow_deployment_release(NAME, item)
     assert (found.id, found.name) == (release.id, NAME)
     assert api.workflow_deployment_history_item_retrieve(release.id, NAME) == found
 
 
-def test_an_item_of_the_history_that_is_not_there_is_a_404(api):
+def test_unknown_history_item_is_a_404(api):
     assert missing(api.workflow_deployment_history_item_retrieve, "v9", NAME) == 404

@@ -22,7 +22,7 @@ from conformance_kit import (
 from vellum_nb.local import Faults
 
 
-def test_the_answer_has_the_ids_of_the_run(client):
+def test_answer_has_the_ids_of_the_run(client):
     answer = run(client, "echo", text("x"), external_id="conformance-1", metadata={"a": [1]})
     uuid.UUID(answer.execution_id)
     uuid.UUID(answer.data.id)
@@ -30,13 +30,13 @@ def test_the_answer_has_the_ids_of_the_run(client):
     assert answer.data.ts.tzinfo is not None
 
 
-def test_a_deployment_is_addressed_by_its_id(client):
+def test_deployment_is_addressed_by_its_id(client):
     id_ = client.workflow_deployments.retrieve("echo").id
     answer = client.execute_workflow(inputs=[text("x")], workflow_deployment_id=id_)
     assert outputs(answer) == {"output": "x"}
 
 
-def test_id_and_name_may_both_be_given_when_they_agree(client):
+def test_id_can_be_given_with_its_name(client):
     id_ = client.workflow_deployments.retrieve("echo").id
     assert outputs(run(client, "echo", text("x"), workflow_deployment_id=id_))
     with pytest.raises(BadRequestError) as caught:
@@ -44,7 +44,7 @@ def test_id_and_name_may_both_be_given_when_they_agree(client):
     assert "give one of the two" in caught.value.body["detail"]
 
 
-def test_neither_id_nor_name_is_a_bad_request(client):
+def test_request_without_id_or_name_is_refused(client):
     with pytest.raises(BadRequestError) as caught:
         client.execute_workflow(inputs=[])
     assert "workflow_deployment_name" in caught.value.body["detail"]
@@ -65,7 +65,7 @@ def test_null_counts_as_absent(client):
         {"workflow_deployment_name": "echo", "release_tag": "v9"},
     ],
 )
-def test_what_is_not_there_is_not_found(client, address):
+def test_unknown_deployment_or_release_is_not_found(client, address):
     with pytest.raises(NotFoundError) as caught:
         client.execute_workflow(inputs=[text("x")], **address)
     assert set(caught.value.body) == {"detail"}
@@ -76,7 +76,7 @@ def test_what_is_not_there_is_not_found(client, address):
     [("v1", "v1: x"), ("v2", "v2: x"), ("production", "v2: x"), ("LATEST", "v3: x"),
      (None, "v3: x")],
 )  # fmt: skip
-def test_a_release_tag_says_what_runs(client, tag, said):
+def test_release_tag_selects_the_release(client, tag, said):
     assert outputs(run(client, "hällo wörld", text("x"), release_tag=tag)) == {"output": said}
 
 
@@ -96,20 +96,20 @@ def test_a_release_tag_says_what_runs(client, tag, said):
         ("echo", [{"type": "STRING", "value": "x"}], "name"),
     ],
 )
-def test_inputs_that_do_not_fit_are_a_bad_request(client, name, inputs, words):
+def test_invalid_inputs_are_a_bad_request(client, name, inputs, words):
     with pytest.raises(BadRequestError) as caught:
         run(client, name, *inputs)
     assert words in caught.value.body["detail"]
 
 
-def test_an_external_id_is_taken_once(client):
+def test_external_id_is_unique(client):
     run(client, "echo", text("x"), external_id="conformance-once")
     with pytest.raises(BadRequestError) as caught:
         run(client, "echo", text("x"), external_id="conformance-once")
     assert "conformance-once" in caught.value.body["detail"]
 
 
-def test_a_bad_request_takes_no_external_id(client):
+def test_bad_request_uses_no_external_id(client):
     with pytest.raises(BadRequestError):
         run(client, "echo", external_id="conformance-spared")
     assert run(client, "echo", text("x"), external_id="conformance-spared")
@@ -118,13 +118,13 @@ def test_a_bad_request_takes_no_external_id(client):
 @pytest.mark.parametrize(
     "options", [{"external_id": ""}, {"release_tag": ""}, {"workflow_deployment_name": ""}]
 )
-def test_an_empty_text_is_a_bad_request(client, options):
+def test_empty_text_is_a_bad_request(client, options):
     given = {"inputs": [text("x")], "workflow_deployment_name": "echo", **options}
     with pytest.raises(BadRequestError):
         client.execute_workflow(**given)
 
 
-def test_a_conversation_goes_on_from_the_execution_that_is_named(client):
+def test_conversation_continues_from_the_given_execution(client):
     first = run(client, "converse", text("a", "message"))
     second = run(client, "converse", text("b", "message"), previous_execution_id=first.execution_id)
     assert outputs(second) == {"output": "2: b"}
@@ -132,25 +132,25 @@ def test_a_conversation_goes_on_from_the_execution_that_is_named(client):
     assert outputs(again) == {"output": "2: c"}
 
 
-def test_unknown_fields_and_those_of_nodes_are_ignored(client):
+def test_unknown_fields_are_ignored(client):
     more = {"execution_context": {"trace_id": UUID, "parent_context": None}, "surprise": [1]}
     answer = run(client, "echo", text("x"), request_options={"additional_body_parameters": more})
     assert outputs(answer) == {"output": "x"}
 
 
-def test_expand_meta_is_taken(client):
+def test_expand_meta_is_accepted(client):
     meta = v.WorkflowExpandMetaRequest(usage=True, cost=True, model_name=True)
     assert outputs(run(client, "echo", text("x"), expand_meta=meta)) == {"output": "x"}
 
 
 @pytest.mark.parametrize("version", [None, "2024-10-25", "2025-07-30", "2099-01-01"])
-def test_any_version_of_the_api_is_served(server, connect, version):
+def test_any_api_version_is_accepted(server, connect, version):
     client = connect(server, api_version=version)
     assert outputs(run(client, "echo", text("x"))) == {"output": "x"}
 
 
 @pytest.mark.parametrize("key", ["wrong", "", None])
-def test_without_the_right_key_nothing_is_served(server, connect, key):
+def test_invalid_key_is_refused(server, connect, key):
     client = connect(server, api_key=key)
     with pytest.raises(ApiError) as caught:
         run(client, "echo", text("x"))
@@ -158,7 +158,7 @@ def test_without_the_right_key_nothing_is_served(server, connect, key):
     assert set(caught.value.body) == {"detail"}
 
 
-def test_the_client_repeats_what_failed_only_when_configured(server, connect):
+def test_client_retries_only_if_configured(server, connect):
     client = connect(server)
     first_one_fails = Faults(rate_503=0.5, retry_after_s=1, seed=1, paths="/v1/execute-workflow")
     try:
@@ -173,7 +173,7 @@ def test_the_client_repeats_what_failed_only_when_configured(server, connect):
     assert outputs(answer) == {"output": "x"}
 
 
-def test_the_asynchronous_client_works_too(server):
+def test_asynchronous_client_is_served(server):
     async def ask():
         client = AsyncVellum(api_key=server.api_key, environment=place(server))
         try:

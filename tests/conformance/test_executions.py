@@ -26,7 +26,7 @@ from vellum_nb.local import LocalServer
 
 @pytest.fixture(scope="module")
 def traffic():
-    """Start a server on which a few things were executed, and say which."""
+    """Return a server with all workflows of the suite."""
     with LocalServer() as server:
         deploy_all(server)
         yield server
@@ -39,7 +39,7 @@ def client(traffic, connect):
 
 @pytest.fixture(scope="module")
 def ids(traffic):
-    """Execute `count` three times, fulfilled, and `refuse` and `converse` twice each."""
+    """Execute `count` three times, `refuse` and `converse` twice; return the execution ids."""
     client = official(traffic)
     found = {}
     for n in range(3):
@@ -106,7 +106,7 @@ def test_a_rejected_execution_has_its_error(api):
         ({"ordering": "state,timestamp"}, [0, 1, 2]),
     ],
 )
-def test_executions_are_paged_and_ordered(api, ids, options, expected):
+def test_executions_are_paged_in_their_order(api, ids, options, expected):
     assert spans(api, "count", **options) == [ids[f"count-{n}"] for n in expected]
     assert api.list_workflow_deployment_event_executions("count", **options).count == 3
 
@@ -156,17 +156,17 @@ def test_executions_are_filtered_by_their_id(api, ids):
         "[" * 2000,
     ],
 )
-def test_a_filter_that_makes_no_sense_is_refused(api, filters):
+def test_invalid_filter_is_refused(api, filters):
     call = api.list_workflow_deployment_event_executions
     assert missing(call, "count", filters=filters) == 400
 
 
-def test_an_ordering_that_makes_no_sense_is_refused(api):
+def test_invalid_ordering_is_refused(api):
     call = api.list_workflow_deployment_event_executions
     assert missing(call, "count", ordering="riddle") == 400
 
 
-def test_an_execution_is_retrieved_with_its_spans(api, ids):
+def test_execution_is_retrieved_with_its_spans(api, ids):
     execution = api.workflow_deployment_event_execution(ids["count-0"], "count")
     workflow, node = execution.spans
     assert (workflow.name, workflow.span_id) == ("workflow.execution", ids["count-0"])
@@ -183,7 +183,7 @@ def test_an_execution_by_another_deployments_name_is_not_found(client, ids):
 
 
 @pytest.mark.parametrize("execution_id", [UUID, "no-uuid", "ä b"])
-def test_an_execution_that_never_was_is_not_found(client, execution_id):
+def test_unknown_execution_is_not_found(client, execution_id):
     with pytest.raises(NotFoundError):
         client.workflow_deployments.workflow_deployment_event_execution(execution_id, "count")
     with pytest.raises(NotFoundError):
@@ -208,7 +208,7 @@ def test_spans_of_the_detail_are_paged(client, ids):
     assert missing(retrieve, ids["count-0"], span_limit=0) == 400
 
 
-def test_the_state_is_what_the_workflow_remembered(client, ids):
+def test_state_is_that_of_the_workflow(client, ids):
     state = client.workflows.retrieve_state(ids["turn-2"])
     assert (state.span_id, state.state) == (ids["turn-2"], {"turns": 2})
     assert state.previous_span_id == ids["turn-1"]
@@ -216,7 +216,7 @@ def test_the_state_is_what_the_workflow_remembered(client, ids):
 
 
 @pytest.mark.parametrize("span_id", [UUID, "no-uuid"])
-def test_without_a_state_the_words_are_those_of_the_contract(client, span_id):
+def test_missing_state_has_the_message_of_the_contract(client, span_id):
     with pytest.raises(ApiError) as caught:
         client.workflows.retrieve_state(span_id)
     assert caught.value.status_code == 404
@@ -233,5 +233,5 @@ def test_inputs_of_every_kind_are_listed(client):
 
 
 @pytest.mark.parametrize("name", ["nope", UUID])
-def test_executions_of_a_deployment_that_is_not_there_are_a_404(api, name):
+def test_executions_of_an_unknown_deployment_are_a_404(api, name):
     assert missing(api.list_workflow_deployment_event_executions, name) == 404

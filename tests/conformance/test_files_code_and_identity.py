@@ -19,7 +19,7 @@ def fetched(url):
     [b"", b"hello", b"\x00\xff" * 1000, ("hällo.txt", b"hi", "text/plain"), io.BytesIO(b"stream")],
     ids=["nothing", "bytes", "binary", "named", "stream"],
 )
-def test_an_uploaded_file_can_be_fetched_at_its_address(client, content):
+def test_uploaded_file_can_be_fetched(client, content):
     created = client.uploaded_files.create(file=content)
     expected = content[1] if isinstance(content, tuple) else content
     expected = expected.getvalue() if isinstance(expected, io.BytesIO) else expected
@@ -29,7 +29,7 @@ def test_an_uploaded_file_can_be_fetched_at_its_address(client, content):
 
 
 @pytest.mark.parametrize("seconds", [1, 3600, 2592000, 0, 99999999])
-def test_an_address_may_expire_when_it_likes(client, seconds):
+def test_any_expiry_is_accepted(client, seconds):
     created = client.uploaded_files.create(file=b"x")
     assert client.uploaded_files.retrieve(created.id, expiry_seconds=seconds).file_url
 
@@ -42,7 +42,7 @@ def test_a_file_is_replaced(client):
 
 
 @pytest.mark.parametrize("id_", [UUID, "no-uuid"])
-def test_a_file_that_is_not_there_is_a_404(client, id_):
+def test_unknown_file_is_a_404(client, id_):
     with pytest.raises(ApiError) as caught:
         client.uploaded_files.retrieve(id_)
     assert caught.value.status_code == 404
@@ -60,7 +60,7 @@ def test_an_uploaded_file_is_an_input(client):
     assert came["src"] == "data:text/plain;base64,aGVsbG8="
 
 
-def test_an_uploaded_file_that_is_not_there_is_a_bad_input(client):
+def test_unknown_file_is_an_invalid_input(client):
     document = v.WorkflowRequestDocumentInputRequest(
         name="document", value=v.VellumDocumentRequest(src=f"vellum:uploaded-file:{UUID}")
     )
@@ -81,7 +81,7 @@ def test_the_code_of_a_release_is_an_archive(client, tag):
         assert any("def say" in archive.read(n).decode() for n in archive.namelist())
 
 
-def test_every_option_of_a_pull_is_taken(client):
+def test_options_of_a_pull_are_accepted(client):
     names = ("exclude_display", "include_json", "include_sandbox", "strict")
     options = dict.fromkeys(names, True)
     content = pulled(client, "echo", exclude_code=False, version="1.14.8", **options)
@@ -90,7 +90,7 @@ def test_every_option_of_a_pull_is_taken(client):
 
 
 @pytest.mark.parametrize(("name", "options"), [("nope", {}), ("echo", {"release_tag": "v9"})])
-def test_code_that_is_not_there_is_a_404(client, name, options):
+def test_unknown_code_is_a_404(client, name, options):
     with pytest.raises(ApiError) as caught:
         pulled(client, name, **options)
     assert caught.value.status_code == 404

@@ -11,12 +11,12 @@ TEXTS += ['a "quoted" \\ back\\slash']
 
 
 @pytest.mark.parametrize("value", TEXTS)
-def test_a_string_comes_back_as_it_was(client, value):
+def test_string_is_returned_unchanged(client, value):
     assert outputs(run(client, "echo", text(value))) == {"output": value}
 
 
 @pytest.mark.parametrize("value", [0, -1.5, 42, 2**53 + 1, 1e300, 5e-324, True, "7"])
-def test_a_number_comes_back_as_the_client_sent_it(client, value):
+def test_number_is_returned_unchanged(client, value):
     assert outputs(run(client, "echo-number", number(value))) == {"output": float(value)}
 
 
@@ -24,16 +24,16 @@ def test_a_number_comes_back_as_the_client_sent_it(client, value):
     "value",
     [None, True, False, 0, 2**70, -0.5, "text", [], {}, [1, [None, {"ä": "ß"}]], {"": None}],
 )
-def test_json_of_any_kind_comes_back(client, value):
+def test_json_is_returned_unchanged(client, value):
     assert outputs(run(client, "echo-json", json_input(value)))["value"] == {"held": value}
 
 
-def test_json_whose_value_was_never_set_counts_as_null(client):
+def test_json_without_a_value_is_null(client):
     unset = v.WorkflowRequestJsonInputRequest(name="value")
     assert outputs(run(client, "echo-json", unset))["value"] == {"held": None}
 
 
-def test_an_input_with_a_default_may_be_left_out(client):
+def test_input_with_a_default_can_be_omitted(client):
     assert outputs(run(client, "echo-json"))["value"] == {"held": "default"}
 
 
@@ -56,7 +56,7 @@ CONTENTS = [
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=lambda content: content.type)
-def test_a_chat_message_with_any_content_comes_back(client, content):
+def test_chat_message_is_returned_with_its_content(client, content):
     message = v.ChatMessageRequest(
         role="USER", content=content, source="s", metadata={"k": [1, None]}
     )
@@ -66,13 +66,13 @@ def test_a_chat_message_with_any_content_comes_back(client, content):
 
 
 @pytest.mark.parametrize("role", ["SYSTEM", "ASSISTANT", "USER", "FUNCTION"])
-def test_a_chat_message_of_any_role_may_have_text_alone(client, role):
+def test_chat_message_of_any_role_is_returned(client, role):
     message = v.ChatMessageRequest(role=role, text="hällo")
     (came,) = outputs(run(client, "echo-chat", chat(message)))["chat"]["messages"]
     assert (came["role"], came["text"]) == (role, "hällo")
 
 
-def test_an_empty_chat_history_is_one(client):
+def test_empty_chat_is_returned(client):
     assert outputs(run(client, "echo-chat", chat()))["chat"] == {"messages": []}
 
 
@@ -86,7 +86,7 @@ MEDIA = {
 
 @pytest.mark.parametrize("kind", MEDIA)
 @pytest.mark.parametrize("src", ["https://example.org/a", "data:text/plain;base64,aGk="])
-def test_media_come_back(client, kind, src):
+def test_media_are_returned_unchanged(client, kind, src):
     outer, inner = MEDIA[kind]
     given = outer(name=kind, value=inner(src=src, metadata={"n": 1}))
     came = outputs(run(client, "echo-media", given))["came"]
@@ -115,7 +115,7 @@ def test_an_output_of_each_type_is_parsed(client, name, type_, look):
     uuid.UUID(output.id)
 
 
-def test_outputs_may_be_null_and_keep_their_types(client):
+def test_null_outputs_keep_their_types(client):
     answer = run(client, "every-type", json_input(True, "empty"))  # noqa: FBT003 - a value
     assert {output.value for output in answer.data.outputs} == {None}
     assert len({output.type for output in answer.data.outputs}) == 9
@@ -125,7 +125,7 @@ def test_outputs_may_be_null_and_keep_their_types(client):
     ("name", "code", "words"),
     [("refuse", "USER_DEFINED_ERROR", "no x today"), ("fail", "NODE_EXECUTION", "KeyError")],
 )
-def test_a_rejected_run_is_no_exception(client, name, code, words):
+def test_rejected_run_is_returned(client, name, code, words):
     answer = run(client, name, text("x"))
     assert (answer.data.state, answer.data.error.code) == ("REJECTED", code)
     assert words in answer.data.error.message

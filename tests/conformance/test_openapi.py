@@ -20,7 +20,7 @@ def test_no_example_is_a_5xx_or_outside_the_schema():
     assert max(statuses) < 500
 
 
-def test_the_document_is_one_and_names_every_route(server):
+def test_document_is_valid_openapi(server):
     document = requests.get(f"{server.url}/openapi.json", timeout=20).json()
     assert document["openapi"].startswith("3.1")
     references = {text for text in _strings(document) if text.startswith("#/components/")}

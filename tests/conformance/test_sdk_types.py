@@ -88,7 +88,7 @@ def test_an_output_of_the_type_is_streamed(client, name):
     assert looks_right(name, output.value)
 
 
-def test_outputs_of_the_types_are_in_the_status_and_the_events(client):
+def test_outputs_of_the_types_are_in_status_or_events(client):
     answer = client.execute_workflow_async(inputs=[number(1)], workflow_deployment_name="sdk-types")
     status = until(client, answer.execution_id, "FULFILLED")
     assert set(status.outputs) == set(TYPES)

@@ -22,12 +22,12 @@ def stream(client, name, *inputs, **options):
 
 
 def told(events, name="output"):
-    """Return what the events tell of one output: (state, delta, value)."""
+    """Return state, delta and value of the events of one output."""
     outputs = [event.data.output for event in events if event.type == "WORKFLOW"]
     return [(o.state, o.delta, o.value) for o in outputs if o is not None and o.name == name]
 
 
-def test_the_sequence_of_a_text_is_that_of_the_contract(client):
+def test_events_of_a_text_follow_the_contract(client):
     events = stream(client, "talk", text("hi"))
     assert [event.data.state for event in events] == [
         "INITIATED", *["STREAMING"] * (len(events) - 2), "FULFILLED"
@@ -40,7 +40,7 @@ def test_the_sequence_of_a_text_is_that_of_the_contract(client):
     assert {o.name: o.value for o in events[-1].data.outputs} == {"output": "hi", "letters": 2.0}
 
 
-def test_an_output_that_is_no_text_is_reported_once(client):
+def test_output_that_is_not_text_is_reported_once(client):
     assert told(stream(client, "talk", text("hi")), "letters") == [("FULFILLED", None, 2.0)]
 
 
@@ -57,7 +57,7 @@ def test_all_events_are_of_one_execution(client):
     assert client.workflows.workflow_execution_status(execution_id).status == "FULFILLED"
 
 
-def test_two_outputs_grow_side_by_side(client):
+def test_two_outputs_are_streamed_in_parallel(client):
     events = stream(client, "duet", text("ab"))
     for name, expected in (("low", "ab"), ("high", "AB")):
         deltas = [delta for state, delta, _ in told(events, name) if state == "STREAMING"]
@@ -66,7 +66,7 @@ def test_two_outputs_grow_side_by_side(client):
 
 
 @pytest.mark.parametrize("value", ["a\u2028b\u2029c\u0085d", "🙂 häß", "a\r\nb", '{"a": 1}\n', ""])
-def test_no_event_is_lost_whatever_the_text_holds(client, value):
+def test_special_characters_do_not_break_events(client, value):
     events = stream(client, "talk", text(value))
     assert "".join(d for state, d, _ in told(events) if state == "STREAMING") == value
     assert events[-1].data.outputs[0].value == value if value else events[-1].data.outputs
@@ -96,7 +96,7 @@ def test_a_rejected_run_ends_its_stream(client):
     assert "lost for words" in last.error.message
 
 
-def test_events_come_while_the_run_goes_on(client, gate):
+def test_events_arrive_during_the_run(client, gate):
     events = client.execute_workflow_stream(inputs=[text("now")], workflow_deployment_name="gate")
     seen = []
     for event in events:
@@ -109,7 +109,7 @@ def test_events_come_while_the_run_goes_on(client, gate):
     assert [event.data.state for event in events][-1] == "FULFILLED"
 
 
-def test_who_hangs_up_cancels_the_run(client, gate):
+def test_closed_stream_cancels_the_run(client, gate):
     events = client.execute_workflow_stream(inputs=[text("now")], workflow_deployment_name="gate")
     execution_id = next(events).execution_id
     assert gate.entered.acquire(timeout=20)
@@ -118,7 +118,7 @@ def test_who_hangs_up_cancels_the_run(client, gate):
     assert answer.error.code == "WORKFLOW_CANCELLED"
 
 
-def test_node_events_come_when_they_are_asked_for(client):
+def test_node_events_are_sent_on_request(client):
     events = stream(client, "echo", text("x"), event_types=["NODE"])
     assert {event.type for event in events} == {"NODE"}
     assert (events[0].data.state, events[-1].data.state) == ("INITIATED", "FULFILLED")
@@ -126,28 +126,31 @@ def test_node_events_come_when_they_are_asked_for(client):
     assert events[0].data.ts <= events[-1].data.ts
 
 
-def test_node_and_workflow_events_are_nested(client):
+def test_node_events_are_inside_workflow_events(client):
     events = stream(client, "echo", text("x"), event_types=["NODE", "WORKFLOW"])
     assert (events[0].type, events[-1].type) == ("WORKFLOW", "WORKFLOW")
     assert {event.type for event in events} == {"NODE", "WORKFLOW"}
 
 
-def test_a_rejected_node_shows_why(client):
+def test_rejected_node_has_its_error(client):
     events = stream(client, "refuse", text("x"), event_types=["NODE", "WORKFLOW"])
     (node,) = [e for e in events if e.type == "NODE" and e.data.state == "REJECTED"]
     assert node.data.error.code == "USER_DEFINED_ERROR"
     assert events[-1].data.state == "REJECTED"
 
 
-def test_expand_meta_is_taken(client):
+def test_expand_meta_is_accepted(client):
     meta = v.WorkflowExpandMetaRequest(usage=True, cost=True, model_name=True)
     events = stream(client, "echo", text("x"), expand_meta=meta, event_types=["NODE", "WORKFLOW"])
     assert events[-1].data.state == "FULFILLED"
 
 
-def test_a_release_tag_and_a_conversation_go_along(client):
-    (said,) = stream(client, "hällo wörld", text("x"), release_tag="v1")[-1].data.outputs
-    assert said.value == "v1: x"
+def test_release_tag_is_streamed(client):
+    (output,) = stream(client, "hällo wörld", text("x"), release_tag="v1")[-1].data.outputs
+    assert output.value == "v1: x"
+
+
+def test_conversation_is_streamed(client):
     first = run(client, "converse", text("a", "message")).execution_id
     last = stream(client, "converse", text("b", "message"), previous_execution_id=first)[-1]
     assert last.data.outputs[0].value == "2: b"
@@ -162,14 +165,14 @@ def test_a_release_tag_and_a_conversation_go_along(client):
         ("count", {}, BadRequestError),
     ],
 )
-def test_what_is_wrong_is_reported_before_the_first_event(client, name, options, error):
+def test_invalid_request_is_refused_before_the_first_event(client, name, options, error):
     given = [] if name == "count" else [text("x")]
     with pytest.raises(error) as caught:
         stream(client, name, *given, **options)
     assert set(caught.value.body) == {"detail"}
 
 
-def test_a_wrong_key_is_reported_before_the_first_event(server, connect):
+def test_invalid_key_is_refused_before_the_first_event(server, connect):
     with pytest.raises(ApiError) as caught:
         stream(connect(server, api_key="wrong"), "echo", text("x"))
     assert caught.value.status_code == 403
@@ -179,7 +182,7 @@ def envelopes(client, name, **options):
     return list(client.workflow_deployments.execute_stream(name, **options))
 
 
-def test_the_envelopes_of_a_run_are_those_of_the_contract(client):
+def test_envelopes_of_a_run_follow_the_contract(client):
     events = envelopes(client, "talk", inputs={"text": "hi"})
     names = [event.name for event in events]
     assert names[0] == "workflow.execution.initiated"
@@ -193,7 +196,7 @@ def test_the_envelopes_of_a_run_are_those_of_the_contract(client):
     assert client.workflows.workflow_execution_status(execution_id).status == "FULFILLED"
 
 
-def test_the_parents_of_envelopes_lead_to_the_release(client):
+def test_envelopes_have_their_release(client):
     events = envelopes(client, "echo", inputs={"text": "x"}, release_tag="LATEST")
     parent = events[0].parent
     assert (parent.type, parent.deployment_name) == ("WORKFLOW_RELEASE_TAG", "echo")
@@ -201,7 +204,7 @@ def test_the_parents_of_envelopes_lead_to_the_release(client):
     assert (node.parent.type, node.parent.span_id) == ("WORKFLOW", events[0].span_id)
 
 
-def test_outputs_of_envelopes_begin_grow_and_end(client):
+def test_output_of_envelopes_is_streamed(client):
     events = envelopes(client, "talk", inputs={"text": "hi"})
     bodies = [
         e.body.output.model_dump(exclude_unset=True)
@@ -214,21 +217,21 @@ def test_outputs_of_envelopes_begin_grow_and_end(client):
 
 
 @pytest.mark.parametrize("value", [None, "ä", 0, False, [1, {"b": None}], {"x": "\u2028"}])
-def test_values_need_no_types_here(client, value):
+def test_values_are_sent_without_types(client, value):
     events = envelopes(client, "echo-json", inputs={"value": value})
     assert events[-1].body.outputs == {"value": {"held": value}}
 
 
-def test_without_any_option_no_body_is_sent(client):
+def test_request_without_options_has_no_body(client):
     assert envelopes(client, "echo-json")[-1].body.outputs == {"value": {"held": "default"}}
 
 
-def test_a_rejected_run_has_the_codes_of_the_sdk(client):
+def test_rejected_run_has_the_codes_of_the_sdk(client):
     last = envelopes(client, "fail", inputs={"text": "x"})[-1]
     assert (last.name, last.body.error.code) == ("workflow.execution.rejected", "NODE_EXECUTION")
 
 
-def test_a_deployment_may_be_named_by_id_and_with_signs(client):
+def test_deployment_of_envelopes_is_named_by_id_or_name(client):
     id_ = client.workflow_deployments.retrieve("echo").id
     assert envelopes(client, id_, inputs={"text": "x"})[-1].body.outputs == {"output": "x"}
     events = envelopes(client, "hällo wörld", inputs={"text": "x"}, release_tag="v2")
@@ -246,7 +249,7 @@ def test_a_deployment_may_be_named_by_id_and_with_signs(client):
         ("echo", {"inputs": {"text": "x", "other": 1}}, BadRequestError),
     ],
 )
-def test_bad_orders_of_envelopes_are_refused(client, name, options, error):
+def test_invalid_requests_of_envelopes_are_refused(client, name, options, error):
     with pytest.raises(error) as caught:
         envelopes(client, name, **options)
     assert set(caught.value.body) == {"detail"}
