@@ -55,7 +55,7 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture
 def lab(_page, request):
-    """Open notebooks in a real browser; afterwards nothing may have gone wrong in the page."""
+    """Open notebooks in a real browser; fail on errors of the page."""
     _page.guard.take()
     request.node.stash[FAILED] = False  # a second try that passes takes no other picture
     yield _page

@@ -39,7 +39,7 @@ class FormPage:
             expect(self.run).to_have_text(f"Run on {len(ticked)}")
 
     def places(self):
-        """Return where the release tags and Run are, from the top of the form."""
+        """Return the offsets of the release tags and of Run from the top of the form."""
         top = self.root.bounding_box()["y"]
         return [
             each.bounding_box()["y"] - top for each in (self.root.locator(".vnb-tags"), self.run)
@@ -80,7 +80,7 @@ class FormPage:
         expect(self.cancel).to_be_disabled()
 
     def value(self):
-        """Return the form's value in the kernel; what was typed has arrived there."""
+        """Return the value of the form in the kernel, after the typed text has arrived."""
         text = self.kernel(f"import json; print(json.dumps({self.name}.value, default=str))")
         return dict(json.loads(text))
 

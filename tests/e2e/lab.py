@@ -43,7 +43,7 @@ DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationF
 
 
 def find_chromium():
-    """Return the browser's path; say what to install when there is none."""
+    """Return the path of the browser, or raise an error that says how to install one."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         found = shutil.which(name)
         if found:
@@ -101,7 +101,7 @@ class Guard:
         dialog.dismiss()
 
     def take(self):
-        """Return what was taken down, and forget it."""
+        """Return the recorded problems and clear them."""
         taken, self.troubles = self.troubles, []
         return taken
 

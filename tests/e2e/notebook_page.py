@@ -75,7 +75,7 @@ class Notebook:
         return self.scope.locator(".jp-CodeCell").nth(index).locator(".jp-Cell-outputArea")
 
     def kernel_eval(self, code):
-        """Run `code` in the notebook's kernel; return what it printed or its last value's repr."""
+        """Run `code` in the kernel; return its output or the repr of its last value."""
         reply = self.page.evaluate(EVAL, [self._id, code])
         if "error" in reply:
             msg = f"The kernel raised:\n{reply['error']}"
@@ -83,7 +83,7 @@ class Notebook:
         return str(reply["text"]).strip()
 
     def saved(self):
-        """Save the notebook; return what its file holds."""
+        """Save the notebook; return the content of its file."""
         self.page.evaluate(SAVE, self._id)
         (file,) = self.folder.glob("*.ipynb")
         return json.loads(file.read_text("utf-8"))

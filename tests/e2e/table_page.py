@@ -1,4 +1,4 @@
-"""A history table in the first output of a notebook, and what tests ask of it."""
+"""The table of a history in the first output of a notebook."""
 
 import re
 

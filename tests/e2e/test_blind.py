@@ -1,4 +1,4 @@
-"""The blind rating in a real JupyterLab: keys, undo, another kernel, results; nothing too early."""
+"""The blind rating in a real JupyterLab: keys, undo, another kernel, results."""
 
 import json
 
@@ -38,7 +38,7 @@ class Untold:
         assert [each for each in self.hidden if each in seen] == []
 
 
-def test_two_releases_are_rated_by_keys_and_nothing_is_reported_too_early(lab):
+def test_releases_are_rated_by_keyboard(lab):
     notebook = lab.run_notebook([CONNECT + RUN, VIEW])
     page = BlindPage(notebook, cell=1)
     page.rated("0 of 4")

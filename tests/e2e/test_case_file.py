@@ -11,7 +11,7 @@ FORM = GATE + 'form = ws.form("triage")'
 GOOD = "ticket,expected.category,who\ncharged twice,billing,ann\nno login,access,bob\nbad,none,cy\n"
 
 
-def test_a_csv_is_uploaded_planned_run_and_in_the_history(lab):
+def test_uploaded_csv_is_run_as_a_sweep(lab):
     form = open_form(lab, FORM)
     cases = form.root.locator(".vnb-options").filter(has_text="Run on a file of cases")
     run, plan = cases.locator("button.vnb-case-run"), cases.locator(".vnb-case-plan")

@@ -16,7 +16,7 @@ RATED = "ws.history.frame()[['release_tag', 'quality']].sort_values('release_tag
 TICKET = "I was charged twice for March and nobody answers my mails."
 
 
-def test_two_release_tags_answer_beside_each_other_become_rows_and_are_rated(lab):
+def test_answers_of_two_release_tags_are_rated(lab):
     notebook = lab.run_notebook([TRIAGE + "form", "ws.history.view()"])
     form = FormPage(notebook)
     table = notebook.output(1)
@@ -56,7 +56,7 @@ def test_two_release_tags_answer_beside_each_other_become_rows_and_are_rated(lab
     ]
 
 
-def test_the_keyboard_alone_fills_and_runs_the_form(lab):
+def test_form_is_run_by_keyboard_alone(lab):
     form = open_form(lab, TRIAGE)
     form.run_on("v2")
     keyboard = lab.page.keyboard
@@ -86,7 +86,7 @@ FOCUSED = """() => {
 }"""
 
 
-def test_nothing_is_cut_and_pictures_are_taken(lab):
+def test_form_fits_its_page_in_every_look(lab):
     notebook = lab.run_notebook([TRIAGE + "form", "ws.history.view()"], width=500)
     form = FormPage(notebook)
     form.run_on("v1", "v2", "v3")

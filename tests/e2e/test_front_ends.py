@@ -50,7 +50,7 @@ LINES_OF_A_WORD = """(element, word) => {
 
 @pytest.fixture
 def page(_browser, request):
-    """Open a page that must raise nothing and ask nothing of another host."""
+    """Open a page; errors and requests to other hosts fail the test."""
     page = _browser.new_page(viewport={"width": 1300, "height": 3000})
     page.set_default_timeout(40_000)
     guard = Guard(page)

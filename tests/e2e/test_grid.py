@@ -26,7 +26,7 @@ CASE_WIDTH = """page => page.querySelector(".vnb-cmp > tbody > tr > :first-child
     / page.querySelector(".vnb-cmp").clientWidth"""
 
 
-def test_the_grid_has_room_and_a_case_is_opened_in_full_and_closed(lab):
+def test_case_of_the_grid_is_opened_in_full(lab):
     notebook = lab.run_notebook([SETUP, "sweep.compare(baseline='v1')"])
     output, page = notebook.output(0), notebook.output(1).locator(".vnb-cmp-page")
     root = output.locator(".vnb-grid")
@@ -72,7 +72,7 @@ exec("\\n".join(code[:2]))
 """
 
 
-def test_answers_on_which_a_judge_and_people_disagree_are_one_click_away(lab):
+def test_disagreements_with_a_judge_are_filtered(lab):
     """As in the tutorial, whose judge likes long replies."""
     path = Path(__file__).parents[2] / "notebooks" / "09_a_judge_you_can_trust.ipynb"
     notebook = lab.run_notebook(

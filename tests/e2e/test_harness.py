@@ -1,4 +1,4 @@
-"""The harness itself: it shows widgets, and its guard catches what it is there for."""
+"""The harness: it shows widgets, and its guard catches errors of a page."""
 
 import pytest
 
@@ -12,7 +12,7 @@ PLANTED = {
 }
 
 
-def test_the_guard_catches_errors_requests_and_dialogs(lab):
+def test_guard_catches_errors_of_the_page(lab):
     lab.run_notebook([f"from IPython.display import HTML\nHTML({html!r})" for html in PLANTED])
     for _ in range(400):
         if set(PLANTED.values()) <= set(lab.guard.troubles):

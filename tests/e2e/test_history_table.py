@@ -66,7 +66,7 @@ def test_the_keyboard_alone_does_it_all(table):
     expect(cells).to_have_count(1)
 
 
-def test_what_is_shown_and_selected_survives_a_reload_of_the_page(lab, table):
+def test_table_survives_a_reload_of_the_page(lab, table):
     table.filter.fill("charged")
     expect(table.rows.first.locator("b").first).to_be_visible()
     table.header("latency_s").get_by_role("button").click()

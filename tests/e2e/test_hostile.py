@@ -188,7 +188,7 @@ def harmless(lab, *places):
     assert lab.page.evaluate("() => window.pwned") is None
 
 
-def test_a_hostile_deployment_has_a_form_and_runs_no_code(lab):
+def test_hostile_deployment_runs_no_code(lab):
     form = open_form(lab, SERVER + 'form = ws.form("evil")')
     expect(form.root.locator(".vnb-fields").first.locator(".vnb-field")).to_have_count(13)
     form.kernel("form.release_tags = [choice.tag for choice in form._spec.tags]")
@@ -203,7 +203,7 @@ def test_a_hostile_deployment_has_a_form_and_runs_no_code(lab):
     harmless(lab, form.root)
 
 
-def test_hostile_answers_stay_text_while_they_grow_and_in_all_that_is_done_with_them(lab):
+def test_hostile_streams_stay_text(lab):
     form = open_form(lab, SERVER + CHAT, width=700)
     form.run.click()
     form.kernel("more.release(10)")
@@ -232,7 +232,7 @@ def test_hostile_answers_stay_text_while_they_grow_and_in_all_that_is_done_with_
     harmless(lab, form.root)
 
 
-def test_hostile_answers_of_every_type_stay_text_in_form_history_and_grid(lab):
+def test_hostile_answers_stay_text_in_every_view(lab):
     compare = "ws.history.count() and ws.compare('hostile', release_tags=['v1', 'v2']).view()"
     notebook = lab.run_notebook([TYPED + "form", "ws.history.view()", compare])
     form = FormPage(notebook)

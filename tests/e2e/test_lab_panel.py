@@ -39,7 +39,7 @@ def tab(root, name):
     return root.get_by_role("tab", name=re.compile(f"^{name}"))
 
 
-def test_what_the_form_ran_is_found_selected_and_compared(lab):
+def test_runs_of_the_form_are_compared(lab):
     notebook = lab.run_notebook([SETUP])
     form = FormPage(notebook)
     form.field("ticket *").fill("I was charged twice for March")
@@ -87,7 +87,7 @@ def test_widgets_that_loaded_late_receive_the_state_all_the_same(late):
     expect(root.locator(".vnb-table-row")).to_have_count(2)
 
 
-def test_twenty_runs_of_a_cell_that_closes_its_form_leave_one_form_and_no_thread(lab):
+def test_repeated_cell_leaves_one_form(lab):
     setup = "import itertools, threading; number = itertools.count()" + SETUP + "lab.close()"
     notebook = lab.run_notebook([setup, AGAIN])
     text = FormPage(notebook, cell=1).field("ticket *")

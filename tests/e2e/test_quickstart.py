@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 
 
-def test_the_quickstart_runs_whole_and_its_form_answers(lab):
+def test_form_of_the_quickstart_answers(lab):
     content = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     sources = ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
     notebook = lab.run_file(content, name=NOTEBOOK.name)

@@ -1,4 +1,4 @@
-"""The HTML report in a browser without scripts: it shows itself, and asks for nothing."""
+"""The HTML report in a browser without scripts."""
 
 import re
 
@@ -22,7 +22,7 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 400)])
-def test_the_report_reads_without_a_script_and_asks_for_nothing(lab, report, scheme, width):
+def test_report_needs_no_scripts_or_requests(lab, report, scheme, width):
     context = lab.page.context.browser.new_context(
         java_script_enabled=False, color_scheme=scheme, viewport={"width": width, "height": 1000}
     )

@@ -1,4 +1,4 @@
-"""What a screen reader finds in each view, and where the keyboard goes in it."""
+"""Accessible names and the order of the keyboard focus in each view."""
 
 import re
 
@@ -37,7 +37,7 @@ FIRST_CONTROL = """root => {
 
 
 def focus_walk(place):
-    """Press Tab from the first control of `place` until it is left; return where the focus was."""
+    """Press Tab from the first control of `place` until it is left; return the focused controls."""
     place.evaluate(FIRST_CONTROL)
     found = []
     while len(found) < 60 and (now := place.evaluate(FOCUSED)) is not None:
@@ -46,7 +46,7 @@ def focus_walk(place):
     return found
 
 
-def test_every_control_has_a_name_and_the_focus_is_seen_in_a_sane_order(lab):
+def test_controls_have_names_with_a_visible_focus(lab):
     notebook = lab.run_notebook([CONNECT + RUN + VIEW, *VIEWS])
     BlindPage(notebook)
     places = [notebook.output(at) for at in range(4)]

@@ -221,7 +221,7 @@ def grid(blank, monkeypatch):
     view.close()
 
 
-def test_a_table_shows_pages_of_rows_and_turns_them(table):
+def test_table_shows_pages_of_rows(table):
     rows = table.page.locator(".vnb-table-row")
     expect(rows).to_have_count(100)
     expect(table.page.locator(".vnb-view-where")).to_have_text("1–100 of 250")  # noqa: RUF001
@@ -234,7 +234,7 @@ def test_a_table_shows_pages_of_rows_and_turns_them(table):
     expect(table.button("Next")).to_be_disabled()
 
 
-def test_a_header_sorts_and_the_filter_searches(table):
+def test_header_sorts_while_the_filter_searches(table):
     table.click(table.button("input.ticket"))
     header = table.page.get_by_role("columnheader", name="input.ticket")
     expect(header).to_have_attribute("aria-sort", "ascending")
@@ -247,7 +247,7 @@ def test_a_header_sorts_and_the_filter_searches(table):
     assert (table.view.order_by, table.view.search) == ("input.ticket", "ticket 7")
 
 
-def test_rows_are_selected_by_mouse_and_keyboard_and_stand_side_by_side(table):
+def test_selected_rows_are_shown_side_by_side(table):
     def selected() -> list[int]:
         return [int(each.split("-")[1]) for each in table.view.selected_ids]
 
@@ -266,7 +266,7 @@ def test_rows_are_selected_by_mouse_and_keyboard_and_stand_side_by_side(table):
     assert selected() == []
 
 
-def test_columns_are_chosen_and_an_export_reports(table, tmp_path):
+def test_chosen_columns_are_exported(table, tmp_path):
     table.view.export_folder = tmp_path
     table.page.get_by_role("button", name="Columns").click()
     table.page.get_by_label("latency_s").uncheck()
@@ -289,7 +289,7 @@ def test_hostile_cells_stay_text(table):
     assert table.page.title() == ""
 
 
-def test_progress_and_errors_are_shown(table):
+def test_progress_or_error_is_shown(table):
     view = table.page.evaluate("window.model.last.view")
     table.blank.answer(kind="progress", view=view, reach=[50, 200])
     expect(table.status).to_have_text("Searching… 25 % of 200 runs")
@@ -299,7 +299,7 @@ def test_progress_and_errors_are_shown(table):
     expect(table.status).to_have_text("250 runs")
 
 
-def test_a_grid_shows_cases_and_pages_of_them_in_several_messages(grid):
+def test_grid_shows_pages_of_cases(grid):
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(25)
     assert len(grid.view.comm.customs("rows")) > 1
     expect(grid.page.get_by_text("41 cases, regressions first")).to_be_visible()
@@ -307,7 +307,7 @@ def test_a_grid_shows_cases_and_pages_of_them_in_several_messages(grid):
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(16)
 
 
-def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
+def test_grid_is_controlled_by_keyboard(grid):
     grid.page.get_by_role("grid").focus()
     grid.press("j", "j", "5")
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
@@ -323,7 +323,7 @@ def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
     expect(grid.button("No answer 0")).to_be_visible()
 
 
-def test_the_key_f_names_failures_of_an_answer_and_a_bar_filters_by_them(grid):
+def test_key_f_names_failures(grid):
     page = grid.page
     page.get_by_role("grid").focus()
     grid.press("j", "f")
@@ -364,7 +364,7 @@ def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
     expect(grid.page.get_by_text("No code difference to display:")).to_be_visible()
 
 
-def test_filters_are_pressed_and_survive_another_display(grid):
+def test_filters_survive_another_display(grid):
     for each in ("No answer 1", "odd 41"):
         grid.click(grid.button(each))
     assert grid.view.labels == {"constructor": ["odd"]}
@@ -375,7 +375,7 @@ def test_filters_are_pressed_and_survive_another_display(grid):
     expect(again.page.locator(".vnb-grid-row")).to_have_count(1)
 
 
-def test_answers_are_copied_rated_and_corrected(blank):
+def test_answers_are_rated_in_their_bar(blank):
     html = (
         '<div class="vnb vnb-results"><div class="vnb-answers"><section class="vnb-out-run">one'
         '</section></div><div id="el"></div></div>'

@@ -53,7 +53,7 @@ def finish(form):
     form.wait()
 
 
-def test_words_are_shown_while_the_run_goes_on_and_the_answer_takes_their_place(lab):
+def test_answer_replaces_the_streamed_text(lab):
     form = streaming(lab, words=4)
     column = form.column("v2")
     expect(column).to_contain_text("Thank you, I found")

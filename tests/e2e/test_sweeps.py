@@ -1,4 +1,4 @@
-"""The live view of a sweep in a real JupyterLab: it counts, pauses, goes on, stops."""
+"""The live view of a sweep in a real JupyterLab: counts, pause, resume and stop."""
 
 import re
 
@@ -15,7 +15,7 @@ sweep
 THREADS = "[t.name for t in threading.enumerate() if t.name.startswith('vellum-nb-')]"
 
 
-def test_a_sweep_is_seen_paused_resumed_and_stopped(lab):
+def test_sweep_is_controlled_by_its_buttons(lab):
     notebook = lab.run_notebook([GATE + BACKGROUND, "sweep"])
     view, other = SweepPage(notebook), SweepPage(notebook, cell=1)
     expect(view.bar("v1")).to_have_attribute("aria-valuetext", re.compile("^0 done, .* 2 running"))

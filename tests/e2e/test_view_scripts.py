@@ -1,4 +1,4 @@
-"""The scripts of sweep and blind rating on a blank page: what is sent, and what axe finds wrong."""
+"""The scripts of sweep and blind rating on a blank page: messages and accessibility."""
 
 # ruff: noqa: E501, F811  # rows of data; fixtures of the other scripts
 
@@ -55,7 +55,7 @@ def rating(blank):
     return blank
 
 
-def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep):
+def test_buttons_of_a_sweep_follow_its_state(sweep):
     page = sweep.page
     expect(page.get_by_role("progressbar", name="v1")).to_have_attribute("aria-valuenow", "2")
     expect(page.get_by_text(HOSTILE, exact=True)).to_be_visible()
@@ -104,7 +104,7 @@ def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating):
     assert rating.sent()[-1] == {"kind": "actuals"}
 
 
-def test_axe_finds_nothing_wrong_with_sweep_and_blind_rating(sweep, request):
+def test_views_pass_axe(sweep, request):
     assert sweep.violations() == []
     rating = request.getfixturevalue("rating")
     rating.page.get_by_role("button", name="Add a note…").click()

@@ -67,7 +67,7 @@ def stand_for(address, connection_file):
 
 
 def fork(door):
-    """Fork a kernel for each that asks; return, in the kernel, what it asked for."""
+    """Fork a kernel for each request; return, in the kernel, its request."""
     links = {}  # by a descriptor of the kernel's process
     while True:
         asking = {link.fileno(): kernel for kernel, (link, _) in links.items()}
@@ -100,7 +100,7 @@ def _wish(link):
 
 
 def be_kernel(wish):
-    """Be what `python -m ipykernel_launcher` is."""
+    """Run a kernel like `python -m ipykernel_launcher`."""
     os.setsid()
     for number, end in enumerate(wish["ends"]):
         os.dup2(end, number)

@@ -1,4 +1,4 @@
-"""A sweep whose runs wait for permits, on a real server, and a way to wait for what a view says."""
+"""A sweep on a real server with runs that wait for permits, and a way to wait for its view."""
 
 import threading
 from typing import TypedDict
@@ -17,7 +17,7 @@ class Sorted(TypedDict):
 
 
 class Gated:
-    """A workspace on a server of its own, with a deployment whose runs wait for permits."""
+    """A workspace on its own server, with a deployment that waits for permits."""
 
     def __init__(self):
         self.gate = threading.Semaphore(0)
@@ -29,7 +29,7 @@ class Gated:
     def triage(self, ticket: str) -> Sorted:
         assert self.gate.acquire(timeout=PATIENCE)
         if "bad" in ticket:
-            raise vnb.Reject("nobody can read this")
+            raise vnb.Reject("this is unreadable")
         return {"category": "<b>billing</b>", "reply": f"Thank you for {ticket}, we look into it."}
 
     def sweep(self, **options):
@@ -44,11 +44,11 @@ class Gated:
 
 
 def until(view, holds):
-    """Wait until what the view says is so; return it."""
+    """Wait until the view model satisfies a condition; return the model."""
     assert changed(view, "view_model", holds, PATIENCE), view.view_model
     return view.view_model
 
 
 def press(view, kind):
-    """Do what the browser does for a click."""
+    """Send the message of a click."""
     Page(view).send(kind=kind)

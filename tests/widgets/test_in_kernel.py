@@ -1,4 +1,4 @@
-"""Form and sweep in a real kernel, spoken to as a front end does: by comm messages."""
+"""Form and sweep in a real kernel, controlled by comm messages."""
 
 import time
 from pathlib import Path
@@ -55,7 +55,7 @@ def kernel():
 
 
 def shown(client, code):
-    """Run code; return what its cell shows, by type of content."""
+    """Run code; return the outputs of its cell by MIME type."""
     found = []
 
     def receive(message):
@@ -69,7 +69,7 @@ def shown(client, code):
 
 
 def becomes(client, code, text):
-    end = time.monotonic() + PATIENCE  # a request that an interrupt aborts shows nothing
+    end = time.monotonic() + PATIENCE  # an aborted request has no output
     while (found := [each["text/plain"] for each in shown(client, code)]) != [text]:
         assert time.monotonic() < end, (found, text)
 
@@ -83,7 +83,7 @@ def part(client, css):
 
 
 def send(client, model, value=None, **content):
-    """Send what a front end sends: the new value of a control, or a message."""
+    """Send the new value of a control, or a message, as a front end does."""
     data = {"method": "custom", "content": content}
     if value is not None:
         data = {"method": "update", "state": {"value": value}, "buffer_paths": []}
@@ -92,7 +92,7 @@ def send(client, model, value=None, **content):
 
 
 def until(client, text, model=""):
-    """Read what the kernel sends its front ends, until a widget (any: no `model`) shows `text`."""
+    """Read messages of the kernel until a widget, by default any, shows `text`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         message = client.get_iopub_msg(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Runs made by hand, and pages that speak to the history's table and to the grid."""
+"""Runs made by hand, and pages of the table of a history and of the grid."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,10 +17,10 @@ def ids(answer):
 
 
 class TablePage(Page):
-    """What the script of one view of a history's table does, without drawing."""
+    """Messages of the script of a table, without a browser."""
 
     def rows(self, **content):
-        """Return the answer to a question; of a long history the last one, with what is counted."""
+        """Return the answer to a query; for a long history the last one, with its counts."""
         query = {name: content.pop(name) for name in self.view.QUERY if name in content}
         asked = {"view": "a", "seq": 1, "offset": 0, "limit": 40, **content, "query": query}
         self.send(kind="rows", **asked)
@@ -29,12 +29,12 @@ class TablePage(Page):
         return {**answer, **self.wire.customs("total")[-1]} if answer["rough"] else answer
 
     def becomes(self, condition, **content):
-        """Wait until the rows, asked for again at each change, are so."""
+        """Wait until the rows satisfy a condition; request them after each change."""
         assert self.wire.wait_for(lambda: condition(self.rows(**content)))
 
 
 class GridPage(Page):
-    """What the script of one view of the grid does, without drawing."""
+    """Messages of the script of a grid, without a browser."""
 
     def __init__(self, view):
         super().__init__(view.table)
@@ -57,7 +57,7 @@ class GridPage(Page):
         return list(self.cases(**query))
 
     def act(self, kind, number, **content):
-        """Do something about a case."""
+        """Send a message about a case."""
         self.send(kind=kind, id=self.cases()[number]["id"], **content)
 
     def element(self, number, release):
@@ -97,7 +97,7 @@ def _parts(widget):
 
 
 class FullCase:
-    """The case in full under a grid: its heading, its answers, the bars under them."""
+    """The opened case below a grid: heading, answers and bars."""
 
     def __init__(self, view):
         every = [*_parts(view.children[1])]
@@ -133,10 +133,10 @@ def wrong(number, tag, repeat=0):
 
 
 def known(*numbers, labels=None):
-    """Return the cases with what is expected of them."""
-    found = []
+    """Return cases with their expected outputs."""
+    cases = []
     for number in numbers:
         inputs = {"ticket": f"ticket {number}"}
         topic = {"topic": labels[number % len(labels)]} if labels else {}
-        found.append(SweepCase(number, case_id(inputs), inputs, {"category": "billing"}, topic))
-    return found
+        cases.append(SweepCase(number, case_id(inputs), inputs, {"category": "billing"}, topic))
+    return cases

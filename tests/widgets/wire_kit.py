@@ -1,4 +1,4 @@
-"""A page that speaks to a widget over its comm, as the browser does, and keeps what it receives."""
+"""A page that exchanges messages with a widget over its comm, as the browser does."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from comm.base_comm import BaseComm
 
 
 class Wire(BaseComm):
-    """A comm that keeps what goes to the browser."""
+    """A comm that records the messages to the browser."""
 
     def __init__(self, *args, **kwargs):
         self.sent = []
@@ -32,7 +32,7 @@ class Wire(BaseComm):
 
 
 def changed(widget, name, holds, seconds=60):
-    """Wait until a trait of a widget has a value that will do; return whether it came."""
+    """Wait until a trait of a widget satisfies a condition; return False on a timeout."""
     seen = threading.Event()
 
     def look(*_):
@@ -48,7 +48,7 @@ def changed(widget, name, holds, seconds=60):
 
 
 class Page:
-    """Sends what the JavaScript of a widget sends."""
+    """Sends the messages of the JavaScript of a widget."""
 
     def __init__(self, view):
         self.view, self.wire = view, view.comm
@@ -59,12 +59,12 @@ class Page:
         self.wire.handle_msg({"content": {"data": data}, "buffers": views})
 
     def state(self, name):
-        """Return a part of the state as the page has it."""
+        """Return a trait in the form sent to the page."""
         return self.view.get_state(name)[name]
 
     def set(self, **state):
         self.send_data(method="update", state=state, buffer_paths=[])
 
     def send_data(self, **data):
-        """Send a message as it is."""
+        """Send a message unchanged."""
         self.wire.handle_msg({"content": {"data": data}, "buffers": []})

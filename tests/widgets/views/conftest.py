@@ -1,4 +1,4 @@
-"""A history in a real file with its table, and the grid of runs made by hand, each in a page."""
+"""A table of a history in a real file, and a grid of runs made by hand."""
 
 import sqlite3
 from contextlib import closing
@@ -93,7 +93,7 @@ def grid(views):
 
 @pytest.fixture
 def actions():
-    """Return actions and a list of what they were called with."""
+    """Return actions and the list of their calls."""
     done = []
 
     def rate(each, quality, desired=None):
