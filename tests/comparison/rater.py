@@ -1,7 +1,7 @@
-"""A kernel that rates blind: ``rater.py PLACE LOG``, then a line on stdin for each thing to do.
+"""A kernel that rates blind: ``rater.py PLACE LOG``, then a command per line on stdin.
 
-``begin QUESTION``, ``rate CHOICE`` and ``send SECONDS``, which logs each actual and takes so long
-for it. Prints ``ready``, then what each did.
+``begin QUESTION``, ``rate CHOICE`` and ``send SECONDS``, which logs each actual and takes that
+long. Prints ``ready``, then the result of each command.
 """
 
 import sys

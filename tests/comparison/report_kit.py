@@ -1,4 +1,4 @@
-"""Runs and comparisons by hand, whose figures can be reckoned in the head."""
+"""Runs and comparisons with figures that are easy to calculate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def failed(tag: str, text: str = "a", state: str = "FAILED", code: str = "TIMEOU
 
 
 def wanted(expected: Mapping[str, Any], **labels: Any) -> list[SweepCase]:
-    """Return cases: text to the answer that is expected."""
+    """Return cases with the expected answer to each text."""
     return [
         SweepCase(at, case_id({"text": text}), {"text": text}, {"answer": answer}, labels)
         for at, (text, answer) in enumerate(expected.items())
@@ -36,14 +36,14 @@ def compared(*runs: Run, tags: Sequence[str] = ("v1", "v2"), **options: Any) -> 
 
 
 def against(comparison: Comparison, release: str) -> Against:
-    """Return how a release compares with the baseline by the first metric."""
+    """Return the comparison of a release with the baseline by the first metric."""
     return comparison.figures.against[release, comparison.metrics[0].name]
 
 
 def judged(
     answers: Mapping[str, Sequence[str | None]], *, repeats: int = 1, **options: Any
 ) -> Comparison:
-    """Return a comparison by `exact`: a tag to what it answers case by case; "yes" is right."""
+    """Return a comparison by `exact` of the answers of each tag; "yes" is correct."""
     texts = [f"case {number}" for number in range(max(map(len, answers.values())))]
     runs = [
         run(tag, text, answer)

@@ -1,4 +1,4 @@
-"""Blind ratings by several kernels at once: one session, one rating a pair, each sent once."""
+"""Blind ratings by several kernels at once: one session, one rating per pair, sent once."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def place(request, tmp_path):
 
 
 class Kernels:
-    """Processes that are told the same at the same moment."""
+    """Processes that receive the same commands at the same time."""
 
     def __init__(self, processes):
         self.processes = processes
@@ -37,7 +37,7 @@ class Kernels:
 
 @pytest.fixture
 def kernels(place, tmp_path):
-    """Start kernels, which log what they send to ``sent``."""
+    """Return a function that starts kernels, which log the ratings they send to ``sent``."""
     with ExitStack() as stack:
         command = [sys.executable, Path(__file__).with_name("rater.py"), place, tmp_path / "sent"]
 

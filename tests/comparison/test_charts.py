@@ -1,4 +1,4 @@
-"""The figures of charts, and that they can be drawn, as pictures too."""
+"""Figures of charts, and their pictures."""
 
 import sys
 from typing import Any
@@ -64,7 +64,7 @@ def test_scatter_counts_each_case_once():
 
 
 def priced(**costs: float) -> Comparison:
-    """Return a comparison of releases that cost this much and answer as `compared` does."""
+    """Return a comparison of releases with these costs and the answers of `compared`."""
     tags = tuple(costs)
     runs = [
         run(tag, at, at + (5 if at % 2 and tag != "v1" else 0), cost_usd=cost * (1 + at % 3))

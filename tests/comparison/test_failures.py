@@ -1,4 +1,4 @@
-"""Failure names: tags of runs, counted by release with their intervals; what judges propose."""
+"""Failure names: tags of runs, counts by release with intervals, and proposals of judges."""
 
 import pytest
 from dom_kit import texts

@@ -1,4 +1,4 @@
-"""The HTML report: one file without a script, whose figures the CSV beside it gives again."""
+"""The HTML report: one file without a script, with figures that follow from its CSV files."""
 
 import re
 from itertools import combinations

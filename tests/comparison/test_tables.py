@@ -1,4 +1,4 @@
-"""A comparison as CSV and Parquet: read back it is the same frame, whatever is in it."""
+"""A comparison as CSV and Parquet, which restore an equal frame."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Better, worse, same, noise: case by case, and of a release as a whole."""
+"""Verdicts of cases and of releases: better, worse, same, noise."""
 
 from collections import Counter
 from typing import Any
