@@ -1,6 +1,7 @@
 """Whether a release may replace its baseline: verdicts, lost answers, and the gate."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -398,3 +399,132 @@ def test_several_open_metrics_name_the_largest_number_of_cases():
         "v2: cannot tell yet. By exact, 0 better, 0 worse of 20 cases; about 53 more cases would "
         "decide."
     )
+
+
+def scored(*columns: Any, lower: bool = False, **options: Any) -> vnb.Comparison:
+    """Compare releases by a number, given case by case; lists are repeats."""
+    metric = vnb.Metric(
+        lambda run: run.outputs["answer"], name="points", lower_is_better=lower,
+        bounds=options.pop("bounds", None),
+    )  # fmt: skip
+    runs = [
+        run(tag, str(case), float(value))
+        for tag, column in zip(("v1", "v2"), columns, strict=True)
+        for case, values in enumerate(column)
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return compared(*runs, metrics=metric, **options)
+
+
+# What did not hold
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_relative_margin_is_that_of_the_mean_and_not_of_its_size(shift):
+    base = shift + np.tile([-1.0, 1.0], 50)
+    new = base - 0.05 + np.tile([0.01, 0.01, -0.01, -0.01], 25)
+    decision = scored(base, new).decide(margin="10%")["v2"]
+    assert decision.margin == pytest.approx(0.1 * shift)
+    assert decision.verdict != REPLACE
+
+
+def test_relative_margin_of_a_negative_mean_is_its_size():
+    base = -10 - np.tile([0.0, 1.0], 50)
+    near, far = (scored(base, base - d - np.tile([0, 0.1], 50)) for d in (0.5, 2))
+    assert near.decide(margin="10%")["v2"].verdict == REPLACE
+    assert far.decide(margin="10%")["v2"].verdict == KEEP
+
+
+def test_relative_margin_does_not_count_a_lost_answer_of_the_baseline():
+    runs = [run(tag, str(n), 3 + n % 3) for tag in ("v1", "v2") for n in range(40)]
+    runs[0] = failed("v1", "0")
+    stars = vnb.Metric(lambda run: run.outputs["answer"], name="stars", bounds=(1, 5))
+    decision = compared(*runs, metrics=stars).decide(margin="20%")["v2"]
+    assert 0.77 < decision.margin < 0.8
+    assert decision.verdict == REPLACE
+
+
+@pytest.mark.parametrize(("number", "losing"), [(20, 0), (40, 1), (40, 2)])
+@pytest.mark.parametrize("repeats", [False, True])
+def test_few_clusters_that_differ_exclude_a_loss_no_better_than_as_many_cases(
+    number, losing, repeats
+):
+    """A loss of 10 % of the clusters leaves so few in 1 of 8 samples."""
+    if repeats:
+        cmp = scored([[1, 1]] * number, [[at >= losing] * 2 for at in range(number)])
+    else:
+        texts = {f"{cluster} {at}": cluster for cluster in range(number) for at in range(5)}
+        cases = [
+            replace(case, labels={"page": texts[case.inputs["text"]]})
+            for case in wanted(dict.fromkeys(texts, YES))
+        ]
+        runs = [run("v1", text) for text in texts]
+        runs += [run("v2", text, YES if page >= losing else NO) for text, page in texts.items()]
+        cmp = compared(*runs, cases=cases, metrics="exact", cluster="label.page")
+    decision = cmp.decide(margin=0.1)["v2"]
+    assert decision.verdict == OPEN
+    assert decision.delta.low < -0.1
+
+
+@pytest.mark.parametrize(
+    ("margin", "text"),
+    [(0.125, "0.125"), ("12.5%", "12.5 % (0.12)"), ("2.5%", "2.5 % (0.025)"), (0.1, "0.1")],
+)
+def test_margin_is_printed_as_given(margin, text):
+    decision = judged({"v1": [YES] * 300, "v2": [YES] * 300}).decide(margin=margin)["v2"]
+    assert f"no difference larger than {text} (95 %" in decision.sentence
+
+
+def test_reason_names_the_test_of_the_margin():
+    equal = judged({"v1": [YES] * 100, "v2": [YES] * 100}).decide()["v2"]
+    assert equal.reason == "a loss of 0.05 is excluded (Tango's score test)"
+    seconds = timed().decide(margin="10%")["v2"]
+    assert seconds.reason.endswith("is excluded (Student's paired test)")
+
+
+def test_differences_within_the_noise_are_worse_on_average():
+    rng = np.random.default_rng(1)
+    runs = [
+        run(tag, str(n), latency_s=second + float(rng.normal(0, 0.3)))
+        for n in range(40)
+        for tag, second in (("v1", 2.0), ("v2", 2.4))
+        for _ in range(2)
+    ]
+    worse, better = (
+        compared(*runs, metrics="latency_s", margin=0.1, baseline=tag).decide()[other].sentence
+        for tag, other in (("v1", "v2"), ("v2", "v1"))
+    )
+    assert "v2 should not replace v1: worse on average over 40 cases, by 0." in worse
+    assert better == (
+        "v1 may replace v2: better on average over 40 cases, not worse by more than 0.1 (95 %)."
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_equal_losses_of_few_cases_do_not_count_as_no_difference(number):
+    cmp = scored([4.0] * number, [3.0] * number, bounds=(1, 5))
+    assert cmp.decide(margin=0.5)["v2"].more is None
+
+
+def test_few_numbers_that_differ_do_not_promise_that_one_more_case_decides():
+    decision = scored([3.0] * 20, [1.0] + [3.0] * 19).decide(margin=0.5)["v2"]
+    assert (decision.verdict, decision.more) == (OPEN, None)
+
+
+def test_one_more_case_is_one():
+    sentence = judged({"v1": [YES] * 72, "v2": [YES] * 72}).decide()["v2"].sentence
+    assert sentence.endswith("; about 1 more case would decide.")
+
+
+@pytest.mark.parametrize("options", [{"margin": 2}, {"margin": {"exact": 1.0}}])
+def test_a_comparison_refuses_a_margin_that_its_reports_could_not_print(options):
+    with pytest.raises(vnb.InputError, match="margin must be below 1 for a score or pass rate"):
+        judged({"v1": [YES], "v2": [YES]}, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"margin": 10**400}, {"missing": ["drop"]}, {"missing": {"exact": ["drop"]}}]
+)
+def test_hostile_options_are_input_errors(options):
+    with pytest.raises(vnb.InputError, match="must be"):
+        judged({"v1": [YES], "v2": [YES]}, **options)

@@ -1060,7 +1060,7 @@ def compare_runs(
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
     _check_options(margin, missing, [metric.name for metric in chosen_metrics])
-    return Comparison(
+    comparison = Comparison(
         deployment=deployment,
         release_tags=tags,
         releases=columns.labels,
@@ -1079,6 +1079,9 @@ def compare_runs(
         _actions=actions,
         _view=view,
     )
+    if margin is not None or missing is not None:  # raises now rather than in a report
+        comparison.figures.margins([metric.name for metric in chosen_metrics])
+    return comparison
 
 
 def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequence[str]) -> None:
@@ -1088,7 +1091,7 @@ def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequen
             check_names(option, metrics)
     policies = missing.values() if isinstance(missing, Mapping) else [missing]
     for policy in policies:
-        if policy not in {None, "fail", "bounds", "drop"}:
+        if policy not in (None, "fail", "bounds", "drop"):  # noqa: PLR6201  (may be unhashable)
             refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
     for value in margin.values() if isinstance(margin, Mapping) else [margin]:
         if value is not None:

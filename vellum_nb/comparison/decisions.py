@@ -16,7 +16,7 @@ from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.models.checks import refuse
-from vellum_nb.rendering.format import figure, interval_digits, percent, plural
+from vellum_nb.rendering.format import figure, interval_digits, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,7 @@ class Evidence:
     against: Against
     margin: float  # in units of the metric
     relative: float | None  # the margin as a share of the baseline's mean
-    base: NDArray[np.float64]  # the baseline's figures
+    allowed: NDArray[np.float64]  # acceptable loss of each case, whose mean is the margin
     clusters: NDArray[np.intp] | None
     gap_texts: Sequence[str]
     blocked: bool  # too many cases have no pair
@@ -182,30 +182,37 @@ class Evidence:
 
         has = ~np.isnan(self.against.differences)
         gains = self.metric.sign * self.against.differences[has]
-        shift = self.margin if self.relative is None else self.relative * np.abs(self.base[has])
+        shift = self.allowed[has]
         is_smaller = bool(len(gains)) and float(np.mean(gains + shift)) > 0
         p = self.against.change.p
-        if self.remaining is not None or self.is_small:  # only a gain is evidence
-            return (1.0 if p is None or self.gain.mean <= 0 else p), is_smaller
-        return self._shifted_p(gains, shift, None if self.clusters is None else self.clusters[has])
-
-    def _shifted_p(self, gains: Any, shift: Any, clusters: Any) -> tuple[float, bool]:
-        """Return p of `gains` against a loss of `shift`, and whether the loss is smaller."""
-        import numpy as np
-
-        number, passes, margin = len(gains), self.scored.passes, float(np.mean(shift))
-        is_smaller = float(np.mean(gains)) > -margin
-        counts = int((gains > 0).sum()), int((gains < 0).sum())
-        if self.against.shares is not None and self.relative is None:
-            return stats.paired_share_p(*counts, number, -margin), is_smaller
-        is_few = clusters is None and not passes and self.scored.bounds is not None
-        if is_few and self.scored.bounds and math.isnan(stats.paired(gains).low):
-            low, high = self.scored.bounds  # of few unequal figures, see `pairs`
-            return stats.paired_share_p(0, counts[1], number, -margin / (high - low)), is_smaller
-        p = stats.mean_interval(gains + shift, clusters=clusters, is_share=passes).p
-        if p is not None and passes and not np.ptp(gains):
-            p = max(p, stats.paired_share_p(*counts, number, -margin))
+        if not self.is_only_gain:
+            p = self._shifted_p(gains, shift, None if self.clusters is None else self.clusters[has])
+        elif self.gain.mean <= 0:
+            p = None
         return (1.0 if p is None else p), is_smaller
+
+    @property
+    def is_only_gain(self) -> bool:
+        """Whether only a gain is evidence against a loss of the margin."""
+        return self.remaining is not None or self.is_small
+
+    def _shifted_p(self, gains: Any, shift: Any, clusters: Any) -> float | None:
+        """Return p of `gains` against a loss of `shift`."""
+        bounds, (better, worse) = self.scored.bounds, stats.unequal_units(gains, clusters)
+        if self.against.shares is not None and self.relative is None:
+            return stats.paired_share_p(better, worse, len(gains), -self.margin)
+        if bounds is not None and better + worse < stats.LEAST_UNEQUAL:  # as `stats.bounded`
+            share = self.margin / (bounds[1] - bounds[0])
+            return stats.paired_share_p(0, worse, self.against.units, -share)
+        is_share = self.scored.passes
+        return stats.paired(gains + shift, clusters=clusters, is_share=is_share).p
+
+    @property
+    def test(self) -> str:
+        """Name of the test against a loss of the margin."""
+        if self.against.shares is None or self.relative is not None or self.is_only_gain:
+            return self.against.test
+        return "Tango's score test"
 
 
 def resolved_margin(
@@ -221,7 +228,7 @@ def resolved_margin(
     if given is None:
         return (DEFAULT_MARGIN, False) if is_score else None
     number, is_relative = checked_margin(given)
-    if is_score and number >= 1:
+    if is_score and number >= 1 and scored.count.any():
         refuse("margin", given, "below 1 for a score or pass rate")
     return number, is_relative
 
@@ -232,7 +239,7 @@ def checked_margin(given: object) -> tuple[float, bool]:
     text = given.strip().removesuffix("%") if isinstance(given, str) else given
     try:
         number = math.nan if isinstance(text, bool) else float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < math.inf:
         refuse("margin", given, "a number such as 0.05, or '10%' of the baseline's mean")
@@ -359,7 +366,7 @@ def _sentence(
     if first.verdict == _UNKNOWN:
         more, joint = _joint_more(decisions), ". "
         reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-        remedy = f"about {about(more)} more cases would decide" if more else reasons
+        remedy = f"{about(more, 'more case')} would decide" if more else reasons
         body = f"{body[:1].upper()}{body[1:]}; {remedy}"
     text = f"{_head(first.release, first.baseline, first.verdict)}{joint}{body}."
     gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
@@ -377,24 +384,29 @@ def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
         level = f"{100 * (1 - evidence.alpha):g} %"
         within = f"not worse by more than {margin} ({level})"
         if is_better:
-            return f"better on {better:,} of {cases}, {within}"
+            return f"better on {_many(better, counts['noise'], number)}, {within}"
         if gain.high < evidence.margin:
             return f"no difference larger than {margin} ({level}, {cases})"
         return f"{better:,} better, {worse:,} worse of {cases}, {within}"
     if verdict == _NO:
         low, high, mean = (figure(abs(value)) for value in (gain.high, gain.low, gain.mean))
         interval = f" ({low} to {high}, 95 %)" if gain.high <= 0 else ""
-        return f"worse on {worse:,} of {cases}, by {mean}{interval}"
+        return f"worse on {_many(worse, counts['noise'], number)}, by {mean}{interval}"
     return f"{better:,} better, {worse:,} worse of {cases}"
+
+
+def _many(count: int, noise: int, number: int) -> str:
+    """Return how many cases differ; on average if most differences are within the noise."""
+    cases = plural(number, "case")
+    return f"average over {cases}" if noise > count else f"{count:,} of {cases}"
 
 
 def _reason(evidence: Evidence, verdict: MayReplace) -> str:
     """Return what the verdict rests on."""
-    margin, test = _margin_text(evidence), evidence.against.test
     if verdict == _YES:
-        return f"a loss of {margin} is excluded ({test})"
+        return f"a loss of {_margin_text(evidence)} is excluded ({evidence.test})"
     if verdict == _NO:
-        return f"it is worse, and chance is an unlikely reason ({test})"
+        return f"it is worse, and chance is an unlikely reason ({evidence.against.test})"
     return _gap(evidence) or _doubt(evidence)
 
 
@@ -428,8 +440,8 @@ def _doubt(evidence: Evidence) -> str:
 
 def _margin_text(evidence: Evidence) -> str:
     if evidence.relative is None:
-        return figure(evidence.margin)
-    return f"{percent(evidence.relative)} ({figure(evidence.margin)})"
+        return f"{evidence.margin:g}"
+    return f"{100 * evidence.relative:g} % ({evidence.margin:.2g})"
 
 
 def _more(evidence: Evidence, alpha: float) -> int | None:
@@ -438,7 +450,8 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
     It assumes the observed differences, and counts towards the nearer of both verdicts.
     """
     gain, number = evidence.gain, evidence.gain.n
-    if not number or (evidence.clusters is not None and math.isnan(gain.low)):
+    is_enough = evidence.clusters is not None or number >= _MIN_CASES  # but too few differ
+    if not number or (is_enough and math.isnan(gain.low)):
         return None
     spread, margin = evidence.against.spread, evidence.margin
     totals: list[int | None] = []
@@ -452,7 +465,7 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
             totals.append(cases_for(lambda n: mean_power(gain.mean + margin, spread, n, alpha)))
         if gain.mean < 0:
             totals.append(cases_for(lambda n: mean_power(gain.mean, spread, n, alpha)))
-    elif evidence.scored.bounds is not None and margin:  # no difference so far
+    elif evidence.scored.bounds is not None and margin and not gain.mean:  # none differs
         low, high = evidence.scored.bounds
         share = margin / (high - low)
         totals.append(cases_for(lambda n: share_margin_power(0, 0, n, share, alpha)))
@@ -470,10 +483,10 @@ def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
     return " to ".join(figure(end, digits=digits) for end in ends)
 
 
-def about(number: int) -> str:
-    """Format a number with two digits.
+def about(number: int, noun: str) -> str:
+    """Format a number with two digits, and its noun.
 
-    >>> about(3134), about(64)
-    ('3,100', '64')
+    >>> about(3134, "case"), about(1, "more case")
+    ('about 3,100 cases', 'about 1 more case')
     """
-    return f"{float(f'{number:.2g}'):,.0f}"
+    return f"about {plural(int(float(f'{number:.2g}')), noun)}"

@@ -545,7 +545,7 @@ class ComparisonFigures:
         Raises an `InputError` if no metric has a margin, or one of `metrics` has none.
         """
         self.check_others()
-        margins = self._margins(metrics or list(self.scored))
+        margins = self.margins(metrics or list(self.scored))
         names = metrics or [name for name, margin in margins.items() if margin]
         for name in names or list(self.scored)[:1]:
             if margins[name] is None:
@@ -558,8 +558,8 @@ class ComparisonFigures:
         notes = [f"{name} is not part of the decision: it has no margin" for name in left]
         return Decisions(decide(evidence, self.alpha), notes)
 
-    def _margins(self, metrics: Sequence[str]) -> dict[str, tuple[float, bool] | None]:
-        """Return the margin of each metric, and whether it is relative."""
+    def margins(self, metrics: Sequence[str]) -> dict[str, tuple[float, bool] | None]:
+        """Return the margin of each metric, and whether it is relative; raise if it is invalid."""
         scored = {name: self.scored[name] for name in metrics}
         is_only = len(scored) == 1
         return {n: resolved_margin(self.margin, s, is_only=is_only) for n, s in scored.items()}
@@ -567,19 +567,21 @@ class ComparisonFigures:
     @cached_property
     def all_decisions(self) -> Decisions:
         """Decisions by all metrics that have a margin; empty if none has one."""
-        has_margin = any(self._margins(list(self.scored)).values())
+        has_margin = any(self.margins(list(self.scored)).values())
         return self.decisions() if self.cases and self.others and has_margin else Decisions({})
 
     def _evidence(self, release: str, metric: str, given: tuple[float, bool] | None) -> Evidence:
         import numpy as np
 
         margin, is_relative = given or (math.nan, False)
+        allowed = np.full(len(self.cases), margin)
         scored, against = self.scored[metric], self.compared(release, metric)
-        base = scored.counted[:, self.releases.index(self.baseline)]
         relative = margin if is_relative else None
         if relative is not None:
             has = ~np.isnan(against.differences)
-            margin = relative * float(np.abs(base[has]).mean()) if has.any() else math.nan
+            base = np.nan_to_num(scored.counted[:, self.releases.index(self.baseline)])
+            mean = float(base[has].mean()) if has.any() else math.nan
+            margin, allowed = relative * abs(mean), relative * np.sign(mean) * base
         missing = self.missing.get(metric) if isinstance(self.missing, Mapping) else self.missing
         return Evidence(
             release=release,
@@ -588,7 +590,7 @@ class ComparisonFigures:
             against=against,
             margin=margin,
             relative=relative,
-            base=base,
+            allowed=allowed,
             clusters=self.clusters,
             gap_texts=self.gap_texts(release, metric),
             blocked=missing != "drop" and against.has_gaps and not self.is_stopped,
@@ -707,7 +709,7 @@ class ComparisonFigures:
         )
         would = ""
         if more is not None and more > against.change.n and self.order is None:
-            would = f"; about {about(more)} cases would show this difference"
+            would = f"; {about(more, 'case')} would show this difference"
         sign_p = self.sign_p.get((release, metric))
         mean = " on average" if sign_p is not None and sign_p <= self.alpha else ""
         return f"could be chance{mean}: {why}{would}"

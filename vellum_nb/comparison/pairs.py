@@ -315,14 +315,13 @@ def _change(
     estimates, test = [], "Student's paired test"
     for differences in pairs:
         if is_single and clusters is None:
-            counts = int((differences > 0).sum()), int((differences < 0).sum())
+            counts = stats.unequal_units(differences)
             estimate, test = stats.paired_share(*counts, len(differences)), "McNemar's mid-p test"
         else:
             estimate = stats.paired(differences, clusters=clusters, is_share=figures.passes)
-            if clusters is not None:
-                test = "Student's test over clusters"
-            elif math.isnan(estimate.low) and figures.bounds is not None:
-                estimate = _bounded(estimate, differences, *figures.bounds)
+            test = test if clusters is None else "Student's test over clusters"
+            if figures.bounds is not None and (figures.passes or clusters is None):
+                estimate = stats.bounded(estimate, differences, clusters, figures.bounds)
         estimates.append(estimate)
     worst, best = estimates[0], estimates[-1]
     if worst is best:
@@ -332,23 +331,6 @@ def _change(
         p = 1.0
     ends = min(worst.low, best.low), max(worst.high, best.high)
     return Estimate((worst.mean + best.mean) / 2, *ends, p, worst.n), test
-
-
-def _bounded(
-    estimate: Estimate, differences: NDArray[np.float64], low: float, high: float
-) -> Estimate:
-    """Return an estimate with an interval for few unequal figures between `low` and `high`.
-
-    Each difference counts as the largest possible one.
-    """
-    number = len(differences)
-    if number < stats.LEAST_UNITS:
-        return estimate
-    gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    if gained + lost == number:  # all differ, and by as much
-        return estimate
-    least, most = stats.paired_share(0, lost, number), stats.paired_share(gained, 0, number)
-    return replace(estimate, low=(high - low) * least.low, high=(high - low) * most.high)
 
 
 def _at_any_time(

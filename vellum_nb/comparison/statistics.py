@@ -25,7 +25,7 @@ _MIN_CASES = 20  # smallest number of cases for an agreement, a corrected mean o
 _LARGEST_RATIO = 10_000.0  # of the upper end of a ratio to the ratio
 ROUNDING, _EQUAL = 1e-12, 1e-9  # relative to a mean
 LEAST_UNITS = 6  # smallest number of values, or of clusters, for an interval
-_LEAST_UNEQUAL = 4  # smallest number of differences other than zero
+LEAST_UNEQUAL = 4  # smallest number of differences other than zero
 _LARGEST_SKEW = 0.9  # of a mean of clusters, times the critical value
 _BETS = 64  # half of them on positive differences
 _LEAST_ERROR = 1e-100  # values with a smaller standard error are equal
@@ -317,6 +317,33 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
     return replace(nothing, low=float(low), high=float(high))
 
 
+def unequal_units(differences: Floats, clusters: Ints | None = None) -> tuple[int, int]:
+    """Return the numbers of differences, or of their sums over clusters, above and below zero."""
+    import numpy as np
+
+    sums = differences if clusters is None else np.bincount(clusters, differences)
+    return int((sums > 0).sum()), int((sums < 0).sum())
+
+
+def bounded(
+    estimate: Estimate, differences: Floats, clusters: Ints | None, ends: tuple[float, float]
+) -> Estimate:
+    """Return the mean difference of figures between `ends`, of which fewer than four differ.
+
+    The interval includes that for which each difference is the largest possible one.
+    """
+    import numpy as np
+
+    number = len(differences) if clusters is None else len(np.unique(clusters))
+    gained, lost = unequal_units(differences, clusters)
+    if number < LEAST_UNITS or gained + lost >= LEAST_UNEQUAL:
+        return estimate
+    width = ends[1] - ends[0]
+    low, high = paired_share(0, lost, number).low, paired_share(gained, 0, number).high
+    ends = float(np.fmin(estimate.low, width * low)), float(np.fmax(estimate.high, width * high))
+    return replace(estimate, low=ends[0], high=ends[1])
+
+
 def paired(
     differences: Floats, *, clusters: Ints | None = None, is_share: bool = False
 ) -> Estimate:
@@ -329,15 +356,14 @@ def paired(
     import numpy as np
 
     estimate = mean_interval(differences, clusters=clusters, is_share=is_share, least=-1.0)
-    sums = differences if clusters is None else np.bincount(clusters, differences)
-    unequal = int(np.count_nonzero(sums))
+    unequal = sum(unequal_units(differences, clusters))
     least_p = sign_test(unequal, 0)
     if estimate.p is not None and is_share:
         return replace(estimate, p=max(estimate.p, least_p))
     has_spread = estimate.n and np.ptp(differences) > ROUNDING * abs(estimate.mean)
     if estimate.p is None and estimate.n and not has_spread:
         return replace(estimate, p=least_p)
-    if unequal < _LEAST_UNEQUAL:
+    if unequal < LEAST_UNEQUAL:
         return replace(estimate, low=math.nan, high=math.nan, p=None)
     return estimate
 
@@ -483,7 +509,7 @@ def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
 
     units, at = np.unique(cases, return_inverse=True)
     number, nothing = len(units), replace(NO_ESTIMATE, n=len(units))
-    if number < _MIN_CASES or (np.bincount(at, np.abs(values)) > 0).sum() < _LEAST_UNEQUAL:
+    if number < _MIN_CASES or (np.bincount(at, np.abs(values)) > 0).sum() < LEAST_UNEQUAL:
         return nothing
     others = np.column_stack([np.ones(len(x)), controls])
     both = np.column_stack([x, values])
