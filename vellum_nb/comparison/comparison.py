@@ -1091,7 +1091,7 @@ def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequen
             check_names(option, metrics)
     policies = missing.values() if isinstance(missing, Mapping) else [missing]
     for policy in policies:
-        if policy not in (None, "fail", "bounds", "drop"):  # noqa: PLR6201  (may be unhashable)
+        if policy not in (None, "fail", "bounds", "drop"):
             refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
     for value in margin.values() if isinstance(margin, Mapping) else [margin]:
         if value is not None:
