@@ -464,6 +464,8 @@ def test_few_clusters_that_differ_exclude_a_loss_no_better_than_as_many_cases(
     decision = cmp.decide(margin=0.1)["v2"]
     assert decision.verdict == OPEN
     assert decision.delta.low < -0.1
+    wide = cmp.decide(margin=0.4)["v2"]
+    assert wide.reason == "a loss of 0.4 is excluded (Tango's score test)"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ MarginOption = float | str | Mapping[str, float | str] | None
 
 DEFAULT_MARGIN = 0.05
 """Margin of scores and pass rates."""
+_TANGO = "Tango's score test"
 _MIN_CASES = 12  # of numbers: fewer could miss a long tail of losses
 
 
@@ -176,43 +177,33 @@ class Evidence:
         return has_few or math.isnan(self.gain.low)
 
     @cached_property
-    def margin_test(self) -> tuple[float, bool]:
-        """Two-sided p value of a loss of the margin, and whether the loss is smaller."""
+    def margin_test(self) -> tuple[float, bool, str]:
+        """Two-sided p value of a loss of the margin, whether the loss is smaller, and the test."""
         import numpy as np
 
         has = ~np.isnan(self.against.differences)
         gains = self.metric.sign * self.against.differences[has]
-        shift = self.allowed[has]
-        is_smaller = bool(len(gains)) and float(np.mean(gains + shift)) > 0
-        p = self.against.change.p
-        if not self.is_only_gain:
-            p = self._shifted_p(gains, shift, None if self.clusters is None else self.clusters[has])
-        elif self.gain.mean <= 0:
+        is_smaller = bool(len(gains)) and float(np.mean(gains + self.allowed[has])) > 0
+        p, test = self.against.change.p, self.against.test
+        if self.remaining is None and not self.is_small:
+            p, test = self._shifted(gains, has)
+        elif self.gain.mean <= 0:  # only a gain is evidence
             p = None
-        return (1.0 if p is None else p), is_smaller
+        return (1.0 if p is None else p), is_smaller, test
 
-    @property
-    def is_only_gain(self) -> bool:
-        """Whether only a gain is evidence against a loss of the margin."""
-        return self.remaining is not None or self.is_small
-
-    def _shifted_p(self, gains: Any, shift: Any, clusters: Any) -> float | None:
-        """Return p of `gains` against a loss of `shift`."""
+    def _shifted(
+        self, gains: NDArray[np.float64], has: NDArray[np.bool_]
+    ) -> tuple[float | None, str]:
+        """Return p of `gains` against the acceptable losses of their cases, and the test."""
+        clusters = None if self.clusters is None else self.clusters[has]
         bounds, (better, worse) = self.scored.bounds, stats.unequal_units(gains, clusters)
         if self.against.shares is not None and self.relative is None:
-            return stats.paired_share_p(better, worse, len(gains), -self.margin)
+            return stats.paired_share_p(better, worse, len(gains), -self.margin), _TANGO
         if bounds is not None and better + worse < stats.LEAST_UNEQUAL:  # as `stats.bounded`
             share = self.margin / (bounds[1] - bounds[0])
-            return stats.paired_share_p(0, worse, self.against.units, -share)
-        is_share = self.scored.passes
-        return stats.paired(gains + shift, clusters=clusters, is_share=is_share).p
-
-    @property
-    def test(self) -> str:
-        """Name of the test against a loss of the margin."""
-        if self.against.shares is None or self.relative is not None or self.is_only_gain:
-            return self.against.test
-        return "Tango's score test"
+            return stats.paired_share_p(0, worse, self.against.units, -share), _TANGO
+        gains, is_share = gains + self.allowed[has], self.scored.passes
+        return stats.paired(gains, clusters=clusters, is_share=is_share).p, self.against.test
 
 
 def resolved_margin(
@@ -261,7 +252,9 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
     metric does, so releases and metrics are.
     """
     tests = {name: [each.margin_test for each in all_] for name, all_ in evidence.items()}
-    largest = [max(p if is_smaller else 1.0 for p, is_smaller in each) for each in tests.values()]
+    largest = [
+        max(p if is_smaller else 1.0 for p, is_smaller, _ in each) for each in tests.values()
+    ]
     factors = _holm_factors(largest, alpha)
     keys = [(release, at) for release, all_ in evidence.items() for at in range(len(all_))]
     raw = [evidence[release][at].against.change.p for release, at in keys]
@@ -293,7 +286,7 @@ def _decided(
     """Return the decision by one metric."""
     gain, against = evidence.gain, evidence.against
     is_significant = worse_p is not None and worse_p <= alpha
-    margin_p, is_above = evidence.margin_test
+    margin_p, is_above, _ = evidence.margin_test
     is_worse = gain.mean < 0 and is_significant and not evidence.is_noise
     is_below = not is_above and gain.high < -evidence.margin and tests * margin_p <= alpha
     verdict, more = _UNKNOWN, None
@@ -404,7 +397,7 @@ def _many(count: int, noise: int, number: int) -> str:
 def _reason(evidence: Evidence, verdict: MayReplace) -> str:
     """Return what the verdict rests on."""
     if verdict == _YES:
-        return f"a loss of {_margin_text(evidence)} is excluded ({evidence.test})"
+        return f"a loss of {_margin_text(evidence)} is excluded ({evidence.margin_test[2]})"
     if verdict == _NO:
         return f"it is worse, and chance is an unlikely reason ({evidence.against.test})"
     return _gap(evidence) or _doubt(evidence)
