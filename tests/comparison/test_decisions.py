@@ -470,8 +470,9 @@ def test_few_clusters_that_differ_exclude_a_loss_no_better_than_as_many_cases(
 
 @pytest.mark.parametrize(
     ("margin", "text"),
-    [(0.125, "0.125"), ("12.5%", "12.5 % (0.12)"), ("2.5%", "2.5 % (0.025)"), (0.1, "0.1")],
-)
+    [(0.125, "0.125"), ("12.5%", "12.5 % (0.12)"), ("2.5%", "2.5 % (0.025)"), (0.1, "0.1"),
+     ("10%", "10 % (0.10)")],
+)  # fmt: skip
 def test_margin_is_printed_as_given(margin, text):
     decision = judged({"v1": [YES] * 300, "v2": [YES] * 300}).decide(margin=margin)["v2"]
     assert f"no difference larger than {text} (95 %" in decision.sentence

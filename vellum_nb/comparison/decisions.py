@@ -16,7 +16,7 @@ from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.models.checks import refuse
-from vellum_nb.rendering.format import figure, interval_digits, plural
+from vellum_nb.rendering.format import figure, interval_digits, number_text, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -433,8 +433,8 @@ def _doubt(evidence: Evidence) -> str:
 
 def _margin_text(evidence: Evidence) -> str:
     if evidence.relative is None:
-        return f"{evidence.margin:g}"
-    return f"{100 * evidence.relative:g} % ({evidence.margin:.2g})"
+        return number_text(evidence.margin)
+    return f"{100 * evidence.relative:g} % ({figure(evidence.margin)})"
 
 
 def _more(evidence: Evidence, alpha: float) -> int | None:
