@@ -87,7 +87,12 @@ class SqliteSnapshot(FileSnapshot):
 
 
 class SqliteStore(SqliteFile):
-    """An open history in SQLite; see `SqliteFile`."""
+    """An open history in SQLite; see `SqliteFile`.
+
+    Its clock, in microseconds since the epoch, advances with the uptime of the machine and is
+    independent of changes of the wall clock. All processes share the boot time. The SQL functions
+    call no Python code, because SQLite would turn Ctrl-C in Python code into an error.
+    """
 
     dialect: ClassVar[SqliteDialect] = _DIALECT
     transaction_class: ClassVar[type[FileTransaction]] = SqliteTransaction
@@ -101,56 +106,31 @@ class SqliteStore(SqliteFile):
         read_only: bool = False,
         fsync: bool = False,
     ) -> None:
-        self._clock = _Clock()
-        super().__init__(path, file_format, read_only=read_only, fsync=fsync)
         boot = boot_id()
+        self._boot_time = [0 if boot is None else _boot_time()]
+        super().__init__(path, file_format, read_only=read_only, fsync=fsync)
         if boot is not None and isinstance(path, Path):
-            self._clock.set_boot(self._boot_time(boot, read_only=read_only))
+            stored = _stored_boot_time(self, boot)
+            if stored is None and not read_only:
+                stored = self.write(partial(_store_boot_time, boot))
+            self._boot_time[0] = self._boot_time[0] if stored is None else stored
 
     def prepare_connection(self, connection: sqlite3.Connection) -> None:
-        """Define the SQL functions of the clock."""
-        self._clock.define(connection)
-
-    def _boot_time(self, boot: str, *, read_only: bool) -> int | None:
-        """Return the boot time by the clock of the history, set by the first process."""
-        stored = _stored_boot_time(self, boot)
-        if stored is not None or read_only:
-            return stored
-
-        def decide(transaction: Any) -> int:
-            boot_time = _stored_boot_time(transaction, boot)
-            if boot_time is None:
-                boot_time = _next_boot_time(transaction)
-                row = {"name": "clock", "value": json.dumps([boot, boot_time])}
-                transaction.execute("DELETE FROM settings WHERE name = 'clock'")
-                transaction.execute(insert("settings", row), row)
-            return boot_time
-
-        return self.write(decide)
-
-
-class _Clock:
-    """Clock of a history, in microseconds since the epoch.
-
-    It advances with the uptime of the machine and is independent of changes of the wall clock. All
-    processes share the boot time. The SQL functions call no Python code, because SQLite would turn
-    Ctrl-C in Python code into an error.
-    """
-
-    def __init__(self) -> None:
-        has_boot = boot_id() is not None
-        self._boot_time = [_boot_time() if has_boot else 0]
-        self._uptime_ns = uptime_ns if has_boot else time.time_ns
-
-    def set_boot(self, boot_time: int | None) -> None:
-        """Set the boot time in microseconds; None keeps the boot time of the wall clock."""
-        if boot_time is not None:
-            self._boot_time[0] = boot_time
-
-    def define(self, connection: sqlite3.Connection) -> None:
         """Define the SQL functions for `SqliteDialect.now`."""
+        clock = time.time_ns if boot_id() is None else uptime_ns
         connection.create_function("vnb_boot", 0, partial(self._boot_time.__getitem__, 0))
-        connection.create_function("vnb_uptime", 0, self._uptime_ns)
+        connection.create_function("vnb_uptime", 0, clock)
+
+
+def _store_boot_time(boot: str, transaction: Any) -> int:
+    """Return the boot time by the clock of the history, set by the first process."""
+    boot_time = _stored_boot_time(transaction, boot)
+    if boot_time is None:
+        boot_time = _next_boot_time(transaction)
+        row = {"name": "clock", "value": json.dumps([boot, boot_time])}
+        transaction.execute("DELETE FROM settings WHERE name = 'clock'")
+        transaction.execute(insert("settings", row), row)
+    return boot_time
 
 
 def _boot_time() -> int:
