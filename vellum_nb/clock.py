@@ -1,4 +1,4 @@
-"""Clock that includes the time a machine is suspended, and deadlines based on it.
+"""Clock that includes the time a machine is suspended, deadlines based on it, stored times.
 
 Wall-clock time can be changed, and `time.monotonic` stops on Linux and macOS while a laptop is
 suspended. Neither is safe to decide whether a run is sent.
@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 
 _PROC = Path("/proc")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def _clock_id() -> int | None:
@@ -77,3 +79,15 @@ class Deadline:
         if self.boot is not None and self.boot == boot_id():
             return self.uptime_s - uptime()
         return (self.wall - datetime.now(UTC)).total_seconds()
+
+
+def micros(moment: datetime) -> int:
+    """Return microseconds since the epoch; a time without a zone is UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(count: int) -> datetime:
+    """Return the time in UTC for microseconds since the epoch."""
+    return _EPOCH + count * _MICROSECOND

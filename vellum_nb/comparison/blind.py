@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from vellum_nb.clock import micros
 from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import BlindRatings, column, frame_of_cells, micros
+from vellum_nb.history import BlindRatings, column, frame_of_cells
 from vellum_nb.models import Run
 from vellum_nb.models.blind import (
     BlindChoice,

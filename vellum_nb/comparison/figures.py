@@ -13,6 +13,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.agreement import Agreement, judge_check
 from vellum_nb.comparison.cases import (
@@ -51,7 +52,7 @@ from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, warn
-from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
+from vellum_nb.history import cell, clean, collection_paused, frame_of_cells
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import cut, p_sentence, percent, plural, value_key

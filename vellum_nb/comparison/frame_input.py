@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from vellum_nb.clock import from_micros
 from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
-from vellum_nb.history import COLUMN_KINDS, from_micros
+from vellum_nb.history import COLUMN_KINDS
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, check_text, refuse
 from vellum_nb.models.inputs import plain

@@ -38,7 +38,7 @@ from vellum_nb.history.read_files import (
     read_parquet,
     typed,
 )
-from vellum_nb.history.rows import cell, clean, from_micros, micros
+from vellum_nb.history.rows import cell, clean
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import Deletion, format_bytes
 
@@ -68,10 +68,8 @@ __all__ = [
     "csv_table",
     "format_bytes",
     "frame_of_cells",
-    "from_micros",
     "index_for_search",
     "json_objects",
-    "micros",
     "moment",
     "ordered_runs",
     "parse_location",

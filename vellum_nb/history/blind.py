@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.leases import Lease, LeaseHeldError
-from vellum_nb.history.rows import clean, damaged, from_micros, micros
+from vellum_nb.history.rows import clean, damaged
 from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
 

@@ -15,18 +15,11 @@ from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_text
 from vellum_nb.history.columns import COLUMN_KINDS, FRAMED, HEAD, OPTIONAL_COLUMNS, SCALARS
-from vellum_nb.history.rows import (
-    DAMAGE,
-    DamagedRunError,
-    cell,
-    clean,
-    damaged,
-    micros,
-    run_of,
-)
+from vellum_nb.history.rows import DAMAGE, DamagedRunError, cell, clean, damaged, run_of
 from vellum_nb.models import NodeRun, RunState
 
 if TYPE_CHECKING:

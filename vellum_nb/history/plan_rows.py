@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from vellum_nb.history.rows import damaged, encoded, from_micros, micros
+from vellum_nb.clock import from_micros, micros
+from vellum_nb.history.rows import damaged, encoded
 from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord, most_rounds
 
 SWEEP = (

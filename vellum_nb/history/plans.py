@@ -12,6 +12,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.escaping import warn
 from vellum_nb.history import query, writes
@@ -29,14 +30,7 @@ from vellum_nb.history.plan_rows import (
     sweep_of,
 )
 from vellum_nb.history.recorder import RunRecorder
-from vellum_nb.history.rows import (
-    clean,
-    damaged,
-    extract_large,
-    from_micros,
-    micros,
-    restore_large,
-)
+from vellum_nb.history.rows import clean, damaged, extract_large, restore_large
 from vellum_nb.history.store import insert
 from vellum_nb.history.writes import rename_run
 from vellum_nb.models import DoubtKind, Run

@@ -10,19 +10,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
 
+from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
 from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
-from vellum_nb.history.rows import (
-    DamagedRunError,
-    clean,
-    columns,
-    micros,
-    restore_large,
-    run_of,
-)
+from vellum_nb.history.rows import DamagedRunError, clean, columns, restore_large, run_of
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
 from vellum_nb.models.checks import available

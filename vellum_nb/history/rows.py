@@ -7,11 +7,11 @@ import json
 import math
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import warn
 from vellum_nb.history.columns import COLUMNS, PAYLOADS, SCALARS, WHOLE, Kind
@@ -28,8 +28,6 @@ DAMAGE = (
 )
 """Exceptions of Python and pydantic for invalid values in a stored row."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _MAX_INTEGER = 2**63
 _NAMES_BY_KIND = {
     kind: [name for name in SCALARS if COLUMNS[name].kind == kind and name != "tags"]
@@ -70,18 +68,6 @@ def damaged(subject: str) -> Converting:
 def columns(names: Iterable[str]) -> str:
     """Return qualified column names for a SELECT from ``runs r`` and ``payloads p``."""
     return ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in names)
-
-
-def micros(moment: datetime) -> int:
-    """Return microseconds since the epoch; a time without a zone is UTC."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def from_micros(count: int) -> datetime:
-    """Return the time in UTC for microseconds since the epoch."""
-    return _EPOCH + count * _MICROSECOND
 
 
 def clean(text: str) -> str:

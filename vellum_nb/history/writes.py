@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import search
@@ -25,10 +26,8 @@ from vellum_nb.history.rows import (
     damaged,
     encoded,
     extract_large,
-    from_micros,
     large_hashes,
     merge_large,
-    micros,
     payload_row,
     scalar_row,
 )

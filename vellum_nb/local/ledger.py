@@ -15,12 +15,13 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
+from vellum_nb.clock import micros
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.sources import lock_folder
 from vellum_nb.local.engine.events import Event, Usage, from_json, new_id, parse_events, to_json
@@ -28,7 +29,6 @@ from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_OFFSET = 2**62  # SQLite counts no further
 _TABLES = (
     """CREATE TABLE executions (
@@ -289,11 +289,6 @@ class Ledger:
         return rows[0] if rows else None
 
 
-def micros(when: datetime) -> int:
-    """Return `when` as whole microseconds since 1970."""
-    return (when - _EPOCH) // timedelta(microseconds=1)
-
-
 def storable(text: str) -> str:
     """Return `text` for SQLite, with lone surrogates escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -457,7 +452,7 @@ def _comparable(name: str, operator: str, value: Any) -> str | int:
         with suppress(ValueError, TypeError, OverflowError, OSError):
             is_text = isinstance(value, str)
             when = datetime.fromisoformat(value) if is_text else datetime.fromtimestamp(value, UTC)
-            return micros(when if when.tzinfo else when.replace(tzinfo=UTC))
+            return micros(when)
     msg = f"{name} {operator} {value!r:.60} cannot be compared: {_EXPECTED.get(name, 'give text')}"
     raise _bad(msg)
 

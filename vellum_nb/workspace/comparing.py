@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, Unpack
 
 from vellum_nb.client.client import contains_key
+from vellum_nb.clock import micros
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case
@@ -18,7 +19,7 @@ from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
 from vellum_nb.errors import APIError, InputError, NotFoundError
-from vellum_nb.history import History, Sweeps, micros, moment
+from vellum_nb.history import History, Sweeps, moment
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value

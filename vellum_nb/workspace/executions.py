@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any
 
 from vellum_nb.client import Client
+from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import APIError, HistoryError, InputError, InputProblem
-from vellum_nb.history import History, SyncReport, from_micros, micros, moment, set_nodes
+from vellum_nb.history import History, SyncReport, moment, set_nodes
 from vellum_nb.models import (
     ActualRequest,
     NodeRun,
