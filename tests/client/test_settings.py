@@ -133,6 +133,38 @@ def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
     )
 
 
+@pytest.mark.parametrize(
+    ("call", "options", "problem"),
+    [
+        (
+            ("execute_workflow", {}),
+            {"workflow_deployment_name": 5},
+            "must be a text or None, not 5",
+        ),
+        (("execute_workflow_async", {}), {"external_id": 5}, "must be a text or None, not 5"),
+        (("execute_workflow_stream", {}), {"metadata": 5}, "must be a dict or None, not 5"),
+        (("execute_workflow", {}), {"expand_meta": [1]}, r"must be a dict or None, not \[1\]"),
+        (("execute_stream", "w"), {"inputs": "hi"}, "must be a dict or None, not 'hi'"),
+        (("execute_stream", "w"), {"trigger": 5}, "must be a text or None, not 5"),
+        (("submit_workflow_execution_actuals", []), {"external_id": 5}, "must be a text or None"),
+        (("update_workflow_release_tag", "w", "v1"), {"history_item_id": 5}, "must be a text or"),
+        (("deploy_workflow", "w"), {"label": 5}, "must be a text or None, not 5"),
+        (("list_workflow_deployments",), {"limit": "x"}, "must be a whole number of at least 0"),
+        (("list_workflow_release_tags", "w"), {"offset": -1}, "must be a whole number of at least"),
+        (
+            ("retrieve_workflow_execution_detail", "e"),
+            {"span_limit": 1.5},
+            "must be a whole number",
+        ),
+        (("retrieve_uploaded_file", "f"), {"expiry_seconds": "x"}, "must be a whole number"),
+    ],
+)
+def test_an_option_of_a_wrong_type_is_refused_by_name(server, client, call, options, problem):
+    with pytest.raises(InputError, match=f"{next(iter(options))} {problem}"):
+        getattr(client, call[0])(*call[1:], **options)
+    assert server.seen == []
+
+
 @pytest.mark.parametrize("method", ["execute_workflow", "execute_workflow_async"])
 def test_unknown_option_of_an_execution_is_a_type_error(server, client, method):
     with pytest.raises(TypeError, match="'relase_tag'; available: .*release_tag"):

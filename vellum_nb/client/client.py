@@ -65,6 +65,9 @@ Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str,
 Filters: TypeAlias = Mapping[str, Any] | str
 _MAX_PAGES = 10_000
 _DEPLOYMENTS = "workflow-deployments"
+_NESTED = frozenset(
+    {"metadata", "expand_meta"}
+)  # options of an execution request that are not texts
 
 
 class ReleaseOptions(TypedDict, total=False):
@@ -276,7 +279,8 @@ class Client:
         `inputs` are natural values by name, sent without types. `trigger` is the name or id of
         the trigger of the execution.
         """
-        body = _execution_body(ReleaseOptions, options, inputs=_plain(inputs), trigger=trigger)
+        fields = {"inputs": _plain("inputs", inputs), **_texts(trigger=trigger)}
+        body = _execution_body(ReleaseOptions, options, **fields)
         path = (_DEPLOYMENTS, id, "execute-stream")
         return self._stream(WorkflowEvent, self._predict("POST", *path, body=body), cancel)
 
@@ -303,7 +307,7 @@ class Client:
         """
         if isinstance(actuals, str | bytes | Mapping) or not isinstance(actuals, Sequence):
             refuse("actuals", actuals, "a list of actuals")
-        ids = {"execution_id": execution_id, "external_id": external_id}
+        ids = _texts(execution_id=execution_id, external_id=external_id)
         body = {"actuals": [_actual(actual) for actual in actuals], **ids}
         self._send(self._predict("POST", "submit-workflow-execution-actuals", body=body))
 
@@ -407,7 +411,7 @@ class Client:
         self, id: str, name: str, *, history_item_id: str | None = None
     ) -> WorkflowReleaseTagRead:
         """Point a release tag to another release, by its id, and return it."""
-        body = {"history_item_id": history_item_id}
+        body = _texts(history_item_id=history_item_id)
         path = (_DEPLOYMENTS, id, "release-tags", name)
         return self._send(self._api("PATCH", *path, body=body)).parse(WorkflowReleaseTagRead)
 
@@ -457,14 +461,14 @@ class Client:
     ) -> WorkflowDeploymentRead:
         """Deploy the workflow sandbox `id` as a new release, which gets the `release_tags`."""
         tags = None if release_tags is None else check_texts("release_tags", release_tags)
-        body = {
-            "workflow_deployment_name": workflow_deployment_name,
-            "workflow_deployment_id": workflow_deployment_id,
-            "label": label,
-            "release_tags": tags,
-            "release_description": release_description,
-        }
-        request = self._api("POST", "workflow-sandboxes", id, "deploy", body=body)
+        body = _texts(
+            workflow_deployment_name=workflow_deployment_name,
+            workflow_deployment_id=workflow_deployment_id,
+            label=label,
+            release_description=release_description,
+        )
+        path = ("workflow-sandboxes", id, "deploy")
+        request = self._api("POST", *path, body={**body, "release_tags": tags})
         return self._send(request).parse(WorkflowDeploymentRead)
 
     # Files
@@ -605,14 +609,23 @@ def _execution_body(kind: Any, options: Mapping[str, Any], **fields: object) -> 
         msg = f"Unexpected keyword argument {name!r}{available(kind.__annotations__)}"
         raise TypeError(msg)
     values = {name: options.get(name) for name in kind.__annotations__}
-    for name in values.keys() & {"metadata", "expand_meta"}:
-        values[name] = _plain(values[name])
-    return {**fields, **values}
+    nested = {name: _plain(name, values[name]) for name in values.keys() & _NESTED}
+    _texts(**{name: values[name] for name in values.keys() - _NESTED})
+    return {**fields, **values, **nested}
 
 
-def _plain(value: object) -> Any:
+def _texts(**values: Any) -> dict[str, Any]:
+    """Return `values`; raise an `InputError` unless they are texts or None."""
+    for name, value in values.items():
+        check_text(name, value, optional=True)
+    return values
+
+
+def _plain(name: str, value: object) -> Any:
     if isinstance(value, ExpandMeta):
         return value.model_dump(exclude_none=True)
+    if not isinstance(value, Mapping | None):
+        refuse(name, value, "a dict or None")
     return None if value is None else plain(value)
 
 

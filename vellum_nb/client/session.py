@@ -52,7 +52,7 @@ from vellum_nb.errors import APIConnectionError, APIError, APITimeoutError, Inpu
 from vellum_nb.escaping import printed
 from vellum_nb.models import Cancellation
 from vellum_nb.models.base import HIDDEN, SecretMask, read_json
-from vellum_nb.models.checks import refuse
+from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain
 
 M = TypeVar("M", bound=BaseModel)
@@ -63,6 +63,7 @@ _MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 2**20
 _READ_BYTES = 2**20
 _GOOD = range(200, 300)
+_NUMBERS = frozenset({"limit", "offset", "span_limit", "expiry_seconds"})
 TRIES = 4
 _MAX_PAUSE_S = 30.0
 _FIRST_PAUSE_S = 0.25
@@ -339,6 +340,8 @@ def _segment(name: object) -> str:
 
 
 def _query_value(name: str, value: object) -> str | None:
+    if name in _NUMBERS:
+        check_integer(name, value, optional=True)
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Mapping):
