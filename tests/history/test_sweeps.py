@@ -134,7 +134,7 @@ def test_doubt_lasts_since_it_was_first_recorded(history, sweep, lease, make_run
     ((kind, age),) = Sweeps(history).doubts(sweep.id).values()
     assert kind == "EXECUTED"
     assert 0.3 <= age <= 20
-    assert Sweeps(history).doubt_age(run.id) >= age
+    assert Sweeps(history).begin_doubt(run.id) >= age
 
 
 def test_resent_run_is_started_without_a_doubt(history, sweep, lease, make_run):
@@ -143,7 +143,7 @@ def test_resent_run_is_started_without_a_doubt(history, sweep, lease, make_run):
     lease.record(resent=[run])
     found = history.get(run.id)
     assert (found.state, found.doubt, found.error) == ("STARTED", None, None)
-    assert Sweeps(history).doubt_age(run.id) == 0
+    assert Sweeps(history).doubts(sweep.id)[run.id] == ("SENT", 0)
 
 
 def test_runs_of_a_lost_driver_are_in_doubt_since_the_end_of_its_lease(

@@ -307,19 +307,12 @@ def _is_same(ours: Values, theirs: Values) -> bool:
     return not set.isdisjoint(*ids) if is_refused and is_chosen else True
 
 
-def _is_in_doubt(row: Values) -> bool:
-    return row["state"] == "STARTED" or row["doubt"] is not None
-
-
 def _completes(ours: Values, theirs: Values) -> bool:
     """Return True if theirs has the answer that ours lacks."""
     if ours["state"] == "STARTED":
         return bool(theirs["state"] != "STARTED")
-    return (
-        _is_in_doubt(ours)
-        and theirs["doubt"] is None
-        and theirs["state"] in {"FULFILLED", "REJECTED", "CANCELLED"}
-    )
+    has_answer = theirs["doubt"] is None and theirs["state"] in writes.SETTLED
+    return has_answer and ours["doubt"] is not None
 
 
 def _late_values(ours: Values, theirs: Values) -> Values:

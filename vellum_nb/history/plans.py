@@ -433,20 +433,17 @@ class Sweeps:
         sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
         return [run_id for (run_id,) in self._store.read(sql)]
 
-    def begin_doubt(self, run_id: str) -> None:
-        """Start the doubt of a STARTED run."""
+    def begin_doubt(self, run_id: str) -> float:
+        """Start the doubt of a STARTED run; return the age of its doubt in seconds."""
+        now = self._store.dialect.now
         sql = (
-            f"UPDATE runs SET doubt = 'SENT', doubt_since = {self._store.dialect.now} "
+            f"UPDATE runs SET doubt = 'SENT', doubt_since = {now} "
             "WHERE id = :id AND state = 'STARTED' AND doubt IS NULL"
         )
         self._store.write(lambda tx: tx.execute(sql, {"id": run_id}))
-
-    def doubt_age(self, run_id: str) -> float:
-        """Return the age of the doubt of a run in seconds, or 0 if unknown."""
-        now = self._store.dialect.now
-        sql = f"SELECT {now} - doubt_since FROM runs WHERE id = :id AND doubt_since IS NOT NULL"
-        ages = [age / 1e6 for (age,) in self._store.read(sql, {"id": run_id})]
-        return max(0.0, *ages) if ages else 0.0
+        sql = f"SELECT coalesce({now} - doubt_since, 0) FROM runs WHERE id = :id"
+        ages = [float(age) for (age,) in self._store.read(sql, {"id": run_id})]
+        return max(0.0, *ages) / 1e6 if ages else 0.0
 
     def tallies(self) -> dict[str, Counter[str]]:
         """Return run counts by state for each sweep, including reused runs."""
@@ -562,11 +559,8 @@ class Sweeps:
     def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
         sweeps = [sweep_of(row) for row in self._store.read(sql, values)]
-        return [self._with_case_ids(sweep) if sweep.judge else sweep for sweep in sweeps]
-
-    def _with_case_ids(self, sweep: SweepRecord) -> SweepRecord:
-        case_ids = tuple(_case_ids(self._store, sweep.id))
-        return sweep.model_copy(update={"case_ids": case_ids})
+        case_ids = {s.id: tuple(_case_ids(self._store, s.id)) for s in sweeps if s.judge}
+        return [s.model_copy(update={"case_ids": case_ids.get(s.id, ())}) for s in sweeps]
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:

@@ -192,11 +192,9 @@ def read_runs(reader: Reader, selection: Selection) -> list[Run]:
 
 def runs_with_ids(reader: Reader, run_ids: Iterable[str]) -> list[Run]:
     """Return the runs with these ids, including deleted runs."""
-    sql = (
-        f"SELECT {columns((*WHOLE, 'large'))} {JOINED} WHERE {reader.dialect.one_of('r.id', 'ids')}"
-    )
-    rows = reader.read(sql, {"ids": reader.dialect.listed(run_ids)})
-    return runs_of(restore_large(reader, rows, WHOLE), skip_damaged=False)
+    dialect = reader.dialect
+    values = {"ids": dialect.listed(run_ids)}
+    return read_runs(reader, Selection(dialect.one_of("r.id", "ids"), values))
 
 
 def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:

@@ -46,7 +46,7 @@ _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
     for mark in get_args(Separator)
 }
-_LINE_ENDS = re.compile(r"[\r\n]*")
+_LINE_ENDS = re.compile(r"[\r\n]+")
 _UNQUOTED_LINE = re.compile(r'([^"\r\n]*+)(?:\r\n|\r|\n|\Z)')
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
@@ -154,11 +154,6 @@ def _separator_of(text: str) -> Separator:
     return max(counts, key=counts.__getitem__, default=",")
 
 
-def _after_empty_lines(text: str, at: int) -> int:
-    match = _LINE_ENDS.match(text, at)
-    return match.end() if match else at
-
-
 def split(
     text: str, separator: Separator = ",", *, keeps_empty: bool = False
 ) -> Iterator[tuple[int, list[Cell]]]:
@@ -171,9 +166,9 @@ def split(
     at, number = 0, 1
     while at < len(text) or row:
         if not row and not (keeps_empty and at):
-            start = _after_empty_lines(text, at)
-            number += len(text[at:start].splitlines())
-            at = start
+            empty = _LINE_ENDS.match(text, at)
+            if empty is not None:
+                at, number = empty.end(), number + len(empty[0].splitlines())
         line = None if row else _UNQUOTED_LINE.match(text, at)
         if line is not None:  # fast path without quotes
             if at < len(text):

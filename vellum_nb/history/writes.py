@@ -10,8 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError
@@ -42,7 +41,8 @@ REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs",
 """Columns of other tables that hold ids of runs."""
 _LISTED_NAMES = 3
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
-_SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})  # settle a doubt
+SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})
+"""States that settle a doubt."""
 _DELETIONS = {  # kinds of the columns of `deletions`
     "deletion": "int",
     "deleted_at": "time",
@@ -70,6 +70,8 @@ _FINISH_RUN = (
 _DOUBTED = ("state", "error_code", "error_message", "doubt", "finished_at")
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
+Completion: TypeAlias = Literal["completed", "ended", "missing"]
+"""Outcome of completing a row: it has the answer now, had already ended, or does not exist."""
 
 
 def author_here(*, is_shared: bool) -> str | None:
@@ -83,31 +85,25 @@ def author_here(*, is_shared: bool) -> str | None:
         return None
 
 
-class Completion(Enum):
-    """Outcome of completing the row of a run."""
-
-    COMPLETED = "the answer is recorded"
-    ENDED = "the run had already ended"
-    MISSING = "the row does not exist"
-
-
 def finish(transaction: Transaction, run: Run) -> HistoryError | None:
     """Complete the row of `run`, which must be STARTED; return an error if it was deleted."""
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
-    if complete_run(transaction, run) is not Completion.COMPLETED:
-        sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
-        for (state,) in transaction.read(sql, {"id": clean(run.id)}):
-            msg = (
-                f"Run {run.id} has already ended as {state}, and what is recorded is not "
-                "overwritten; record another run under another id"
-            )
-            raise HistoryError(msg)
-        raise unknown_run(transaction, clean(run.id))
-    sql = "SELECT 1 FROM runs WHERE id = :id AND deletion IS NOT NULL"
-    is_deleted = transaction.read(sql, {"id": clean(run.id)})
-    return unknown_run(transaction, clean(run.id)) if is_deleted else None
+    is_completed = complete_run(transaction, run) == "completed"
+    sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
+    for (state,) in transaction.read(sql, {"id": clean(run.id)}):
+        if is_completed:
+            return None
+        msg = (
+            f"Run {run.id} has already ended as {state}, and what is recorded is not "
+            "overwritten; record another run under another id"
+        )
+        raise HistoryError(msg)
+    problem = unknown_run(transaction, clean(run.id))
+    if is_completed:
+        return problem
+    raise problem
 
 
 def begin(transaction: Transaction, run: Run) -> None:
@@ -119,10 +115,10 @@ def begin(transaction: Transaction, run: Run) -> None:
 def end(transaction: Transaction, run: Run) -> None:
     """Complete or insert the row of `run`; a row with an answer does not change."""
     completion = complete_run(transaction, run)
-    if completion is Completion.MISSING and not insert_run(transaction, run):
+    if completion == "missing" and not insert_run(transaction, run):
         adopt_run(transaction, run)  # the stored run was imported
         completion = complete_run(transaction, run)
-    if completion is Completion.ENDED and run.state in _ANSWERS:
+    if completion == "ended" and run.state in _ANSWERS:
         complete_run(transaction, run, where="state IN ('FAILED', 'CANCELLED')")
 
 
@@ -161,14 +157,14 @@ def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQ
     scalars = scalar_row(run, _ENDED_SCALARS)
     now = transaction.dialect.now
     rows = transaction.read(_FINISH_RUN.format("state = 'STARTED'", now=now), scalars)
-    if not rows and run.doubt is None and run.state in _SETTLED:
+    if not rows and run.doubt is None and run.state in SETTLED:
         rows = transaction.read(_FINISH_RUN.format(where, now=now), scalars)
         search.mark_changed(transaction, clean(run.id))
     if not rows:
         exists = transaction.read("SELECT 1 FROM runs WHERE id = :id", {"id": clean(run.id)})
-        return Completion.ENDED if exists else Completion.MISSING
+        return "ended" if exists else "missing"
     _set_payloads(transaction, run.id, rows[0][0], payloads)
-    return Completion.COMPLETED
+    return "completed"
 
 
 def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> None:

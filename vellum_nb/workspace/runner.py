@@ -273,8 +273,7 @@ class Runner:
         self, deployment_id: str | None, run: Run, *, cancel: Cancellation | None = None
     ) -> Run:
         """Look up a run in doubt at growing intervals, for at most the read timeout."""
-        Sweeps(self.history).begin_doubt(run.id)
-        began = uptime() - Sweeps(self.history).doubt_age(run.id)
+        began = uptime() - Sweeps(self.history).begin_doubt(run.id)
         _, read = client_settings(self.client).timeout
         longest, cancel = read or LOOKUP_S, cancel or Cancellation()
         while True:
