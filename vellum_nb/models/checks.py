@@ -13,7 +13,10 @@ from vellum_nb.errors import InputError, VellumNBError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MAX_CHARS = 60
+
+def cut(text: str, most: int = 60) -> str:
+    """Return the first `most` characters of a text, with an ellipsis if it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def describe(name: str, value: object) -> str:
@@ -24,7 +27,7 @@ def describe(name: str, value: object) -> str:
         text = "\n"
     if "\n" in text or "://" in text or name == "api_key":
         return f"<{type(value).__name__}>"
-    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
+    return cut(text)
 
 
 def refuse(

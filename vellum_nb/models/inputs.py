@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.models.checks import available
+from vellum_nb.models.checks import available, cut
 from vellum_nb.models.contract import VellumVariable, WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 from vellum_nb.models.types import TYPES, value_type
@@ -39,7 +39,6 @@ _KIND_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (Path, "path"),
 )
 _MAX_DEPTH = 100
-_LONGEST = 60
 _MAX_INTEGER_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
 
 
@@ -74,10 +73,8 @@ def format_value(value: object) -> str:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # an integer of too many digits, perhaps in a list
         text = "that is too large to display"
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST - 1]}…"
     kind = next((name for of, name in _KIND_NAMES if isinstance(value, of)), type(value).__name__)
-    return f"the {kind} {text}"
+    return f"the {kind} {cut(text)}"
 
 
 def _plain(value: object, depth: int) -> Any:
@@ -147,8 +144,7 @@ def _number(value: float) -> float:
 
 
 def _key(key: object) -> str:
-    if isinstance(key, Enum):
-        key = key.value
+    key = key.value if isinstance(key, Enum) else key
     if not isinstance(key, str):
         msg = f"{format_value(key)} is a key of a dict; keys must be text"
         raise InputError(msg)
@@ -425,6 +421,7 @@ def _converted(value: object, kind: str) -> Any:
 # JSON Schema findings in plain words
 
 _AT_MOST = 3
+_MAX_CHARS = 80
 _UNCHECKED = ("pattern", "patternProperties")
 _NAMES = {
     "string": "text",
@@ -487,27 +484,17 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
 def _sentence(error: ValidationError) -> str:
     words = _WORDS.get(str(error.validator))
     value, limit = error.instance, error.validator_value
-    text = words(_short(value), limit) if words else _cut(error.message)
+    text = words(_short(value), limit) if words else cut(error.message, _MAX_CHARS)
     if error.validator == "required":
-        text = _cut(error.message.replace(" is a required property", " is missing"))
+        text = cut(error.message.replace(" is a required property", " is missing"), _MAX_CHARS)
     if error.validator in {"anyOf", "oneOf"}:
         text = f"{_short(value)} is not one of: {_choices(limit)}"
-    return f"{_place(error)}{text}"
-
-
-def _place(error: ValidationError) -> str:
-    path = "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
-    )
-    return f"at {path.removeprefix('.')}: " if path else ""
+    path = error.json_path.removeprefix("$").removeprefix(".")
+    return f"at {path}: {text}" if path else text
 
 
 def _short(value: Any) -> str:
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004
+    return cut(repr(value), _MAX_CHARS)
 
 
 def _type_words(types: Any) -> str:
@@ -526,10 +513,6 @@ def _choices(schemas: Any) -> str:
 _QUOTES = ("'", '"')
 _WORDS: dict[str, Callable[[str, Any], str]] = {
     "maximum": lambda value, limit: f"{value} is more than the maximum of {limit}",
-    "minimum": lambda value, limit: f"{value} is less than the minimum of {limit}",
-    "exclusiveMaximum": lambda value, limit: f"{value} is not less than {limit}",
-    "exclusiveMinimum": lambda value, limit: f"{value} is not more than {limit}",
-    "multipleOf": lambda value, limit: f"{value} is not a multiple of {limit}",
     "type": lambda value, limit: (
         f"{'the text ' if value.startswith(_QUOTES) else ''}{value} is given; "
         f"{_type_words(limit)} is expected"

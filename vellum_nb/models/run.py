@@ -115,10 +115,8 @@ class Cancellation:
     def cancel(self) -> None:
         """Cancel the calls and run every registered callback, once."""
         with self._lock:
-            if self._event.is_set():
-                return
+            callbacks = [] if self._event.is_set() else list(self._callbacks)
             self._event.set()
-            callbacks = list(self._callbacks)
         for callback in callbacks:
             with suppress(OSError):
                 callback()

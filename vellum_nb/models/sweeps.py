@@ -75,11 +75,10 @@ class SweepRecord(Model):
 
         A sweep that can stop early runs all repeats of a case together: by case, repeat and tag.
         """
-        outer = (range(self.repeats), self.order())
+        repeats, order = range(self.repeats), self.order()
+        turns = ((repeat, position) for repeat in repeats for position in order)
         if self.options.get("stop_when"):
-            turns = ((repeat, position) for position in outer[1] for repeat in outer[0])
-        else:
-            turns = ((repeat, position) for repeat in outer[0] for position in outer[1])
+            turns = ((repeat, position) for position in order for repeat in repeats)
         for repeat, position in turns:
             for tag in self.release_tags:
                 yield Place(position, tag, repeat)
