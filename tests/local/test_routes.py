@@ -8,7 +8,7 @@ import pytest
     [
         ("/v1/workflow-deployments/nope", "No deployment 'nope' exists; available: echo"),
         ("/v1/workflow-deployments/echo/release-tags/v9", "no release tag 'v9'; available: LATEST"),
-        ("/v1/workflow-deployments/echo/releases/v9", "no release 'v9'; its release tags: LATEST"),
+        ("/v1/workflow-deployments/echo/releases/v9", "no release 'v9'; available: LATEST"),
         ("/v1/workflow-deployments/echo/history/v9", "no release 'v9'"),
         ("/v1/workflow-deployments/a%2Fb", "There is no GET /v1/workflow-deployments/a/b"),
         ("/v1/workflow-deployments/", "There is no GET"),

@@ -185,32 +185,29 @@ class Ledger:
         # The row is built inside the transaction: many large ones can wait for it.
         self.store.write(lambda tx: tx.execute(update, {**_row_of(record), "events": content}))
 
-    def reject_running(self, message: str) -> int:
-        """Reject unfinished executions of a killed server; return their number."""
+    def reject_running(self, message: str) -> None:
+        """Reject unfinished executions of a killed server."""
         error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
 
-        def reject(tx: Transaction) -> int:
+        def reject(tx: Transaction) -> None:
             running = "SELECT record FROM executions WHERE state NOT IN ('FULFILLED', 'REJECTED')"
-            rows = tx.read(running)
-            for (text,) in rows:
+            for (text,) in tx.read(running):
                 now = datetime.now(UTC)
                 ended = replace(_record_of(text), status="REJECTED", end=now, error=error)
                 tx.execute(_UPDATE, _row_of(ended))
-            return len(rows)
 
         try:
-            return self.store.write(reject)
+            self.store.write(reject)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"The executions in {self._path} cannot be read ({exc}) and were not changed"
             raise VellumNBError(msg) from exc
 
-    def record(self, execution_id: str) -> ExecutionRecord | None:
-        """Return an execution."""
-        return self._one("execution_id", execution_id)
-
-    def by_external_id(self, external_id: str) -> ExecutionRecord | None:
-        """Return the execution with an external id."""
-        return self._one("external_id", external_id)
+    def record(
+        self, id_: str, by: Literal["execution_id", "external_id"] = "execution_id"
+    ) -> ExecutionRecord | None:
+        """Return the execution with this id."""
+        row = self._find(f"SELECT record FROM executions WHERE {by} = :id", id_)
+        return None if row is None else _record_of(row[0])
 
     def records(
         self,
@@ -279,10 +276,6 @@ class Ledger:
         )
         stored = self._find("SELECT value FROM secrets WHERE name = :id", name)
         return b"" if stored is None else bytes(stored[0])
-
-    def _one(self, column: str, value: str) -> ExecutionRecord | None:
-        row = self._find(f"SELECT record FROM executions WHERE {column} = :id", value)
-        return None if row is None else _record_of(row[0])
 
     def _find(self, sql: str, id_: str) -> tuple[Any, ...] | None:
         rows = self.store.read(sql, {"id": storable(id_)})

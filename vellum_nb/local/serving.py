@@ -285,9 +285,8 @@ class Guard:
             self._check(scope)
             waiting = [await self._body(receive)]
         except Refused as exc:
-            answer = _early_failure(exc.status_code, exc.detail)
-            if exc.retry_after:
-                answer.headers["Retry-After"] = str(exc.retry_after)
+            retry_after = str(exc.retry_after) if exc.retry_after else None
+            answer = _early_failure(exc.status_code, exc.detail, retry_after)
             await answer(scope, receive, send)
             return
 
@@ -367,12 +366,9 @@ class Faulty:
         await asyncio.sleep(faults.latency_s)
         if fault.startswith("rate_"):
             status = int(fault.removeprefix("rate_"))
-            answer = _early_failure(
-                status, f"Fault injection: this server answers {status} on purpose"
-            )
-            if status in {429, 503}:
-                answer.headers["Retry-After"] = f"{faults.retry_after_s:g}"
-            await answer(scope, receive, send)
+            why = f"Fault injection: this server answers {status} on purpose"
+            retry_after = f"{faults.retry_after_s:g}" if status in {429, 503} else None
+            await _early_failure(status, why, retry_after)(scope, receive, send)
         elif fault == "reset_before":
             spoiled.reset()
         else:
@@ -425,6 +421,7 @@ class _FaultySend:
         self._transport.abort()
 
 
-def _early_failure(status_code: int, detail: str) -> JSON:
+def _early_failure(status_code: int, detail: str, retry_after: str | None) -> JSON:
     """Return a failure that is sent before the body was read."""
-    return JSON({"detail": detail}, status_code, {"Connection": "close"})
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    return JSON({"detail": detail}, status_code, {"Connection": "close", **headers})

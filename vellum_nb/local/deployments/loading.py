@@ -7,8 +7,9 @@ import importlib.util
 import inspect
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.machinery import ModuleSpec
 from operator import attrgetter
 from types import ModuleType
@@ -63,14 +64,8 @@ def imported(code: str) -> Code:
         msg = "its code was never on disk"
         raise CodeUnavailableError(msg)
     module, _, name = code.partition(":")
-    try:
+    with _import_errors(code, describe_exception):
         return code_of(attrgetter(name)(importlib.import_module(module)))
-    except Refused as exc:
-        raise CodeUnavailableError(exc.detail) from exc
-    except BaseException as exc:  # an import can raise anything
-        _raise_interrupt(exc)
-        msg = f"{code} cannot be imported ({describe_exception(exc)})"
-        raise CodeUnavailableError(msg) from exc
 
 
 def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
@@ -83,28 +78,29 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
     if not where:  # workflow.py, or the only module of a folder without one
         modules = [path.stem for path in snapshot.folder.glob("*.py") if path.stem != "__init__"]
         where = modules[0] if len(modules) == 1 else MODULE
+    with _import_errors(f"{where}.py", partial(_import_problem, snapshot)), _LOCK:
+        snapshot.files()
+        _make_package(snapshot)
+        module = importlib.import_module(f"{snapshot.package}.{where}")
+        name = name or _only_workflow(module, where)
+        return f"{where}:{name}", code_of(attrgetter(name)(module))
+
+
+@contextmanager
+def _import_errors(source: str, describe: Callable[[BaseException], str]) -> Iterator[None]:
+    """Translate exceptions of an import, except an interrupt by the user."""
     try:
-        with _LOCK:
-            snapshot.files()
-            _make_package(snapshot)
-            module = importlib.import_module(f"{snapshot.package}.{where}")
-            name = name or _only_workflow(module, where)
-            return f"{where}:{name}", code_of(attrgetter(name)(module))
+        yield
     except CodeUnavailableError:
         raise
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
     except BaseException as exc:  # an import can raise anything
-        _raise_interrupt(exc)
-        msg = f"{where}.py cannot be imported ({_import_problem(exc, snapshot)})"
+        is_main = threading.current_thread() is threading.main_thread()
+        if isinstance(exc, KeyboardInterrupt) and is_main:
+            raise
+        msg = f"{source} cannot be imported ({describe(exc)})"
         raise CodeUnavailableError(msg) from exc
-
-
-def _raise_interrupt(exc: BaseException) -> None:
-    """Re-raise `exc` if it is an interrupt by the user, in the main thread."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if isinstance(exc, KeyboardInterrupt) and is_main:
-        raise exc
 
 
 def _make_package(snapshot: Snapshot) -> None:
@@ -155,7 +151,7 @@ def _only_workflow(module: ModuleType, where: str) -> str:
     raise Refused(400, f"{where}.py {problem}; name the one to run with entry='{where}:name'")
 
 
-def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:
+def _import_problem(snapshot: Snapshot, exc: BaseException) -> str:
     text = describe_exception(exc).replace(f"{snapshot.package}.", "")
     missing = getattr(exc, "name", None) if isinstance(exc, ModuleNotFoundError) else None
     if missing and (snapshot.folder / f"{missing.partition('.')[0]}.py").is_file():

@@ -167,9 +167,8 @@ class Deployment:
         """Return the release with this tag or id."""
         release = self.find_release(tag_or_id)
         if release is None:
-            available = ", ".join(self.tags)
-            msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {available}"
-            raise Refused(404, msg)
+            problem = f"{self.name} has no release {tag_or_id!r:.160}{available(self.tags)}"
+            raise Refused(404, problem)
         return release
 
     def find_release(self, tag_or_id: str) -> Release | None:

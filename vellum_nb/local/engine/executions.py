@@ -322,11 +322,6 @@ class Executions:
         """Return an execution that has not ended."""
         return self._live.get(execution_id)
 
-    def record(self, execution_id: str) -> ExecutionRecord | None:
-        """Return the current state of an execution."""
-        live = self._live.get(execution_id)
-        return self._ledger.record(execution_id) if live is None else live.record
-
     def has_room(self, *, inner: bool = False) -> bool:
         """Return whether a new execution, or an inner one of another, could run at once."""
         if self._closed:

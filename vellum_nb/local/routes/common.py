@@ -46,7 +46,8 @@ class State:
 
     def execution(self, execution_id: str) -> ExecutionRecord:
         """Return the current state of an execution."""
-        record = self.executions.record(execution_id)
+        live = self.executions.live(execution_id)
+        record = self.ledger.record(execution_id) if live is None else live.record
         if record is None:
             problem = f"No execution {execution_id!r:.60} is here"
             raise Refused(

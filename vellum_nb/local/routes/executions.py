@@ -292,14 +292,12 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
 
 def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     id_, external_id = body.execution_id, body.external_id
-    if id_:
-        record = state.execution(id_)
-    elif external_id is None:
+    if not id_ and external_id is None:
         raise Refused(400, "Give either execution_id or external_id")
-    elif (by_external_id := state.ledger.by_external_id(external_id)) is None:
+    ledger = state.ledger
+    record = state.execution(id_) if id_ else ledger.record(external_id or "", "external_id")
+    if record is None:
         raise Refused(404, f"No execution has the external_id {external_id!r:.160}")
-    else:
-        record = by_external_id
     if external_id not in {None, record.external_id}:
         raise Refused(400, f"The execution {id_} does not have that external_id")
     return record
