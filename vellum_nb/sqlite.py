@@ -294,9 +294,8 @@ class SqliteFile:
                 connection = self._open_reader() if isinstance(self.path, Path) else _copy(usable)
             with closing(connection):
                 connection.execute("BEGIN")
-                deadline = time.monotonic() + WAIT_S
-                state = partial(connection.execute, "SELECT count(*) FROM sqlite_master")
-                retry_while_locked(state, deadline)
+                state = "SELECT count(*) FROM sqlite_master"
+                retry_while_locked(partial(connection.execute, state))
                 yield self.snapshot_class(connection)
 
     @property
@@ -311,10 +310,9 @@ class SqliteFile:
 
     def vacuum(self) -> None:
         """Return unused space to the disk."""
-        deadline = time.monotonic() + WAIT_S
         with self._errors(), self._writer.lock:
             connection = self._usable(self._writer)
-            retry_while_locked(partial(connection.execute, "VACUUM"), deadline)
+            retry_while_locked(partial(connection.execute, "VACUUM"))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def backup(self, target: Path) -> None:
@@ -435,8 +433,7 @@ class SqliteFile:
         any handle of the file is closed.
         """
         with closing(open_read_only(path)) as connection:
-            deadline = time.monotonic() + WAIT_S
-            retry_while_locked(lambda: self._check(connection, path), deadline)
+            retry_while_locked(lambda: self._check(connection, path))
 
     def _check(self, connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("BEGIN")  # consistent, as another process can create the file
@@ -473,8 +470,7 @@ class SqliteFile:
         else:
             connection = _connect(str(self.path))
         self.prepare_connection(connection)
-        deadline = time.monotonic() + WAIT_S
-        retry_while_locked(partial(connection.execute, "PRAGMA query_only = ON"), deadline)
+        retry_while_locked(partial(connection.execute, "PRAGMA query_only = ON"))
         return connection
 
     def _upgraded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -627,11 +623,7 @@ def _one_line(sql: str) -> str:
 
 def has_log_files(path: Path) -> bool:
     """Return True if the write-ahead log or its index exists; the file can be open elsewhere."""
-    return _has_beside(path, "-wal", "-shm")
-
-
-def _has_beside(path: Path, *endings: str) -> bool:
-    return any(path.with_name(f"{path.name}{ending}").exists() for ending in endings)
+    return any(path.with_name(f"{path.name}{ending}").exists() for ending in ("-wal", "-shm"))
 
 
 def remove_log(path: Path) -> None:
@@ -640,7 +632,7 @@ def remove_log(path: Path) -> None:
     SQLite removes the log when a writable connection is closed. This would also roll back an
     unfinished transaction in a `-journal`, so files with a journal are skipped.
     """
-    if not has_log_files(path) or _has_beside(path, "-journal"):
+    if not has_log_files(path) or path.with_name(f"{path.name}-journal").exists():
         return
     with suppress(sqlite3.Error), closing(open_read_only(path)) as reader:
         if _pragma(reader, "journal_mode") != "wal":
@@ -675,12 +667,13 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def retry_while_locked(call: Callable[[], T], deadline: float) -> T:
-    """Return `call()`; retry until `deadline` (monotonic) while the file is locked.
+def retry_while_locked(call: Callable[[], T], deadline: float | None = None) -> T:
+    """Return `call()`; retry until `deadline` (default: for `WAIT_S`) while the file is locked.
 
     The busy handler of SQLite sleeps for increasing times, and one of several writers starves.
     Short random pauses are fair.
     """
+    deadline = time.monotonic() + WAIT_S if deadline is None else deadline
     while True:
         try:
             return call()

@@ -80,16 +80,16 @@ def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
 @pytest.mark.parametrize(
     ("filters", "said"),
     [
-        ({"ids": [5]}, r"ids=5 is not text"),
-        ({"release_tag": ["v1", 2]}, r"release_tag=2 is not text"),
+        ({"ids": [5]}, "ids must be a text, not 5"),
+        ({"release_tag": ["v1", 2]}, "release_tag must be a text, not 2"),
         ({"state": "fulfilled"}, r"Unknown state 'fulfilled'; available: STARTED, FULFILLED"),
         ({"state": ["FAILED", "OK"]}, "Unknown state 'OK'"),
         ({"since": pd.NaT}, r"since=NaT is not a time"),
-        ({"limit": 1.5}, r"limit must be a number of runs, .* not 1\.5"),
-        ({"limit": True}, "limit must be a number of runs, .* not True"),
-        ({"limit": -1}, "limit must be a number of runs, .* not -1"),
+        ({"limit": 1.5}, r"limit must be a whole number of at least 0 or None, not 1\.5"),
+        ({"limit": True}, "limit must be a whole number of .*, not True"),
+        ({"limit": -1}, "limit must be a whole number of .*, not -1"),
         ({"since": "yesterday"}, r"since='yesterday' is not a time; .*2026-07-01"),
-        ({"search": 12}, r"search=12 is not text"),
+        ({"search": 12}, "search must be a text or None, not 12"),
     ],
 )
 def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said):

@@ -147,6 +147,6 @@ def test_a_scan_holds_no_lock(history):
 
 @pytest.mark.parametrize("rows", [0, -1, "5", 2.5, None])
 def test_a_scan_refuses_a_wrong_number_of_rows(history, rows):
-    message = f"chunk_rows must be a number of rows, .* not {rows!r}"
+    message = f"chunk_rows must be a whole number of at least 1, not {rows!r}"
     with pytest.raises(HistoryError, match=message):
         next(history.scan(chunk_rows=rows))

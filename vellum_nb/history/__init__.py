@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
-from vellum_nb.history.check import HistoryCheck, check_history
+from vellum_nb.history.check import check_history
 from vellum_nb.history.columns import COLUMN_KINDS, OPTIONAL_COLUMNS
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
@@ -18,14 +18,15 @@ from vellum_nb.history.frames import (
     unguarded,
     write_csv_frame,
 )
-from vellum_nb.history.history import History, connected
-from vellum_nb.history.internal import (
+from vellum_nb.history.history import (
+    History,
+    connected,
     index_for_search,
     ordered_runs,
     set_execution_id,
     set_nodes,
 )
-from vellum_nb.history.leases import Lease, LeaseHeldError, LeaseLostError
+from vellum_nb.history.leases import LeaseHeldError, LeaseLostError
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, SweepLease, Sweeps
 from vellum_nb.history.progress import terminal_line
@@ -40,18 +41,15 @@ from vellum_nb.history.read_files import (
 )
 from vellum_nb.history.rows import cell, clean
 from vellum_nb.history.store import DatabaseUrl
-from vellum_nb.history.writes import Deletion, format_bytes
+from vellum_nb.history.writes import format_bytes
 
 __all__ = [
     "COLUMN_KINDS",
     "OPTIONAL_COLUMNS",
     "BlindRatings",
     "DatabaseUrl",
-    "Deletion",
     "Filters",
     "History",
-    "HistoryCheck",
-    "Lease",
     "LeaseHeldError",
     "LeaseLostError",
     "OrderedRuns",

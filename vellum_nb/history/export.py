@@ -117,7 +117,7 @@ def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any)
         dtypes = {name: column(samples.get(name, []), COLUMN_KINDS.get(name)) for name in names}
         mixed = [name for name, sample in dtypes.items() if _is_mixed(sample)]
         parts = (_conformed(frame, dtypes) for frame in source.frames(is_second=True))
-        _write_parquet(parts, _conformed(None, dtypes), mixed, file)
+        _write_parquet(parts, _conformed(frame_of_rows([]), dtypes), mixed, file)
 
     _export(store, path, "to_parquet", filters, write, **options)
     return Path(path)
@@ -348,12 +348,10 @@ def _is_mixed(values: pd.Series[Any]) -> bool:
     return is_object and not all(isinstance(value, str) for value in values.dropna())
 
 
-def _conformed(frame: pd.DataFrame | None, dtypes: dict[str, pd.Series[Any]]) -> pd.DataFrame:
-    """Return a part of a frame, or an empty frame, with the columns and dtypes of the export."""
+def _conformed(frame: pd.DataFrame, dtypes: dict[str, pd.Series[Any]]) -> pd.DataFrame:
+    """Return a part of a frame with the columns and dtypes of the export."""
     import pandas as pd
 
-    if frame is None:
-        return pd.DataFrame({name: values.iloc[:0] for name, values in dtypes.items()})
     columns: dict[str, Any] = {}
     for name, sample in dtypes.items():
         values = frame[name] if name in frame else column([None] * len(frame), "text")

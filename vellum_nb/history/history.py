@@ -13,7 +13,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.escaping import printed
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.backends import (
@@ -29,10 +29,11 @@ from vellum_nb.history.query import Filters, Ids
 from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
-from vellum_nb.models import Run
+from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.run import with_rating
+from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -535,6 +536,9 @@ class History:
         self._recorder.notify([run_id])
 
 
+# Parts of a history that the other rooms use
+
+
 def recorder_of(history: History) -> RunRecorder:
     """Return the recorder of `history`, through which the package reads and writes."""
     return history._recorder  # noqa: SLF001
@@ -548,6 +552,58 @@ def connected(history: History, *, view: View, leaks: Callable[[str], bool]) -> 
     copied = copy.copy(history)
     copied._view, copied._find_key = view, key_finder(leaks)  # noqa: SLF001
     return copied
+
+
+def ordered_runs(
+    history: History,
+    *,
+    order_by: str = "timestamp",
+    descending: bool = True,
+    whole: bool = True,
+    on_start: Callable[[Callable[[], None]], None] | None = None,
+    **filters: Unpack[Filters],
+) -> query.OrderedRuns:
+    """Sort runs by a column of the frame, with missing values last, to read any range of them.
+
+    Unless `whole`, large values are cut to 1,000 characters. `on_start` is called with a function
+    that cancels the query from another thread; the call here then raises a `HistoryError`.
+    """
+    store = recorder_of(history).store
+    selection = query.select(filters, store)
+    if on_start is None:
+        numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
+        return query.OrderedRuns(store, numbers, whole=whole)
+    with store.snapshot() as snapshot:
+        on_start(snapshot.cancel)
+        numbers = query.ordered_numbers(snapshot, selection, order_by, descending=descending)
+    return query.OrderedRuns(store, numbers, whole=whole)
+
+
+def index_for_search(history: History, on_progress: Callable[[int, int], None]) -> None:
+    """Bring the search index up to date, as `History.search` does."""
+    search.catch_up(recorder_of(history).store, on_progress)
+
+
+def set_execution_id(history: History, run_id: str, execution_id: str) -> None:
+    """Set the execution id of a run in doubt, which the server is known to execute."""
+    sql = (
+        "UPDATE runs SET execution_id = :execution, "
+        "doubt = CASE WHEN doubt IS NULL THEN NULL ELSE 'EXECUTED' END "
+        f"WHERE id = :id AND {IN_DOUBT_SQL}"
+    )
+    values = {"execution": clean(execution_id), "id": run_id}
+    recorder = recorder_of(history)
+    try:
+        recorder.store.write(lambda transaction: transaction.execute(sql, values))
+    except OutOfReachError:  # the answer contains the id, too
+        return
+    recorder.notify([run_id])
+
+
+def set_nodes(history: History, run_id: str, nodes: Sequence[NodeRun]) -> None:
+    """Store the trace of a run."""
+    rows = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
+    history._update(run_id, {}, {"nodes": rows or None})  # noqa: SLF001
 
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:

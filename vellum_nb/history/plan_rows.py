@@ -16,6 +16,7 @@ SWEEP = (
     *("signature", "created", "round", "ended", "why", "releases", "options"),
     *("generation", "case_order", "checked", "judge", "notes"),
 )
+_JSON = frozenset({"release_tags", "releases", "options", "case_order", "checked", "notes"})
 CASE = ("position", "case_id", "previous_execution_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
 
@@ -31,17 +32,13 @@ def column_value(value: Any) -> Any:
 
 def sweep_of(row: Sequence[Any]) -> SweepRecord:
     """Return the sweep of a row of `SWEEP`; raise a `HistoryError` if it is damaged."""
-    fields = dict(zip(SWEEP, row, strict=True))
+    fields = {name: value for name, value in zip(SWEEP, row, strict=True) if value is not None}
     with damaged(f"Sweep {row[0]!r:.100}"):
-        for name in ("release_tags", "releases", "options"):
-            fields[name] = json.loads(fields[name])
-        order, checked = fields["case_order"], json.loads(fields["checked"] or "{}")
-        fields["case_order"] = None if order is None else tuple(json.loads(order))
-        fields["notes"] = tuple(json.loads(fields["notes"] or "[]"))
-        fields["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
-        fields["created"] = from_micros(fields["created"])
-        fields["ended"] = None if fields["ended"] is None else from_micros(fields["ended"])
-        sweep = SweepRecord(**fields | {"release_tags": tuple(fields["release_tags"])})
+        fields |= {name: json.loads(fields[name]) for name in fields.keys() & _JSON}
+        checked = fields.get("checked", {}).items()
+        fields["checked"] = {tag: from_micros(at) for tag, at in checked}
+        fields |= {name: from_micros(fields[name]) for name in fields.keys() & {"created", "ended"}}
+        sweep = SweepRecord(**fields)
         _check_numbers(sweep)
     return sweep
 

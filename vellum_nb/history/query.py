@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
@@ -19,7 +19,7 @@ from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import DamagedRunError, clean, columns, restore_large, run_of
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
-from vellum_nb.models.checks import available
+from vellum_nb.models.checks import available, check_integer, check_text, check_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,17 +90,14 @@ def select(filters: Filters, store: Store) -> Selection:
         terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
         bound[name] = values[0] if is_one else store.dialect.listed(values)
     words = filters.get("search")
-    if words is not None and _text("search", words).strip():
+    check_text("search", words, optional=True, error=HistoryError)
+    if words is not None and words.strip():
         term, more = search.condition(store, words)
         terms.append(term)
         bound |= more
     limit: Any = filters.get("limit")
-    if limit is not None:
-        is_number = isinstance(limit, SupportsIndex) and not isinstance(limit, bool)
-        if not is_number or int(limit) < 0:
-            msg = f"limit must be a number of runs, 0 or more, or None for all, not {limit!r:.100}"
-            raise HistoryError(msg)
-        limit = min(int(limit), 2**63 - 1)
+    check_integer("limit", limit, optional=True, error=HistoryError)
+    limit = None if limit is None else min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
 
 
@@ -123,19 +120,12 @@ def _names(name: str, value: Any) -> list[str]:
     value = ids_of(value) if name == "ids" else value
     is_list = isinstance(value, Iterable) and not isinstance(value, str)
     is_list = is_list and getattr(value, "ndim", 1) == 1  # iterating a table yields its columns
-    values = [_text(name, text) for text in (value if is_list else [value])]
+    values = check_texts(name, value if is_list else [value], error=HistoryError)
     unknown = [text for text in values if name == "state" and text not in _STATES]
     if unknown:
         msg = f"Unknown state {unknown[0]!r:.100}{available(_STATES)}"
         raise HistoryError(msg)
     return [clean(text) for text in values]
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        msg = f"{name}={value!r:.100} is not text; write it in quotes"
-        raise HistoryError(msg)
-    return value
 
 
 def moment(name: str, value: datetime | date | str) -> int:
@@ -216,11 +206,9 @@ def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
     return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
 
 
-def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:
+def scan_frames(reader: Reader, selection: Selection, rows: int) -> Iterator[pd.DataFrame]:
     """Yield frames of at most `rows` rows of the runs selected at the start, without a lock."""
-    if not isinstance(rows, int) or rows < 1:
-        msg = f"chunk_rows must be a number of rows, 1 or more, not {rows!r:.100}"
-        raise HistoryError(msg)
+    check_integer("chunk_rows", rows, least=1, error=HistoryError)
     numbers = array("q", ordered_numbers(reader, selection, "timestamp", descending=True))
     for first in range(0, len(numbers), rows):
         chunk = rows_at(reader, numbers[first : first + rows], SHOWN, whole=True)
@@ -230,11 +218,8 @@ def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[
 
 def count(reader: Reader, selection: Selection) -> int:
     """Return the number of the selected runs."""
-    if selection.limit is None:
-        sql = f"SELECT count(*) FROM runs r WHERE {selection.where}"
-    else:
-        limited = f"SELECT 1 FROM runs r WHERE {selection.where} LIMIT {selection.limit}"
-        sql = f"SELECT count(*) FROM ({limited}) AS limited"
+    limit = "" if selection.limit is None else f" LIMIT {selection.limit}"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs r WHERE {selection.where}{limit}) AS selected"
     return int(reader.read(sql, selection.parameters)[0][0])
 
 
