@@ -97,11 +97,6 @@ class FileFormat:
     derived: Sequence[str] = ()
     """Statements that create virtual tables outside of migrations."""
 
-    @property
-    def version(self) -> int:
-        """Newest version."""
-        return len(self.migrations)
-
 
 class Transaction:
     """An open transaction. Parameters are named (``:name``)."""
@@ -456,7 +451,7 @@ class SqliteFile:
         if application_id != ours.application_id:
             foreign = "it is a database of another program and was not changed; choose another"
             reason = ours.refuse(application_id) or foreign
-        elif version > ours.version:
+        elif version > len(ours.migrations):
             reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
         else:
             reason = schema_problem(connection, ours, self.transaction_class) or ""
@@ -475,7 +470,7 @@ class SqliteFile:
 
     def _upgraded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Return `connection`, or one to a migrated copy if the file has an older version."""
-        if not 0 < _pragma(connection, "user_version") < self._format.version:
+        if not 0 < _pragma(connection, "user_version") < len(self._format.migrations):
             return connection
         copy = _connect(TEMPORARY)
         with closing(connection):
@@ -512,7 +507,7 @@ class SqliteFile:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Migrate the file to the newest version; the caller holds the write lock and commits."""
         self._refuse_unfit(connection)
-        version, target = _pragma(connection, "user_version"), self._format.version
+        version, target = _pragma(connection, "user_version"), len(self._format.migrations)
         if version == target:
             return
         if isinstance(self.path, Path) and version and not self._read_only:
