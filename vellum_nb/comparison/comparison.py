@@ -390,10 +390,11 @@ class Comparison:
         run. ``metric.<name>`` is the mean over cases with its 95 % interval from ``.low`` to
         ``.high``; ``.delta`` is the mean difference to the baseline with its interval, ``.p`` its p
         value and ``.noise`` the difference expected from repeats alone. `wins`, `ties` and `losses`
-        count cases by the first metric, and `p` is their sign test (`ReleaseResult.sign_p`). All p
-        values have Holm's correction over the releases. `noise_floor_pct` is the share of repeats
-        that differ, `finding` the verdict, `clusters` the number of clusters. If the sweep could
-        stop early, p values are valid at any time, but intervals assume a fixed number of cases.
+        count cases by the first metric; `p` is that of its mean difference, by the `test` that
+        decides, and `sign_p` that of better against worse cases. All p values have Holm's
+        correction over the releases. `noise_floor_pct` is the share of repeats that differ,
+        `finding` the verdict, `clusters` the number of clusters. If the sweep could stop early, p
+        values are valid at any time, but intervals assume a fixed number of cases.
 
         For a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
         often its verdicts on one answer differ. ``.corrected`` estimates the mean rating by people,

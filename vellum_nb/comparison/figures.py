@@ -1004,7 +1004,8 @@ def _verdict_figures(result: ReleaseResult) -> dict[str, Any]:
     floor = result.noise_floor
     return {
         **(counts if is_compared else dict.fromkeys(counts)),
-        "p": result.sign_p,
+        "p": result.p,
+        "sign_p": result.sign_p,
         "noise_floor_pct": None if floor is None else 100 * floor,
         "noise_floor_n": result.noise_pairs,
         "test": result.test or None,
