@@ -69,7 +69,7 @@ def has_same_metric(first: StopWhen, second: StopWhen) -> bool:
 
 
 def _identity(metric: Metric) -> object:
-    settings = (metric.name, metric.sign, metric.tolerance, metric.rejected)
+    settings = (metric.name, metric.sign, metric.tolerance, metric.rejected, metric.bounds)
     function = metric.fn
     if not isinstance(function, FunctionType):
         return settings, function

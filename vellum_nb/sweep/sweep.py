@@ -16,9 +16,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from vellum_nb.comparison.comparison import CompareOptions, compare_options
-from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.errors import HistoryError, InputError, OutOfReachError, VellumNBError
 from vellum_nb.escaping import printed, warn
-from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
+from vellum_nb.history import (
+    History,
+    LeaseHeldError,
+    LeaseLostError,
+    PastRun,
+    SweepLease,
+    Sweeps,
+    cell,
+    column,
+)
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import (
     ATTEMPTS,
@@ -155,12 +164,19 @@ class SweepControl:
         if driving is not None and driving.driver is not None:
             return driving
         if self._sessions != self._shared.sessions:
-            self._sessions, self.last_driver = self._shared.sessions, None
-            with suppress(HistoryError):  # the history was closed
-                self._reload(find_sweep(Sweeps(self.history), self.record.id))
-                self._why = self.record.why
-                self._read(look_up=False)
+            with self._shared.lock, suppress(HistoryError):  # closed, or out of reach
+                self._update()
         return self
+
+    def _update(self) -> None:
+        """Read the record and the states again if another session has ended."""
+        sessions = self._shared.sessions
+        if self._sessions == sessions or self.driver is not None:
+            return
+        self._reload(find_sweep(Sweeps(self.history), self.record.id))
+        self._why = self.record.why
+        self._read(look_up=False)
+        self._sessions, self.last_driver = sessions, None
 
     def progress(self) -> Progress:
         """Return the progress."""
@@ -194,8 +210,14 @@ class SweepControl:
 
     def check_here(self) -> None:
         """Raise a `LeaseHeldError` if another process drives the sweep."""
-        if self.driver is None and self.state == "running":
+        if self.driver is not None or self._counter.left <= 0:
+            return
+        try:
             Sweeps(self.history).check_free(self.record)
+        except (LeaseHeldError, OutOfReachError):
+            raise
+        except HistoryError:  # the history was closed
+            return
 
     def stop(self, *, now: bool = False) -> None:
         """Begin no more runs; with `now`, cancel calls under way."""
@@ -660,7 +682,10 @@ class Sweep:
             begin()
             return self
         interrupts, driver = 0, None
-        stop = self._control.stop  # does not check: the interrupt counts
+
+        def stop(*, now: bool = False) -> None:
+            self._control.stop(now=now)  # does not check: the interrupt counts
+
         cut = partial(stop, now=True)
         with self._worker.watch(self, show=show) if self._shows_progress else nullcontext():
             while interrupts <= _MAX_INTERRUPTS:
