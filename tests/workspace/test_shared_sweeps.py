@@ -184,6 +184,14 @@ def test_limits_of_a_sweep_that_another_process_drives_are_refused(driven_elsewh
     assert Sweeps(ws.history).every(sweep.id)[0].options == {"concurrency": 1}
 
 
+def test_sweep_that_another_process_completed_is_done(driven_elsewhere, counting):
+    sweep, kernel = driven_elsewhere
+    assert (sweep.state, progress_of(sweep).ended) == ("running", 0)
+    counting.held = False
+    assert kernel.outcome()["state"] == "done"
+    assert (sweep.state, sweep.wait(LONG).state, progress_of(sweep).ended) == ("done", "done", 12)
+
+
 def constant(run):
     return 0.0
 

@@ -76,7 +76,7 @@ def sweep(args: argparse.Namespace) -> int:
             result = exc.sweep
         now = control_of(result).progress()
         _print_summary(result, now, args)
-        return _status(now)
+        return _status(now, is_embedded=workspace.server is not None)
 
 
 def _given(args: argparse.Namespace, options: list[str]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> No
     print_safely("\n".join([*lines, f"  sweep {result.id}"]))
 
 
-def _status(now: Progress) -> int:
+def _status(now: Progress, *, is_embedded: bool) -> int:
     if now.is_decided:
         say(f"vellum-nb: {now.reason}")
     if now.state == "done" or now.is_decided:
@@ -141,8 +141,10 @@ def _status(now: Progress) -> int:
     stored = f"{now.ended:,} of {now.planned:,} runs are recorded"
     limit = now.limit_reached
     remedy = f" with a higher --{limit.replace('_', '-')}, or without it," if limit else ""
-    say(
-        f"vellum-nb: {now.reason or 'interrupted'}: {stored}; "
-        f"the same command{remedy} executes the remaining {now.planned - now.ended:,}"
-    )
+    outcome = f"executes the remaining {now.planned - now.ended:,}"
+    if is_embedded:  # the next command has another one
+        outcome = (
+            "begins again, on a local server of its own (`vellum-nb serve` starts one to keep)"
+        )
+    say(f"vellum-nb: {now.reason or 'interrupted'}: {stored}; the same command{remedy} {outcome}")
     return _INCOMPLETE if now.reason else _INTERRUPTED

@@ -130,6 +130,7 @@ class SweepControl:
         with _SHARED_LOCK:
             self._shared = _SHARED.setdefault(key, _Shared())
         self._sessions = self._shared.sessions  # that have ended when the record was read
+        self._is_elsewhere = False  # driven by another process when its state was last read
         self._lease: SweepLease | None = None
         self.last_driver: Driver | None = None
         self._why: str | None = record.why
@@ -148,7 +149,8 @@ class SweepControl:
         if self._counter.left <= 0:
             return "done"
         with suppress(HistoryError):  # the history was closed
-            if self.record.id in Sweeps(self.history).held():
+            self._is_elsewhere = self.record.id in Sweeps(self.history).held()
+            if self._is_elsewhere:
                 return "running"
         return "ready" if self._why is None else "stopped"
 
@@ -163,20 +165,20 @@ class SweepControl:
         driving = self._shared.driving()
         if driving is not None and driving.driver is not None:
             return driving
-        if self._sessions != self._shared.sessions:
+        if self._sessions != self._shared.sessions or self._is_elsewhere:
             with self._shared.lock, suppress(HistoryError):  # closed, or out of reach
                 self._update()
         return self
 
     def _update(self) -> None:
-        """Read the record and the states again if another session has ended."""
+        """Read the record and the states, which another driver has changed."""
         sessions = self._shared.sessions
-        if self._sessions == sessions or self.driver is not None:
+        if self.driver is not None:  # it was started meanwhile
             return
         self._reload(find_sweep(Sweeps(self.history), self.record.id))
         self._why = self.record.why
         self._read(look_up=False)
-        self._sessions, self.last_driver = sessions, None
+        self._sessions, self.last_driver, self._is_elsewhere = sessions, None, False
 
     def progress(self) -> Progress:
         """Return the progress."""
