@@ -504,11 +504,12 @@ class Watchdog:
             return
         self._deadlines[call] = time.monotonic() + self._seconds
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(
+            # Two threads of one moment start one each: neither starts the other's a second time.
+            self._thread = thread = threading.Thread(
                 target=self._watch, name="vellum-nb-timeouts", daemon=True
             )
             with suppress(RuntimeError):  # the interpreter ends
-                self._thread.start()
+                thread.start()
 
     def remove(self, call: Call) -> None:
         """Remove `call`."""
