@@ -163,6 +163,15 @@ def test_a_metric_without_bounds_needs_a_margin():
     assert both.decide().notes == ("latency_s is not part of the decision: it has no margin",)
 
 
+def test_a_margin_of_scores_is_none_of_seconds():
+    cmp = timed(metrics=["latency_s", vnb.metrics.exact()], margin=0.05)
+    for ask in (cmp.decide, cmp.assert_not_worse):
+        with pytest.raises(vnb.InputError, match="latency_s needs a margin"):
+            ask("latency_s")
+    assert cmp.decide("latency_s", margin=0.2)["v2"].margin == 0.2
+    assert cmp.decide(["latency_s"], margin="10%")["v2"].margin == pytest.approx(0.1, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

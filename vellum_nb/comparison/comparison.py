@@ -297,16 +297,18 @@ class Comparison:
         A release *may replace* the baseline if the 95 % interval excludes a loss of `margin`. It
         *should not replace* it if it is significantly worse. Otherwise, one *cannot tell yet*, and
         `more` estimates the number of additional cases that would decide. With several metrics, all
-        must pass. p values have Holm's correction over metrics and releases.
+        must pass. p values have Holm's correction over releases; those of *should not replace* over
+        releases and metrics.
 
         Parameters
         ----------
         metric : str or sequence of str, optional
             The metrics that decide. Default: all that have a margin.
         margin : float, str or mapping, optional
-            The acceptable loss: a number, or text such as ``"10%"`` of the baseline's mean; by
-            metric, ``{"latency_s": "10%"}``, or for all scores and pass rates. Default: that of the
-            comparison, or 0.05 for scores and pass rates. Other metrics have no default.
+            The acceptable loss: a number, or text such as ``"10%"`` of the baseline's mean. It
+            applies to `metric` if that is one metric, or else to all scores and pass rates; by
+            metric, give ``{"latency_s": "10%"}``. Default: that of the comparison, or 0.05 for
+            scores and pass rates. Other metrics have no default.
         missing : {"fail", "bounds", "drop"} or mapping, optional
             How a case counts that failed or was rejected on only one of two releases: as a failure
             of that release; at its worst and at its best, for metrics with `Metric.bounds`; or not
@@ -337,10 +339,14 @@ class Comparison:
         names = None if metric is None else self._metric_names(metric)
         self._metric(None)  # raises without a metric
         self._others(None)
-        return self._with(margin, missing).decisions(names)
+        return self._with(margin, missing, names).decisions(names)
 
-    def _with(self, margin: MarginOption, missing: MissingOption) -> ComparisonFigures:
-        """Return the figures with other options."""
+    def _with(
+        self, margin: MarginOption, missing: MissingOption, metrics: Sequence[str] | None
+    ) -> ComparisonFigures:
+        """Return the figures with other options; a single margin is that of a single metric."""
+        if margin is not None and not isinstance(margin, Mapping) and len(metrics or ()) == 1:
+            margin = dict.fromkeys(metrics or (), margin)
         changes: dict[str, Any] = {"margin": margin, "missing": missing}
         changes = {name: value for name, value in changes.items() if value is not None}
         if not changes:
@@ -814,7 +820,7 @@ class Comparison:
         names = None if metric is None else self._metric_names(metric)
         releases = self._others(release)
         self._metric(None)  # raises without a metric
-        figures = self._with(margin, missing)
+        figures = self._with(margin, missing, names)
         decisions = figures.decisions(names)
         checked = {"require_checked_judge": require_checked_judge}
         results = decided(figures, decisions, releases, **checked)

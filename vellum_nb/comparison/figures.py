@@ -562,7 +562,7 @@ class ComparisonFigures:
     def margins(self, metrics: Sequence[str]) -> dict[str, tuple[float, bool] | None]:
         """Return the margin of each metric, and whether it is relative; raise if it is invalid."""
         scored = {name: self.scored[name] for name in metrics}
-        is_only = len(scored) == 1
+        is_only = len(self.scored) == 1
         return {n: resolved_margin(self.margin, s, is_only=is_only) for n, s in scored.items()}
 
     @cached_property
