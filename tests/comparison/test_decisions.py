@@ -381,6 +381,22 @@ def test_junit_of_a_margin_is_decided_by_the_last_test_case_alone():
     assert (counts["failures"], last.find("failure").get("type")) == ("1", "RegressionError")
 
 
+def test_junit_does_not_pass_an_open_metric_of_a_release_that_fails():
+    answers = [NO] * 20 + [YES] * 30
+    runs = [run("v1", str(n), latency_s=1 + n % 7 / 10) for n in range(50)]
+    runs += [run("v2", str(n), a, latency_s=1 + (n + 3) % 7 / 10) for n, a in enumerate(answers)]
+    cases = wanted({str(n): YES for n in range(50)})
+    margin = {"latency_s": 0.001, "exact": 0.05}
+    cmp = compared(*runs, cases=cases, metrics=["exact", "latency_s"], margin=margin)
+    verdicts = [made.verdict for made in cmp.decide()["v2"].by_metric.values()]
+    assert verdicts == [KEEP, OPEN]
+    last = [suite[-1][0] for suite in ET.fromstring(cmp.to_junit())]  # noqa: S314  (ours)
+    assert [each.tag for each in last] == ["failure", "error"]
+    assert last[1].get("type") == "InconclusiveError"
+    with pytest.raises(RegressionError):
+        cmp.assert_not_worse(allow_inconclusive=True)
+
+
 def test_a_release_and_metrics_can_be_named():
     cmp = judged({"v1": [YES] * 100, "v2": [YES] * 100, "v3": [NO] * 100})
     cmp.assert_not_worse("exact", release="v2", margin=0.1)

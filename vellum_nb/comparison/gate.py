@@ -133,7 +133,7 @@ def decided(
             problem = figures.checks[metric].problem if metric in figures.checks else ""
             reasons = [decision.reason] if decision.verdict == "should not replace" else []
             reasons += [problem] if problem and require_checked_judge else []
-            is_open = decision.verdict == "cannot tell yet" == whole.verdict
+            is_open = decision.verdict == "cannot tell yet"
             result = Result(
                 release,
                 metric,
