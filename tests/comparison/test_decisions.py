@@ -100,7 +100,7 @@ def test_every_report_has_the_same_sentence(tmp_path):
     assert f"<b>{head}</b>{tail}" in cmp.to_html()
     assert f"<b>{head}</b>{tail}" in html_of(cmp)
     assert f"**{head}**{tail}" in cmp.to_markdown()
-    assert sentence in cmp.to_junit()
+    assert sentence in cmp.to_junit(margin=0.05)
     assert cmp.summary()["decision"].tolist()[1:] == [REPLACE]
 
 
@@ -379,6 +379,21 @@ def test_junit_of_a_margin_is_decided_by_the_last_test_case_alone():
     bad = judged({"v1": [YES] * 50, "v2": [NO] * 20 + [YES] * 30}, margin=0.05)
     counts, last = summary(bad)
     assert (counts["failures"], last.find("failure").get("type")) == ("1", "RegressionError")
+
+
+def test_junit_has_the_result_of_the_gate_that_it_is_asked_for():
+    answers = {"v1": [YES] * 400, "v2": [NO] * 6 + [YES] * 394}
+    cmp = judged(answers)
+    assert cmp.to_junit(margin=0.05) == judged(answers, margin=0.05).to_junit()
+    by_cases = ET.fromstring(cmp.to_junit())[0][-1].find("failure")  # noqa: S314  (ours)
+    assert by_cases.get("message").startswith("6 cases are worse; max_regressions=0 allows none")
+    assert "replace" not in by_cases.text
+
+
+def test_junit_has_the_options_of_the_gate():
+    cmp = lost(range(3), number=100)
+    assert "v2: cannot tell yet" in cmp.to_junit(margin=0.05)
+    assert "v2 may replace v1" in cmp.to_junit(margin=0.05, missing="drop")
 
 
 def test_junit_does_not_pass_an_open_metric_of_a_release_that_fails():

@@ -128,6 +128,9 @@ def test_a_gate_that_requires_a_checked_judge_fails_without_the_check(unchecked)
     with pytest.raises(RegressionError, match="was not checked") as raised:
         unchecked.assert_no_regressions(require_checked_judge=True)
     assert raised.value.reasons == (f"v2 by grader: {UNCHECKED}",)
+    for options in ({"margin": 0.05}, {"alpha": None}):
+        text = unchecked.to_junit(**options, require_checked_judge=True)
+        assert f'<failure message="{UNCHECKED}' in text
 
 
 def test_specificity_without_a_failing_rating_has_not_enough_data(unchecked):

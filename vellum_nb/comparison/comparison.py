@@ -911,28 +911,34 @@ class Comparison:
         path: str | Path | None = None,
         *,
         metric: Names = None,
+        margin: MarginOption = None,
+        missing: MissingOption = None,
         max_regressions: int | None = 0,
         max_missing: int | None = 0,
         alpha: float | None = 0.05,
         allow_inconclusive: bool = False,
+        require_checked_judge: bool = False,
     ) -> str | Path:
         """Return the comparison as JUnit XML, or write it to `path`.
 
         Each release and metric is a suite with one test case per case, and a last one for the
         release as a whole. A worse case is a failure; a case without an answer or figure is an
-        error. If the comparison has a `margin`, the last test case alone decides, as
-        `assert_not_worse` does: a failure, or an error if one cannot tell yet. Options as in
+        error. With a `margin`, given here or to the comparison, the last test case alone decides,
+        as `assert_not_worse` does: a failure, or an error if one cannot tell yet. Options as in
         `assert_no_regressions` and `assert_not_worse`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        if self.margin is not None:
-            decisions = self.figures.decisions(None if metric is None else names)
-            results = decided(self.figures, decisions, self.figures.others)
-            text = junit(self.figures, results, allow_inconclusive=allow_inconclusive)
-            return self._saved(text, path, "the JUnit XML")
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
-        results = failures(self.figures, names, self.figures.others, **limits)
-        return self._saved(junit(self.figures, results), path, "the JUnit XML")
+        figures = self._with(margin, missing, None if metric is None else names)
+        checked: Any = {"require_checked_judge": require_checked_judge}
+        if figures.margin is not None:
+            decisions = figures.decisions(None if metric is None else names)
+            results = decided(figures, decisions, figures.others, **checked)
+        else:
+            limits: Any = {"max_regressions": max_regressions, "max_missing": max_missing}
+            results = failures(figures, names, figures.others, alpha=alpha, **limits, **checked)
+            allow_inconclusive = False  # `assert_no_regressions` has no such option
+        text = junit(figures, results, allow_inconclusive=allow_inconclusive)
+        return self._saved(text, path, "the JUnit XML")
 
     @cached_property
     def code_diffs(self) -> dict[str, CodeDiff]:

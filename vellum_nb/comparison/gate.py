@@ -270,14 +270,13 @@ def _summary(
     """Return the test case for the release as a whole."""
     test = ET.Element("testcase", classname=xml_text(name), name="all cases")
     row = figures.result(result.release, result.metric)
-    sentence = result.sentence or (row.decision.sentence if row.decision else "")
     kind, messages, error = "system-out", result.reasons or result.doubts, ""
     if result.reasons:
         kind, error = "failure", RegressionError.__name__
     elif result.doubts:
         kind, error = "skipped" if allow_inconclusive else "error", InconclusiveError.__name__
     made = ET.SubElement(test, kind)
-    made.text = xml_text("\n".join(filter(None, (sentence, row.line, result.problem))))
+    made.text = xml_text("\n".join(filter(None, (result.sentence, row.line, result.problem))))
     if error:
         made.set("message", xml_text("; ".join(messages)))
         made.set("type", error)
