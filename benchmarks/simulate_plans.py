@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from vellum_nb.comparison.planning import Assumptions, cases_for
+from vellum_nb.comparison.planning import Assumptions, planned_cases
 from vellum_nb.comparison.statistics import paired, paired_share
 
 MARGIN, POPULATION = 0.08, 400_000
@@ -36,7 +36,7 @@ def delivered_shares(difference: float, repeats: int, times: int) -> tuple[int, 
     rates = pass_rates(rng, difference)
     noise = float((rates * (1 - rates)).mean(axis=0).sum())
     assumptions = Assumptions(variance=float((rates[:, 1] - rates[:, 0]).var()), noise=noise)
-    number = cases_for(assumptions, repeats, margin=MARGIN, target=0.8, alpha=0.05) or 0
+    number = planned_cases(assumptions, repeats, margin=MARGIN, target=0.8, alpha=0.05) or 0
     hits = 0
     for _ in range(times):
         chosen = rates[rng.integers(0, POPULATION, number)]
@@ -54,7 +54,7 @@ def delivered_numbers(spread: float, noise: float, repeats: int, times: int) -> 
     """Return the planned number of cases and how often it suffices, for numbers."""
     rng = np.random.default_rng(repeats)
     assumptions = Assumptions(variance=spread**2, noise=2 * noise**2, is_share=False)
-    number = cases_for(assumptions, repeats, margin=MARGIN, target=0.8, alpha=0.05) or 0
+    number = planned_cases(assumptions, repeats, margin=MARGIN, target=0.8, alpha=0.05) or 0
     hits = 0
     for _ in range(times):
         means = rng.normal(0, noise, (number, 2, repeats)).mean(axis=2)

@@ -9,7 +9,7 @@ from statsmodels.stats.power import TTestPower
 
 import vellum_nb as vnb
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.planning import Assumptions, cases_for, power
+from vellum_nb.comparison.planning import Assumptions, planned_cases, power
 from vellum_nb.errors import InputError
 
 OPTIONS = {"margin": 0.08, "alpha": 0.05}
@@ -129,7 +129,7 @@ def test_the_planned_cases_deliver_the_power(repeats):
     noise = float((chance * (1 - chance)).mean(axis=0).sum())
     between = float((chance[:, 1] - chance[:, 0]).var())
     assumptions = Assumptions(variance=between, noise=noise)
-    number = cases_for(assumptions, repeats, target=0.8, **OPTIONS)
+    number = planned_cases(assumptions, repeats, target=0.8, **OPTIONS)
     hits = 0
     for _ in range(500):
         of = chance[rng.integers(0, len(chance), number)]

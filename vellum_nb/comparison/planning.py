@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.power import mean_power, share_margin_power
+from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power
 from vellum_nb.errors import InputError
 from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import format_value
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 _STEPS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # cases
-_MOST_CASES = 100_000
 ASSUMPTIONS = ("difference", "discordance", "spread", "noise", "latency_s", "cost_usd")
 
 
@@ -139,20 +138,15 @@ def power(
     return mean_power(distance, spread, cases, alpha)
 
 
-def cases_for(
+def planned_cases(
     assumptions: Assumptions, repeats: int, *, margin: float, target: float, alpha: float
 ) -> int | None:
     """Return the smallest number of cases with this power; None if infeasible."""
-    low, high = 0, stats.LEAST_UNITS
-    while power(assumptions, high, repeats, margin=margin, alpha=alpha) < target:
-        low, high = high, 2 * high
-        if high > _MOST_CASES:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        is_enough = power(assumptions, middle, repeats, margin=margin, alpha=alpha) >= target
-        low, high = (low, middle) if is_enough else (middle, high)
-    return max(high, stats.LEAST_UNITS)
+    return cases_for(
+        lambda cases: power(assumptions, cases, repeats, margin=margin, alpha=alpha),
+        least=stats.LEAST_UNITS,
+        target=target,
+    )
 
 
 def plan(
@@ -172,7 +166,7 @@ def plan(
     answers: Any = figures.scored[metric].count[:, columns]
     options: Any = {"margin": goal.margin, "alpha": figures.alpha / len(figures.others)}
     choices = [each for each in goal.repeats if each == 1 or assumptions.noise is not None]
-    needed = [cases_for(assumptions, each, target=goal.power, **options) for each in choices]
+    needed = [planned_cases(assumptions, each, target=goal.power, **options) for each in choices]
     rows: list[dict[str, Any]] = []
     for cases in _sizes(len(answers), needed):
         for repeats in choices:

@@ -93,16 +93,18 @@ def mean_power(mean: float, spread: float, number: int, alpha: float = 0.05) -> 
     return 1 - float(nctdtr(number - 1, abs(mean) / spread * math.sqrt(number), edge))
 
 
-def cases_for(power_of: Callable[[int], float], *, least: int = 1) -> int | None:
-    """Return the smallest number of cases with a power of 80 %; None if infeasible."""
+def cases_for(
+    power_of: Callable[[int], float], *, least: int = 1, target: float = _POWER
+) -> int | None:
+    """Return the smallest number of cases with the power `target`; None if infeasible."""
     low, high = least - 1, max(1, least)
-    while power_of(high) < _POWER:
+    while power_of(high) < target:
         low, high = high, 2 * high
         if high > _MAX_CASES:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power_of(middle) >= _POWER else (middle, high)
+        low, high = (low, middle) if power_of(middle) >= target else (middle, high)
     return high
 
 
