@@ -15,7 +15,7 @@ from vellum_nb.errors import InputError
 OPTIONS = {"margin": 0.08, "alpha": 0.05}
 
 
-def compared(number, repeats=1, *, hard=0.3, seed=0, **columns):
+def compared(number, repeats=1, *, hard=0.3, seed=0, **options):
     """Compare two releases that answer each case right with the same probability."""
     rng = np.random.default_rng(seed)
     rows = [
@@ -26,13 +26,12 @@ def compared(number, repeats=1, *, hard=0.3, seed=0, **columns):
             "expected.answer": "right",
             "latency_s": 2.0,
             "cost_usd": 0.01,
-            **columns,
         }
         for case in range(number)
         for tag in ("v1", "v2")
         for _ in range(repeats)
     ]
-    return vnb.compare(pd.DataFrame(rows), metrics="exact")
+    return vnb.compare(pd.DataFrame(rows), **{"metrics": "exact"} | options)
 
 
 def test_plan_lists_the_calls_that_are_still_to_be_made():
@@ -78,7 +77,7 @@ def test_a_plan_without_runs_needs_assumptions():
         few.plan()
     with pytest.raises(InputError, match="a plan needs 6 compared cases"):
         few.plan(assume={"noise": 0.1})
-    plan = few.plan(assume={"discordance": 0.2, "latency_s": 10})
+    plan = few.plan(assume={"discordance": 0.2, "latency_s": 10}, repeats=iter([1]))
     assert plan["time_s"].iloc[0] == 10 * plan["calls"].iloc[0]
     assert plan["cheapest"].sum() == 1
 
@@ -100,9 +99,17 @@ def test_an_expected_loss_needs_more_cases():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"margin": -1}, "margin must be a number such as 0.05, not -1"),
+        ({"margin": -1}, "margin must be a number such as 0.05, or '10%' of the baseline's mean"),
+        ({"margin": 5}, "margin must be below 1 for a score or pass rate, not 5"),
+        ({"margin": {"speed": 0.1}}, "no metric 'speed'; available: exact"),
         ({"power": 80}, "power must be a number between 0 and 1"),
+        ({"power": "0.8"}, "power must be a number above 0, not '0.8'"),
         ({"repeats": [0]}, "repeats must be"),
+        ({"repeats": 5}, r"repeats must be a list of whole numbers, such as \[1, 2\], not 5"),
+        ({"repeats": ()}, "repeats must be a list of whole numbers"),
+        ({"repeats": [2, 3]}, "the noise of repeats is unknown"),
+        ({"assume": ["noise"]}, "assume must be a mapping"),
+        ({"assume": {"discordance": None}}, "must be a number such as 0.1, not None"),
         ({"assume": {"disc": 1}}, "'disc' is unknown; available: difference, discordance"),
         ({"assume": {"noise": math.nan}}, "must be a number such as 0.1, not nan"),
         ({"release": "v1"}, "v1 is the baseline; available: v2"),
@@ -112,6 +119,25 @@ def test_an_expected_loss_needs_more_cases():
 def test_a_wrong_option_is_named(options, message):
     with pytest.raises(InputError, match=message):
         compared(6).plan(**options)
+
+
+def test_margin_of_a_plan_is_that_of_the_decision():
+    def sizes(comparison, *args, **options):
+        return comparison.plan(*args, **options)["cases"].tolist()
+
+    assert sizes(compared(40)) == sizes(compared(40), margin=0.05)
+    assert sizes(compared(40, margin=0.1)) == sizes(compared(40), margin=0.1)
+    assert sizes(compared(40), margin={"exact": 0.1}) == sizes(compared(40), "exact", margin=0.1)
+
+
+def test_a_plan_in_seconds_needs_a_margin():
+    comparison = compared(40, metrics=["exact", "latency_s"])
+    with pytest.raises(InputError, match="latency_s needs a margin"):
+        comparison.plan("latency_s")
+    assume = {"spread": 0.5}
+    relative = comparison.plan("latency_s", margin="10%", assume=assume)
+    assert relative.equals(comparison.plan("latency_s", margin=0.2, assume=assume))
+    assert relative.equals(comparison.plan("latency_s", margin={"latency_s": 0.2}, assume=assume))
 
 
 @pytest.mark.parametrize("number", [10, 40, 300])

@@ -452,11 +452,11 @@ class Comparison:
 
     def plan(
         self,
-        margin: float = 0.05,
-        power: float = 0.8,
-        *,
         metric: str | None = None,
+        *,
         release: str | None = None,
+        margin: MarginOption = None,
+        power: float = 0.8,
         repeats: Sequence[int] = (1, 2, 3, 5),
         concurrency: int = 1,
         assume: Mapping[str, float] | None = None,
@@ -469,12 +469,13 @@ class Comparison:
 
         Parameters
         ----------
-        margin : float, default 0.05
-            The acceptable loss, in units of the metric.
-        power : float, default 0.8
-            The required probability of success.
         metric, release : str, optional
             Default: the first metric; the first release other than the baseline.
+        margin : float, str or mapping, optional
+            The acceptable loss, as in `decide`. ``"10%"`` is planned as this share of the
+            baseline's mean.
+        power : float, default 0.8
+            The required probability of success.
         repeats : list of int, default (1, 2, 3, 5)
             The numbers of repeats to choose from.
         concurrency : int, default 1
@@ -504,13 +505,11 @@ class Comparison:
         [[152, 1, 204]]
         >>> ws.close()
         """
-        name = self._metric(metric)
-        others = self._others(release)
-        if not others:
-            msg = f"a plan needs a release other than the baseline {self.baseline}"
-            raise InputError(msg)
-        goal = Goal(margin, power, tuple(repeats), concurrency)
-        return plan(self.figures, name, others[0], goal, assume or {})
+        name, others = self._metric(metric), self._others(release)
+        figures = self._with(margin, None, None if metric is None else [name])
+        chosen, decision = next(iter(figures.decisions([name], others[:1]).items()))
+        goal = Goal(decision.margin, power, repeats, concurrency)
+        return plan(figures, name, chosen, goal, {} if assume is None else assume)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""

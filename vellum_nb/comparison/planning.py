@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power
 from vellum_nb.errors import InputError
-from vellum_nb.models.checks import check_integer, refuse
+from vellum_nb.models.checks import (
+    available,
+    check_integer,
+    check_list,
+    check_number,
+    refuse,
+)
 from vellum_nb.models.inputs import format_value
 
 if TYPE_CHECKING:
@@ -48,20 +55,26 @@ class Assumptions:
 class Goal:
     """What a plan must reach, and with which repeats."""
 
-    margin: float
+    margin: float  # in units of the metric; NaN if it is relative to a mean that is unknown
     power: float
-    repeats: tuple[int, ...]
+    repeats: Sequence[int]
     concurrency: int
 
-    def check(self) -> None:
-        """Raise for an invalid value."""
-        if isinstance(self.margin, bool | str) or not 0 <= self.margin < math.inf:
-            refuse("margin", self.margin, "a number such as 0.05")
-        if not 0 < self.power < 1:
+    def checked_repeats(self) -> list[int]:
+        """Return the numbers of repeats; raise for an invalid value."""
+        if math.isnan(self.margin):
+            msg = "a plan without compared cases needs a margin in units of the metric, without %"
+            raise InputError(msg)
+        check_number("power", self.power, above=0)
+        if self.power >= 1:
             refuse("power", self.power, "a number between 0 and 1, such as 0.8")
         check_integer("concurrency", self.concurrency, least=1)
-        for number in self.repeats:
+        expected = "a list of whole numbers, such as [1, 2]"
+        if not (numbers := check_list("repeats", self.repeats, expected)):
+            refuse("repeats", self.repeats, expected)
+        for number in numbers:
             check_integer("repeats", number, least=1)
+        return numbers
 
 
 def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptions:
@@ -91,14 +104,17 @@ def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptio
     return replace(known, variance=between, noise=sum(value or 0.0 for value in pooled))
 
 
-def assumed(known: Assumptions, given: Mapping[str, float], *, sign: int) -> Assumptions:
+def assumed(known: Assumptions, given: Mapping[str, Any], *, sign: int) -> Assumptions:
     """Return `known` with the assumptions that a user gives."""
+    if not isinstance(given, Mapping):
+        refuse("assume", given, "a mapping, such as {'discordance': 0.2}")
     if unknown := [name for name in given if name not in ASSUMPTIONS]:
-        msg = f"assume: {format_value(unknown[0])} is unknown; available: {', '.join(ASSUMPTIONS)}"
+        msg = f"assume: {format_value(unknown[0])} is unknown{available(ASSUMPTIONS)}"
         raise InputError(msg)
     for name, value in given.items():
         lowest = -math.inf if name == "difference" else 0
-        if isinstance(value, str | bool) or not lowest <= value < math.inf:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number or not lowest <= value < math.inf:
             refuse(f"assume[{name!r}]", value, "a number such as 0.1")
     changes: dict[str, Any] = {n: given[n] for n in ("latency_s", "cost_usd") if n in given}
     changes["difference"] = sign * given.get("difference", 0.0)
@@ -156,7 +172,7 @@ def plan(
     import numpy as np
     import pandas as pd
 
-    goal.check()
+    allowed = goal.checked_repeats()
     sign = figures.scored[metric].metric.sign
     assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
     if math.isnan(assumptions.variance):
@@ -165,7 +181,10 @@ def plan(
     columns = [figures.releases.index(name) for name in (figures.baseline, release)]
     answers: Any = figures.scored[metric].count[:, columns]
     options: Any = {"margin": goal.margin, "alpha": figures.alpha / len(figures.others)}
-    choices = [each for each in goal.repeats if each == 1 or assumptions.noise is not None]
+    choices = [each for each in allowed if each == 1 or assumptions.noise is not None]
+    if not choices:
+        msg = "the noise of repeats is unknown: plan repeats=[1], or give assume={'noise': 0.1}"
+        raise InputError(msg)
     needed = [planned_cases(assumptions, each, target=goal.power, **options) for each in choices]
     rows: list[dict[str, Any]] = []
     for cases in _sizes(len(answers), needed):
