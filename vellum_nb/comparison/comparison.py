@@ -306,9 +306,9 @@ class Comparison:
             The metrics that decide. Default: all that have a margin.
         margin : float, str or mapping, optional
             The acceptable loss: a number, or text such as ``"10%"`` of the baseline's mean. It
-            applies to `metric` if that is one metric, or else to all scores and pass rates; by
-            metric, give ``{"latency_s": "10%"}``. Default: that of the comparison, or 0.05 for
-            scores and pass rates. Other metrics have no default.
+            applies to `metric` if that is one metric, to the only metric of a comparison, or else
+            to all scores and pass rates; by metric, give ``{"latency_s": "10%"}``. Default: that of
+            the comparison, or 0.05 for scores and pass rates. Other metrics have no default.
         missing : {"fail", "bounds", "drop"} or mapping, optional
             How a case counts that failed or was rejected on only one of two releases: as a failure
             of that release; at its worst and at its best, for metrics with `Metric.bounds`; or not
