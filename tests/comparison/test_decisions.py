@@ -318,6 +318,22 @@ def test_lost_answers_do_not_turn_what_a_sequential_test_decided():
     assert (result.delta.mean, result.verdict) == (-0.5, "undecided")
 
 
+@pytest.mark.parametrize("is_mixed", [True, False])
+def test_sweep_that_stopped_early_counts_lost_answers_against_the_release(is_mixed):
+    texts = [str(n) for n in range(200)]
+    better = {text for at, text in enumerate(texts[:59]) if (at % 2 == 0 if is_mixed else at < 30)}
+    runs = [run("v1", text, NO if text in better else YES) for text in texts[:59]]
+    runs += [run("v2", text) if text in better else failed("v2", text) for text in texts[:59]]
+    cases, order = wanted(dict.fromkeys(texts, YES)), [case_id({"text": text}) for text in texts]
+    cmp = compared(*runs, cases=cases, metrics="exact", order=order)
+    assert cmp.decide()["v2"].verdict == OPEN
+    with pytest.raises(InconclusiveError):
+        cmp.assert_not_worse()
+    if is_mixed:
+        assert cmp.result("v2").p > 0.5
+        assert cmp.result("v2").sign_p > 0.5
+
+
 def test_scores_that_rarely_differ_have_an_interval():
     share = vnb.Metric(lambda run: run.outputs["answer"], name="share", bounds=(0, 1))
     runs = [run(tag, str(n), 0.75) for tag in ("v1", "v2") for n in range(120)]

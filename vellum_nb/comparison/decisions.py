@@ -187,7 +187,7 @@ class Evidence:
         p, test = self.against.change.p, self.against.test
         if self.remaining is None and not self.is_small:
             p, test = self._shifted(gains, has)
-        elif self.gain.mean <= 0:  # only a gain is evidence
+        elif self.gain.mean <= 0 or self.gain.low <= -self.margin:  # only a gain is evidence
             p = None
         return (1.0 if p is None else p), is_smaller, test
 

@@ -230,8 +230,12 @@ def compared_with(
     if order is not None:  # the sweep could stop after every case
         rule: Any = {"order": order, "left": remaining, "alpha": alpha}
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
-        p, sign_p, is_decided = _at_any_time(figures, delta, codes, floor=floor, **rule)
-        is_opposite = change.mean * np.nansum(delta) < 0  # lost answers turn the difference
+        tests = [_at_any_time(figures, e, codes, floor=floor, **rule) for e in extremes]
+        p, sign_p = max(p for p, *_ in tests), max(by_sign for _, by_sign, _ in tests)
+        worst, best = extremes[0], extremes[-1]
+        is_opposite = np.nansum(worst) * np.nansum(best) <= 0
+        is_opposite |= any(side * change.mean < 0 for *_, side in tests)  # an early lead was lost
+        is_decided = not is_opposite and all(side for *_, side in tests)
         change = replace(change, p=1.0 if is_opposite else p)
         test = "a sequential test, valid at any time"
     elif clusters is None and not is_single:
@@ -335,25 +339,27 @@ def _change(
 
 def _at_any_time(
     figures: Scored,
-    delta: NDArray[np.float64],
+    differences: NDArray[np.float64],
     codes: NDArray[np.int8],
     *,
     order: Sequence[int],
     floor: float,
     **rule: Any,
-) -> tuple[float, float, bool]:
-    """Return p of the mean and of the signs, valid at any time, and whether p has decided.
+) -> tuple[float, float, int]:
+    """Return p of the mean and of the signs, valid at any time, and the side that p decided for.
 
     `floor` is the smallest possible p.
     """
     import numpy as np
 
-    is_larger = np.abs(np.nan_to_num(delta)) > figures.metric.tolerance
-    gaps = np.where(is_larger, np.nan_to_num(delta), 0.0)
+    is_larger = np.abs(np.nan_to_num(differences)) > figures.metric.tolerance
+    gaps = np.where(is_larger, np.nan_to_num(differences), 0.0)
     signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+    lost = np.isin(codes, (_MISSING, _ERROR))
+    signs[lost] = figures.metric.sign * np.sign(gaps[lost])
     tests = [stats.sequential_test(values[list(order)], **rule) for values in (gaps, signs)]
     p, by_sign = (max(1 / test.evidence, floor) for test in tests)
-    return p, by_sign, tests[0].side != 0
+    return p, by_sign, tests[0].side
 
 
 def _codes(
