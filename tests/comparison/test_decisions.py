@@ -1,5 +1,6 @@
 """Whether a release may replace its baseline: verdicts, lost answers, and the gate."""
 
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -332,6 +333,23 @@ def test_sweep_that_stopped_early_counts_lost_answers_against_the_release(is_mix
     if is_mixed:
         assert cmp.result("v2").p > 0.5
         assert cmp.result("v2").sign_p > 0.5
+
+
+@pytest.mark.parametrize(
+    ("bounds", "margin", "counts"),
+    [
+        (None, 0.05, "7 better, 8 worse of 15 cases"),
+        ((0, math.inf), 1, "7 better, 0 worse of 7 cases"),  # left out, without a worst figure
+    ],
+)
+def test_rejected_run_on_which_the_metric_raised_counts_once(bounds, margin, counts):
+    def ok(run: vnb.Run) -> bool:
+        return bool(run.outputs["answer"] == YES)
+
+    runs = [run("v1", str(n), NO if n < 7 else YES) for n in range(15)]
+    runs += [run("v2", str(n)) if n < 7 else failed("v2", str(n), "REJECTED") for n in range(15)]
+    cmp = compared(*runs, metrics=vnb.Metric(ok, bounds=bounds))
+    assert counts in cmp.decide(margin=margin)["v2"].sentence
 
 
 def test_scores_that_rarely_differ_have_an_interval():

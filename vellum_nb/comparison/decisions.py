@@ -368,23 +368,22 @@ def _sentence(
 
 def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
     """Return the figures of one metric behind a verdict."""
-    counts, number = evidence.against.counts, evidence.gain.n
+    against, number, noise = evidence.against, evidence.gain.n, evidence.against.counts["noise"]
     gain, margin = evidence.gain, _margin_text(evidence)
     sign, cases = evidence.metric.sign, plural(number, "case")
-    better = counts["better"] + evidence.against.lost_count(sign)
-    worse = counts["worse"] + evidence.against.lost_count(-sign)
+    better, worse = against.count("better", sign), against.count("worse", -sign)
     if verdict == _YES:
         level = f"{100 * (1 - evidence.alpha):g} %"
         within = f"not worse by more than {margin} ({level})"
         if is_better:
-            return f"better on {_many(better, counts['noise'], number)}, {within}"
+            return f"better on {_many(better, noise, number)}, {within}"
         if gain.high < evidence.margin:
             return f"no difference larger than {margin} ({level}, {cases})"
         return f"{better:,} better, {worse:,} worse of {cases}, {within}"
     if verdict == _NO:
         low, high, mean = (figure(abs(value)) for value in (gain.high, gain.low, gain.mean))
         interval = f" ({low} to {high}, 95 %)" if gain.high <= 0 else ""
-        return f"worse on {_many(worse, counts['noise'], number)}, by {mean}{interval}"
+        return f"worse on {_many(worse, noise, number)}, by {mean}{interval}"
     return f"{better:,} better, {worse:,} worse of {cases}"
 
 

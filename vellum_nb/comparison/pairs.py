@@ -181,11 +181,17 @@ class Against:
         """Number of cases with a figure on both."""
         return self.decided + self.counts["same"] + self.counts["noise"]
 
-    def lost_count(self, sign: int) -> int:
-        """Return the number of lost answers with a positive (or negative) difference."""
+    def count(self, verdict: Literal["better", "worse"], sign: int) -> int:
+        """Return the number of the `change.n` cases that are better (or worse).
+
+        Lost answers with a positive (or, for a `sign` of -1, negative) difference are included.
+        """
         import numpy as np
 
-        return int((sign * self.differences[np.isnan(self.delta)] > 0).sum())
+        has_verdict = np.isin(self.codes, (_BETTER, _WORSE))
+        is_lost = np.isnan(self.delta) & ~has_verdict & (sign * self.differences > 0)
+        is_counted = (self.codes == VERDICTS.index(verdict)) | is_lost
+        return int((is_counted & ~np.isnan(self.differences)).sum())
 
     def can_show(self, alpha: float) -> bool:
         """Return whether there are enough cases for the test to find a difference."""
