@@ -319,6 +319,26 @@ def test_lost_answers_do_not_turn_what_a_sequential_test_decided():
     assert (result.delta.mean, result.verdict) == (-0.5, "undecided")
 
 
+@pytest.mark.parametrize(
+    ("lost", "verdict", "says"),
+    [
+        (45, OPEN, "45 of 60 cases have no figure on both. 45 cases without a figure on both left"),
+        (3, REPLACE, "(95 %). 3 cases without a figure on both left out."),
+        (0, REPLACE, "better on 60 of 60 cases, not worse by more than 0.2 (95 %)."),
+    ],
+)
+def test_sweep_that_stopped_early_leaves_few_of_its_cases_out(lost, verdict, says):
+    texts = [str(n) for n in range(200)]
+    runs = [run("v1", text, latency_s=1.0 + at / 100) for at, text in enumerate(texts[:60])]
+    runs += [failed("v2", text) for text in texts[:lost]]
+    runs += [run("v2", text, latency_s=0.4) for text in texts[lost:60]]
+    cases, order = wanted(dict.fromkeys(texts, YES)), [case_id({"text": text}) for text in texts]
+    cmp = compared(*runs, cases=cases, metrics="latency_s", order=order)
+    decision = cmp.decide(margin=0.2)["v2"]
+    assert (decision.verdict, says in decision.sentence) == (verdict, True)
+    assert ("left out" in cmp.result("v2").remark) == (lost > 0)
+
+
 @pytest.mark.parametrize("is_mixed", [True, False])
 def test_sweep_that_stopped_early_counts_lost_answers_against_the_release(is_mixed):
     texts = [str(n) for n in range(200)]

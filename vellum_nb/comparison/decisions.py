@@ -404,7 +404,7 @@ def _reason(evidence: Evidence, verdict: MayReplace) -> str:
 
 def _gap(evidence: Evidence) -> str:
     """Return why the cases cannot decide, or ""."""
-    number, gaps = evidence.gain.n, evidence.against.gaps
+    number, gaps = evidence.gain.n, evidence.against.left_out
     if not number:
         return "no case has a figure on both"
     if evidence.blocked:

@@ -288,7 +288,7 @@ class ComparisonFigures:
         base = self.releases.index(self.baseline)
         options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
         options["order"] = self.order
-        options["remaining"] = self.remaining
+        options["was_run"] = self.was_run
         return {
             (release, name): compared_with(scored, base, self.releases.index(release), **options)
             for name, scored in self.scored.items()
@@ -296,9 +296,18 @@ class ComparisonFigures:
         }
 
     @property
+    def was_run(self) -> NDArray[np.bool_]:
+        """Whether there are runs, case by release."""
+        import numpy as np
+
+        was_run = np.zeros((len(self.cases), len(self.releases)), dtype=np.bool_)
+        was_run[self.table["case"], self.table["release"]] = True
+        return was_run
+
+    @property
     def remaining(self) -> int:
         """Number of cases that were not run on every release."""
-        return sum(not all(map(case.tries.get, self.releases)) for case in self.cases)
+        return int((~self.was_run.all(axis=1)).sum())
 
     @property
     def is_stopped(self) -> bool:
@@ -594,7 +603,7 @@ class ComparisonFigures:
             allowed=allowed,
             clusters=self.clusters,
             gap_texts=self.gap_texts(release, metric),
-            blocked=missing != "drop" and against.has_gaps and not self.is_stopped,
+            blocked=missing != "drop" and against.leaves_many_out,
             remaining=self.remaining if self.is_stopped else None,
             alpha=self.alpha,
         )
@@ -727,8 +736,8 @@ class ComparisonFigures:
             role = one if number == 1 else several
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
-        if against.gaps and not self.is_stopped:
-            texts.append(f"{plural(against.gaps, 'case')} without a figure on both left out")
+        if against.left_out:
+            texts.append(f"{plural(against.left_out, 'case')} without a figure on both left out")
         return texts
 
     def _basis(self, release: str, metric: str) -> str:

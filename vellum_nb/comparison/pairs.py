@@ -170,6 +170,7 @@ class Against:
     is_decided: bool  # the test of a sweep that can stop early has decided
     lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
     gaps: int  # cases without a pair: not run, an error, or lost and left out
+    not_run: int  # of these, cases that a sweep that could stop early did not run
 
     @property
     def decided(self) -> int:
@@ -206,6 +207,16 @@ class Against:
         """Whether so many cases have no pair that no difference can be excluded."""
         return self.gaps > _MAX_GAP_SHARE * (self.gaps + self.change.n)
 
+    @property
+    def left_out(self) -> int:
+        """Number of cases without a pair, although a sweep that could stop early ran them."""
+        return self.gaps - self.not_run
+
+    @property
+    def leaves_many_out(self) -> bool:
+        """Whether so many of the cases that were run have no pair that none may replace."""
+        return self.left_out > _MAX_GAP_SHARE * (self.left_out + self.change.n)
+
 
 def compared_with(
     figures: Scored,
@@ -215,11 +226,11 @@ def compared_with(
     alpha: float,
     clusters: NDArray[np.intp] | None = None,
     order: Sequence[int] | None = None,
-    remaining: int = 0,
+    was_run: NDArray[np.bool_] | None = None,
 ) -> Against:
     """Compare the release in `column` with `baseline` at level `alpha` for this pair.
 
-    `remaining` is the number of cases in `order` without runs.
+    `was_run` is the cases in `order` with runs, by release.
     """
     import numpy as np
 
@@ -233,8 +244,10 @@ def compared_with(
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
     change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
     is_known, sign_p, is_decided = number > 0, change.p, False
-    if order is not None:  # the sweep could stop after every case
-        rule: Any = {"order": order, "left": remaining, "alpha": alpha}
+    gaps, not_run = _has_gap(figures, columns, codes) & ~has, np.zeros(len(has), dtype=np.bool_)
+    if order is not None and was_run is not None:  # the sweep could stop after every case
+        not_run = ~was_run[:, columns].all(axis=1)
+        rule: Any = {"order": order, "left": int((~was_run.all(axis=1)).sum()), "alpha": alpha}
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
         tests = [_at_any_time(figures, e, codes, floor=floor, **rule) for e in extremes]
         p, sign_p = max(p for p, *_ in tests), max(by_sign for _, by_sign, _ in tests)
@@ -265,7 +278,8 @@ def compared_with(
         is_sequential=order is not None,
         is_decided=is_decided,
         lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
-        gaps=int((_has_gap(figures, columns, codes) & ~has).sum()),
+        gaps=int(gaps.sum()),
+        not_run=int((gaps & not_run).sum()),
     )
 
 
