@@ -23,6 +23,9 @@ def server():
         server.deploy(lambda n: {"x": n}, name="count", release_tags=["new"])
         server.deploy(lambda n: {"x": n if n % 2 else 0}, name="count", release_tags=["half"])
         server.deploy(lambda n: {"x": 0 if n % 2 else n}, name="count", release_tags=["other"])
+        server.deploy(lambda n: {"x": n % 2}, name="count", release_tags=["odd"])
+        server.deploy(lambda n: {"x": 1 // (1 - n % 2)}, name="count", release_tags=["crash"])
+        server.deploy(lambda n: {"x": 1 // (n - n)}, name="count", release_tags=["down"])
         yield server
 
 
@@ -245,6 +248,29 @@ def test_an_answer_that_is_missing_decides_nothing(ws):
     )
     assert again.id == part.id
     assert " of 40 cases: new is better; the metric of_odd failed on " in reason_of(again)
+
+
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        (vnb.Metric(lambda run: run.outputs["x"] == 1, name="ok"), "can no longer be decided by"),
+        (vnb.Metric(lambda run: 5 * run.outputs["x"], bounds=(0, 5)), "can no longer be decided "),
+        (vnb.Metric(lambda run: 5 * run.outputs["x"]), None),  # no worst figure: all cases are run
+    ],
+)
+def test_sweep_does_not_stop_as_better_while_answers_are_lost(ws, metric, why):
+    options = DECIDED | {"release_tags": ["odd", "crash"], "concurrency": 1}
+    sweep = ws.sweep("count", CASES, **options | {"stop_when": vnb.StopWhen(metric=metric)})
+    assert (progress_of(sweep).reason or "None").startswith(str(why))
+    assert "is better" not in repr(sweep)
+
+
+def test_sweep_stops_as_worse_once_enough_answers_are_lost(ws):
+    zero = vnb.Metric(lambda run: run.outputs["x"] == 0, name="zero")
+    options = DECIDED | {"release_tags": ["old", "down"], "stop_when": vnb.StopWhen(metric=zero)}
+    sweep = ws.sweep("count", CASES, concurrency=1, **options)
+    assert reason_of(sweep).startswith("decided by zero after 7 of 40 cases: down is worse")
+    assert sweep.compare(metrics=zero).result("down").verdict == "worse"
 
 
 @pytest.mark.parametrize(

@@ -251,8 +251,7 @@ def compared_with(
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
         tests = [_at_any_time(figures, e, codes, floor=floor, **rule) for e in extremes]
         p, sign_p = max(p for p, *_ in tests), max(by_sign for _, by_sign, _ in tests)
-        worst, best = extremes[0], extremes[-1]
-        is_opposite = np.nansum(worst) * np.nansum(best) <= 0
+        is_opposite = bool(np.nansum(extremes[0]) * np.nansum(extremes[-1]) <= 0)
         is_opposite |= any(side * change.mean < 0 for *_, side in tests)  # an early lead was lost
         is_decided = not is_opposite and all(side for *_, side in tests)
         change = replace(change, p=1.0 if is_opposite else p)

@@ -12,6 +12,7 @@ from types import FunctionType
 
 from vellum_nb.comparison.cases import is_answer
 from vellum_nb.comparison.metrics import Judge, Metric, as_metrics
+from vellum_nb.comparison.pairs import finite_bounds, missing_policy
 from vellum_nb.comparison.statistics import ROUNDING, sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
@@ -22,6 +23,9 @@ from vellum_nb.sweep.plan import PlannedRun
 
 _FAILED_CASES = 5  # a metric that fails on all of the first cases stops the sweep
 _LOOKS = 50  # looks per sweep: each one walks through all compared cases
+
+Figures = list[float | None]
+"""Figures of the repeats: None if the run failed or was rejected, else NaN without a figure."""
 
 
 def checked_stop_when(
@@ -83,7 +87,7 @@ class StopRule:
 
     A `sequential_test` compares each release with the baseline, case by case in the order of the
     plan, up to the first case with missing runs. The releases share `alpha`. A slow case holds up
-    later ones (`startable`), as they may not be needed.
+    later ones (`startable`), as they may not be needed. Lost answers count as in a comparison.
     """
 
     def __init__(
@@ -106,8 +110,8 @@ class StopRule:
         self._places = {run.run_id: run.place for run in planned}
         ranks = {position: rank for rank, position in enumerate(self._order)}
         self._unsent_ranks = [ranks[run.place.position] for run in planned if run.state is None]
-        self._values = defaultdict[tuple[int, str], dict[int, float]](dict)
-        self._differences: dict[str, list[float]] = {tag: [] for tag in self._candidates}
+        self._values = defaultdict[tuple[int, str], dict[int, float | None]](dict)
+        self._compared: list[list[Figures]] = []  # by case and release
         self._next_look = 1  # compared cases
         for run in planned:
             if run.state not in {None, "STARTED", "IN_DOUBT"}:  # NaN remains for a deleted run
@@ -118,8 +122,9 @@ class StopRule:
         for run in ended:
             place = self._places[run.id]
             value = self._evaluate(run, place.position) if is_answer(run) else None
-            values = self._values[place.position, place.release_tag]
-            values[place.repeat] = math.nan if value is None else value
+            if value is None and run.state not in {"FAILED", "REJECTED"}:
+                value = math.nan
+            self._values[place.position, place.release_tag][place.repeat] = value
         if not self._works and len(self._failed) >= _FAILED_CASES:
             return f"stop_when cannot decide: {self.problem}"
         compared = self._compare_cases()
@@ -144,37 +149,68 @@ class StopRule:
 
     def startable(self, more: int) -> int:
         """Return how many runs can start: up to the next case to compare, and `more`."""
-        return bisect_right(self._unsent_ranks, len(self._differences[self._candidates[0]])) + more
+        return bisect_right(self._unsent_ranks, len(self._compared)) + more
 
     def _compare_cases(self) -> int:
         """Compare the next cases without missing runs; return the number of compared cases."""
-        compared = len(self._differences[self._candidates[0]])
-        while compared < len(self._order):
-            position = self._order[compared]
-            runs = [self._values[position, tag].values() for tag in self._tags]
+        for position in self._order[len(self._compared) :]:
+            runs = [list(self._values[position, tag].values()) for tag in self._tags]
             if any(len(values) < self._repeats for values in runs):
                 break
-            answered = [[value for value in values if not math.isnan(value)] for values in runs]
-            base, *means = [fmean(values) if values else math.nan for values in answered]
-            for tag, mean in zip(self._candidates, means, strict=True):
-                gap = self._metric.sign * (mean - base)
-                tolerance = max(self._metric.tolerance, ROUNDING * abs(mean))
-                is_different = abs(gap) > tolerance  # False for NaN
-                self._differences[tag].append(gap if is_different else 0.0)
-            compared += 1
-        return compared
+            self._compared.append(runs)
+        return len(self._compared)
+
+    def _tested(self, column: int) -> tuple[int, int, bool]:
+        """Return the side that a release is decided for, after how many cases, and if it can be."""
+        values = {value for runs in self._compared for figures in runs for value in figures}
+        passes = all(value in {0, 1, None} or math.isnan(value) for value in values)
+        bounds = finite_bounds(self._metric, passes=passes)
+        policy = missing_policy(self._metric, None, bounds)
+        worst, best = (bounds or (math.nan, math.nan))[:: self._metric.sign]
+        pairs = [(runs[0], runs[column]) for runs in self._compared]
+        tests = [
+            sequential_test(
+                [self._difference(base, here, *lost) for base, here in pairs],
+                left=len(self._order) - len(pairs),
+                alpha=self._alpha,
+            )
+            for lost in ([(worst, worst)] if policy == "fail" else [(best, worst), (worst, best)])
+        ]
+        sides = {test.side for test in tests}
+        side = sides.pop() if len(sides) == 1 else 0
+        if policy == "drop" and side > 0 and any(_is_lost(here, base) for base, here in pairs):
+            side = 0
+        return side, max(test.cases for test in tests), all(test.can_decide for test in tests)
+
+    def _difference(self, base: Figures, here: Figures, *lost: float) -> float:
+        """Return the gain on a case, with the figures `lost` for lost answers on each release."""
+        before = lost[0] if _is_lost(base, here) else _mean(base)
+        mean = lost[1] if _is_lost(here, base) else _mean(here)
+        gap = self._metric.sign * (mean - before)
+        is_different = abs(gap) > max(self._metric.tolerance, ROUNDING * abs(mean))
+        return gap if is_different else 0.0  # also for NaN
 
     def _decision(self) -> str | None:
         verdicts, number, used = [], len(self._order), 0
-        for tag, differences in self._differences.items():
-            remaining = number - len(differences)
-            test = sequential_test(differences, left=remaining, alpha=self._alpha)
-            if test.can_decide and not test.side:
+        for column, tag in enumerate(self._candidates, start=1):
+            side, cases, can_decide = self._tested(column)
+            if can_decide and not side:
                 return None
-            verdicts.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
-            used = max(used, test.cases)
+            verdicts.append(f"{tag} is {('undecided', 'better', 'worse')[side]}")
+            used = max(used, cases)
         is_open = any(verdict.endswith(" undecided") for verdict in verdicts)
         start = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
         problem = f"; {self.problem}" if self.problem else ""
         decision = f"{start} after {used:,} of {plural(number, 'case')}: {', '.join(verdicts)}"
         return decision + problem
+
+
+def _mean(figures: Figures) -> float:
+    """Return the mean of the figures, NaN without any."""
+    has = [value for value in figures if value is not None and not math.isnan(value)]
+    return fmean(has) if has else math.nan
+
+
+def _is_lost(figures: Figures, other: Figures) -> bool:
+    """Return whether all runs failed or were rejected, while `other` has a figure."""
+    return all(value is None for value in figures) and not math.isnan(_mean(other))
