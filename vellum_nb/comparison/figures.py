@@ -300,9 +300,8 @@ class ComparisonFigures:
         """Whether there are runs, case by release."""
         import numpy as np
 
-        was_run = np.zeros((len(self.cases), len(self.releases)), dtype=np.bool_)
-        was_run[self.table["case"], self.table["release"]] = True
-        return was_run
+        rows = [[bool(case.tries.get(name)) for name in self.releases] for case in self.cases]
+        return np.array(rows, dtype=np.bool_).reshape(len(rows), len(self.releases))
 
     @property
     def remaining(self) -> int:

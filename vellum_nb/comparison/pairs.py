@@ -244,17 +244,13 @@ def compared_with(
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
     change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
     is_known, sign_p, is_decided = number > 0, change.p, False
-    gaps, not_run = _has_gap(figures, columns, codes) & ~has, np.zeros(len(has), dtype=np.bool_)
+    gaps, not_run = _has_gap(figures, columns, codes) & ~has, 0
     if order is not None and was_run is not None:  # the sweep could stop after every case
-        not_run = ~was_run[:, columns].all(axis=1)
+        not_run = int((gaps & ~was_run[:, columns].all(axis=1)).sum())
         rule: Any = {"order": order, "left": int((~was_run.all(axis=1)).sum()), "alpha": alpha}
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
-        tests = [_at_any_time(figures, e, codes, floor=floor, **rule) for e in extremes]
-        p, sign_p = max(p for p, *_ in tests), max(by_sign for _, by_sign, _ in tests)
-        is_opposite = bool(np.nansum(extremes[0]) * np.nansum(extremes[-1]) <= 0)
-        is_opposite |= any(side * change.mean < 0 for *_, side in tests)  # an early lead was lost
-        is_decided = not is_opposite and all(side for *_, side in tests)
-        change = replace(change, p=1.0 if is_opposite else p)
+        p, sign_p, is_decided = _at_any_time(figures, extremes, codes, floor=floor, **rule)
+        change = replace(change, p=p)
         test = "a sequential test, valid at any time"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
@@ -278,7 +274,7 @@ def compared_with(
         is_decided=is_decided,
         lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
         gaps=int(gaps.sum()),
-        not_run=int((gaps & not_run).sum()),
+        not_run=not_run,
     )
 
 
@@ -358,27 +354,32 @@ def _change(
 
 def _at_any_time(
     figures: Scored,
-    differences: NDArray[np.float64],
+    extremes: Sequence[NDArray[np.float64]],
     codes: NDArray[np.int8],
     *,
     order: Sequence[int],
     floor: float,
     **rule: Any,
-) -> tuple[float, float, int]:
-    """Return p of the mean and of the signs, valid at any time, and the side that p decided for.
+) -> tuple[float, float, bool]:
+    """Return p of the mean and of the signs, valid at any time, and whether p has decided.
 
-    `floor` is the smallest possible p.
+    `extremes` are the differences with lost answers at their worst, and at their best if that
+    differs. `floor` is the smallest possible p.
     """
     import numpy as np
 
-    is_larger = np.abs(np.nan_to_num(differences)) > figures.metric.tolerance
-    gaps = np.where(is_larger, np.nan_to_num(differences), 0.0)
+    sums = [float(np.nansum(differences)) for differences in extremes]
+    values = [np.nan_to_num(differences) for differences in extremes]
+    gaps = [np.where(np.abs(one) > figures.metric.tolerance, one, 0.0) for one in values]
     signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
     lost = np.isin(codes, (_MISSING, _ERROR))
-    signs[lost] = figures.metric.sign * np.sign(gaps[lost])
-    tests = [stats.sequential_test(values[list(order)], **rule) for values in (gaps, signs)]
-    p, by_sign = (max(1 / test.evidence, floor) for test in tests)
-    return p, by_sign, tests[0].side
+    signs[lost] = figures.metric.sign * np.sign(gaps[0][lost])
+    *tests, by_sign = (stats.sequential_test(one[list(order)], **rule) for one in [*gaps, signs])
+    p = max(floor, *(1 / test.evidence for test in tests))
+    # Lost answers can turn the difference, and the later cases what the first ones decided.
+    is_opposite = sums[0] * sums[-1] <= 0 or any(test.side * sum(sums) < 0 for test in tests)
+    is_decided = not is_opposite and all(test.side for test in tests)
+    return 1.0 if is_opposite else p, max(floor, 1 / by_sign.evidence), is_decided
 
 
 def _codes(
