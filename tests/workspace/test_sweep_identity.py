@@ -157,10 +157,9 @@ def test_sweep_of_a_copied_history_is_not_the_live_one_of_the_original(
         wait_until(lambda: counting.posts == 2)
         ws.history.backup(tmp_path / "copy.db")
         with connected(tmp_path / "copy.db") as other:
-            copied = other.open_sweep(live.id)
+            copied = other.open_sweep(live.id, limits={"max_calls": 3})
             assert copied is not live
-            with pytest.raises(vnb.HistoryError, match="is running in this process"):
-                copied.stop()  # its lease was copied too
+            copied.stop()
         assert live.state == "running"
         counting.held = False
         check_all_once(counting, live.wait(LONG), CASES)

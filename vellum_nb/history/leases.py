@@ -199,8 +199,14 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
 
 def _holder_name(holder: str) -> str:
     process = _parsed(holder)
-    is_mine = process | _this_process() == process
-    return "this process" if is_mine else f"process {process.get('pid')} on {process.get('host')}"
+    name = f"process {process.get('pid')} on {process.get('host')}"
+    return "this process" if is_own(holder) else name
+
+
+def is_own(holder: str) -> bool:
+    """Return whether this process is the holder of a lease."""
+    process = _parsed(holder)
+    return process | _this_process() == process
 
 
 def has_ended(token: str, holder: str) -> bool:

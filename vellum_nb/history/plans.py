@@ -19,7 +19,14 @@ from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
 from vellum_nb.history.history import History, recorder_of
-from vellum_nb.history.leases import Lease, has_ended, held_error, leases
+from vellum_nb.history.leases import (
+    Lease,
+    LeaseHeldError,
+    has_ended,
+    held_error,
+    is_own,
+    leases,
+)
 from vellum_nb.history.plan_rows import (
     CASE,
     REUSED,
@@ -374,11 +381,11 @@ class Sweeps:
         rows = self._store.read(sql)
         return {sweep_id for sweep_id, token, holder in rows if not has_ended(token, holder)}
 
-    def check_free(self, sweep: SweepRecord) -> None:
-        """Raise a `LeaseHeldError` if another process drives the sweep."""
+    def held_elsewhere(self, sweep: SweepRecord) -> LeaseHeldError | None:
+        """Return the error that names another process that drives the sweep, if any."""
         rows = leases(self._store, sweep.lease_name) if sweep.id in self.held() else []
-        if rows:
-            raise held_error(sweep.lease_name, rows)
+        is_elsewhere = bool(rows) and not is_own(rows[0][1])
+        return held_error(sweep.lease_name, rows) if is_elsewhere else None
 
     def lost(self, sweep: SweepRecord) -> datetime | None:
         """Return the last activity of a driver that ended without releasing its lease."""

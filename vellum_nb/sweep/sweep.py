@@ -20,7 +20,6 @@ from vellum_nb.errors import HistoryError, InputError, OutOfReachError, VellumNB
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import (
     History,
-    LeaseHeldError,
     LeaseLostError,
     PastRun,
     SweepLease,
@@ -149,7 +148,7 @@ class SweepControl:
         if self._counter.left <= 0:
             return "done"
         with suppress(HistoryError):  # the history was closed
-            self._is_elsewhere = self.record.id in Sweeps(self.history).held()
+            self._is_elsewhere = Sweeps(self.history).held_elsewhere(self.record) is not None
             if self._is_elsewhere:
                 return "running"
         return "ready" if self._why is None else "stopped"
@@ -215,11 +214,13 @@ class SweepControl:
         if self.driver is not None or self._counter.left <= 0:
             return
         try:
-            Sweeps(self.history).check_free(self.record)
-        except (LeaseHeldError, OutOfReachError):
+            error = Sweeps(self.history).held_elsewhere(self.record)
+        except OutOfReachError:
             raise
         except HistoryError:  # the history was closed
             return
+        if error is not None:
+            raise error
 
     def stop(self, *, now: bool = False) -> None:
         """Begin no more runs; with `now`, cancel calls under way."""

@@ -502,8 +502,8 @@ def open_sweep(
     options = replace(options, **{**changes, "limits": limits})
     sweep = _live_sweep(sweeps, record.id)
     if sweep is None:
-        if changes:
-            sweeps.check_free(record)
+        if changes and (error := sweeps.held_elsewhere(record)):
+            raise error
         return _new_sweep(runner, record, SweepWorker(runner, compare, record), options)
     if changes:
         control_of(sweep).apply(options)
