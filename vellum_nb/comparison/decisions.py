@@ -442,9 +442,9 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
     It assumes the observed differences, and counts towards the nearer of both verdicts.
     """
     gain, number = evidence.gain, evidence.gain.n
-    is_enough = evidence.clusters is not None or number >= _MIN_CASES  # but too few differ
-    if not number or (is_enough and math.isnan(gain.low)):
-        return None
+    has_too_few_differences = number >= _MIN_CASES and math.isnan(gain.low)
+    if not number or has_too_few_differences or evidence.clusters is not None:
+        return None  # with clusters, more of them are needed, and not more cases
     spread, margin = evidence.against.spread, evidence.margin
     totals: list[int | None] = []
     if evidence.against.shares is not None and evidence.relative is None:
