@@ -97,7 +97,7 @@ class Decisions(Mapping[str, Decision]):
     Attributes
     ----------
     notes : tuple of str
-        What the decisions do not rest on.
+        Caveats, such as metrics that have no margin and are left out.
     """
 
     def __init__(self, decisions: Mapping[str, Decision], notes: Sequence[str] = ()) -> None:

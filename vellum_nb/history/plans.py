@@ -567,7 +567,7 @@ class Sweeps:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
         sweeps = [sweep_of(row) for row in self._store.read(sql, values)]
         case_ids = {s.id: tuple(_case_ids(self._store, s.id)) for s in sweeps if s.judge}
-        return [s.model_copy(update={"case_ids": case_ids.get(s.id, ())}) for s in sweeps]
+        return [s.model_copy(update={"case_ids": case_ids[s.id]}) if s.judge else s for s in sweeps]
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
