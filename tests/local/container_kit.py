@@ -54,6 +54,11 @@ class Engine:
         listed = self.call("ps", "--all", "--filter", "label=vellum-nb", "--format", "{{.Names}}")
         return set(listed.split())
 
+    def remove_containers(self) -> None:
+        """Remove all containers: those of a test run that was killed keep their ports."""
+        if left := self.call("ps", "--all", "--quiet").split():
+            self.call("rm", "--force", *left)
+
     def prepare(self) -> None:
         """Import the image unless it is there, and run a program in it."""
         name = f"{IMAGE}:{TAG}"
@@ -77,6 +82,7 @@ def docker() -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="vellum_nb-docker-") as folder, _lock() as lock:
         engine = Engine(program, {"DOCKER_HOST": f"unix://{folder}/socket"})
         with _daemon(engine, Path(folder), lock):
+            engine.remove_containers()
             engine.prepare()
             yield engine
 
@@ -116,26 +122,31 @@ def podman() -> Iterator[Engine]:
     for name, package in (("runc", "runc"), ("nft", "nftables")):
         _program(name, package)
     program = _program("podman", "podman")
-    with tempfile.TemporaryDirectory(prefix="vellum_nb-podman-") as folder, _lock():
+    with _lock():
+        folder = CACHE / "podman-settings"  # stays: supervisors of killed tests need it
+        folder.mkdir(exist_ok=True)
         files = {"CONTAINERS_CONF": _RUNC, "CONTAINERS_STORAGE_CONF": _STORAGE}
         environment = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1", "PATH": _without_docker(folder)}
         for name, text in files.items():
-            path = Path(folder, name)
+            path = folder / name
             path.write_text(text.format(CACHE, folder))
             environment[name] = str(path)
         engine = Engine(program, environment)
+        engine.remove_containers()
         engine.prepare()
         yield engine
 
 
-def _without_docker(folder: str) -> str:
+def _without_docker(folder: Path) -> str:
     """Return a folder with links to all programs except docker, which would be preferred."""
-    links = Path(folder, "bin")
-    links.mkdir()
+    links = folder / "bin"
+    links.mkdir(exist_ok=True)
     for place in os.get_exec_path():
         for path in Path(place).glob("*"):
-            if path.name != "docker" and not links.joinpath(path.name).is_symlink():
-                links.joinpath(path.name).symlink_to(path)
+            link = links / path.name
+            if path.name != "docker" and not link.exists():
+                link.unlink(missing_ok=True)
+                link.symlink_to(path)
     return str(links)
 
 
