@@ -1,6 +1,7 @@
 """What is recorded, when, and what may change afterwards."""
 
 import getpass
+import secrets
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -344,6 +345,12 @@ def test_a_started_run_is_completed_by_its_execution_id(history, make_run):
     report = history.merge([make_run(execution_id="e2", **ANSWER)])
     assert (report.completed, history.count()) == (1, 1)
     assert (history.get(run.id).outputs, history.get(run.id).tag_moved) == ({"a": 1}, False)
+
+
+def test_execution_id_of_any_length_is_stored(history, record):
+    execution_id = secrets.token_hex(20_000)  # an index of PostgreSQL has rows of at most 2.7 kB
+    run = record(execution_id=execution_id, outputs={"reply": "paid"})
+    assert history.runs(execution_id=execution_id) == history.runs(ids=[run.id]) == [run]
 
 
 def test_what_cannot_be_called_cannot_subscribe(history):

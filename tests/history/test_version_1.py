@@ -6,6 +6,7 @@ as well.
 
 import multiprocessing
 import os
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -100,6 +101,12 @@ def test_order_of_a_sweep_of_version_1_that_may_stop_early_stays(migrated):
     order = [run.inputs["text"] for run in reversed(migrated.runs(sweep_id=sweep.id))]
     texts = [case.inputs["text"] for case in Sweeps(migrated).cases(sweep.id)]
     assert [texts[position] for position in sweep.order()][:2] == order[::2]
+
+
+def test_migrated_history_stores_an_execution_id_of_any_length(migrated, put):
+    execution_id = secrets.token_hex(20_000)
+    run = put(migrated, execution_id=execution_id)
+    assert migrated.runs(execution_id=execution_id) == [run]
 
 
 def test_opening_a_migrated_history_again_changes_nothing(version_1):
