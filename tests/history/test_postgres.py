@@ -132,9 +132,7 @@ def test_a_writer_that_waits_for_a_lock_too_long_says_why(postgres_url, make_run
 
 
 @pytest.mark.parametrize("name", ["id", "external_id", "deployment"])
-def test_name_that_is_too_long_for_an_index_is_refused_before_the_run(
-    postgres_url, make_run, name
-):
+def test_name_that_is_too_long_for_an_index_is_refused_before_the_run(postgres_url, make_run, name):
     with History(postgres_url) as history:
         with pytest.raises(HistoryError, match="too long for an index; shorten it"):
             history.begin(make_run(**{name: secrets.token_hex(20_000)}))

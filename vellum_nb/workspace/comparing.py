@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _MAX_LISTED_IDS = 5
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
-Chosen: TypeAlias = "Cases | Sequence[str]"
+Chosen: TypeAlias = Cases | Sequence[str]
 
 
 @compare_options
