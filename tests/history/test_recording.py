@@ -222,10 +222,10 @@ def test_a_run_with_odd_signs_does_not_spoil_the_order_of_the_others(history, re
 
 @pytest.fixture
 def team(place, make_run, monkeypatch):
-    """Return a history with a run of each of two people, and one of nobody."""
+    """Return a history with runs of two people, and one without an author."""
     monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
     with History(place) as history:
-        history.begin(make_run(id="nobody's"))
+        history.begin(make_run(id="anonymous"))
     for name in ("ada", "bob"):
         monkeypatch.setenv("VELLUM_NB_AUTHOR", name)
         with History(place) as history:
@@ -249,7 +249,7 @@ def test_runs_are_sorted_by_author(team):
 
 def test_frame_has_a_column_of_authors_if_there_are_any(team):
     assert list(team.frame())[-3:] == ["model", "author", "id"]
-    assert "author" not in team.frame(ids=["nobody's"])
+    assert "author" not in team.frame(ids=["anonymous"])
 
 
 def test_only_a_shared_history_has_the_user_as_author(
@@ -319,8 +319,8 @@ def test_an_execution_id_is_stored_while_the_run_is_under_way(history, path, mak
     history.begin(run)
     set_execution_id(history, run.id, "exec-1")
     with History(path) as other:
-        (found,) = other.runs(execution_id="exec-1")
-        assert (found.id, found.state) == (run.id, "STARTED")
+        (stored,) = other.runs(execution_id="exec-1")
+        assert (stored.id, stored.state) == (run.id, "STARTED")
     history.finish(run.model_copy(update={"state": "FULFILLED", "execution_id": "exec-1"}))
     set_execution_id(history, run.id, "exec-2")
     assert history.get(run.id).execution_id == "exec-1"

@@ -74,8 +74,8 @@ def test_version_1_is_opened_with_all_of_its_runs(migrated):
 
 
 def test_doubts_of_version_1_are_marked(migrated):
-    found = {run.inputs["text"]: run.doubt for run in migrated.runs()}
-    assert {text: found[text] for text in DOUBTS} == DOUBTS
+    doubts = {run.inputs["text"]: run.doubt for run in migrated.runs()}
+    assert {text: doubts[text] for text in DOUBTS} == DOUBTS
 
 
 def test_answers_of_version_1_are_not_in_doubt(migrated):
@@ -120,8 +120,8 @@ def test_version_1_is_merged_into_a_new_history(version_1, tmp_path):
     with History(tmp_path / "new.db") as history:
         report = history.merge(str(version_1) if not isinstance(version_1, Path) else version_1)
         assert report.added == 34
-        found = {run.inputs["text"]: run.doubt for run in history.runs()}
-        assert {text: found[text] for text in DOUBTS} == DOUBTS
+        doubts = {run.inputs["text"]: run.doubt for run in history.runs()}
+        assert {text: doubts[text] for text in DOUBTS} == DOUBTS
         assert len(Sweeps(history).every()) == 7
 
 
