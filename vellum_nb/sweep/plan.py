@@ -16,6 +16,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
+from vellum_nb.models.checks import cut_list
 from vellum_nb.models.sweeps import (
     MOST_RUNS,
     Place,
@@ -38,7 +39,6 @@ _REPEATED_STATES = frozenset({"CUT_OFF"})
 _REPEATED_JUDGE_STATES = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # without a judgement
 _FINAL_STATES = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})  # `retry_failed` keeps these
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
-_LISTED_SWEEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,10 +521,9 @@ def _other_sweeps(plan: SweepPlan, new: SweepRecord, sweeps: Sweeps) -> Iterator
         sweep.id for sweep in same_plan if sweep.ended is None and _is_compatible(sweep, new)
     ]
     if others := [sweep_id for sweep_id in unfinished if sweep_id != plan.resumes]:
-        ids = ", ".join(others[:_LISTED_SWEEPS]) + (", …" if len(others) > _LISTED_SWEEPS else "")
         yield (
             f"the history has {len(unfinished)} unfinished sweeps of this plan; "
-            f"ws.open_sweep(id) opens the others: {ids}"
+            f"ws.open_sweep(id) opens the others: {cut_list(others)}"
         )
 
 

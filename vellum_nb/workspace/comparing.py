@@ -247,10 +247,8 @@ def stored_comparison(
 def _refuse_unknown_ids(ids: Sequence[str], cases: Sequence[Run | SweepCase]) -> None:
     case_ids = dict.fromkeys(case.case_id for case in cases)
     if unknown := [id_ for id_ in ids if id_ not in case_ids]:
-        names = available(list(case_ids)[:_MAX_LISTED_IDS])
-        omitted = len(case_ids) - _MAX_LISTED_IDS
-        more = f" and {omitted:,} more" if omitted > 0 else ""
-        msg = f"{unknown[0]!r} is not the case_id of one of these runs{names}{more}"
+        names = available(case_ids, _MAX_LISTED_IDS)
+        msg = f"{unknown[0]!r} is not the case_id of one of these runs{names}"
         raise InputError(msg)
 
 
