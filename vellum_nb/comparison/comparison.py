@@ -295,10 +295,10 @@ class Comparison:
         """Return whether each release may replace the baseline.
 
         A release *may replace* the baseline if the 95 % interval excludes a loss of `margin`. It
-        *should not replace* it if it is significantly worse. Otherwise the verdict is *cannot tell
-        yet*, and `more` estimates the number of additional cases that would decide. With several
-        metrics, all must pass. p values have Holm's correction over releases; those of *should not
-        replace* over releases and metrics.
+        *should not replace* it if it is significantly worse. Otherwise the verdict is
+        *cannot tell yet*, and `more` estimates the number of additional cases that would decide.
+        With several metrics, all must pass. p values have Holm's correction over releases; those of
+        *should not replace* over releases and metrics.
 
         Parameters
         ----------
