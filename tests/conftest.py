@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True)
 def _a_history_of_its_own(monkeypatch, tmp_path):
-    """Give each test a default history of its own, whose runs name nobody."""
+    """Give each test a default history of its own, whose runs have no author."""
     monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
     monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "default-runs.db"))
 

@@ -2,16 +2,21 @@
 
 import doctest
 import importlib
+import inspect
 import json
 import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
+import pandas as pd
 import pytest
 
 import vellum_nb
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.charts import Chart, Picture
 from vellum_nb.sweep.options import SweepOptions
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +26,31 @@ HEAVY = {"pandas", "ipywidgets", "requests", "pydantic", "fastapi", "anywidget",
 @pytest.mark.parametrize("name", vellum_nb.__all__)
 def test_public_name_can_be_imported(name):
     assert getattr(vellum_nb, name) is not None
+
+
+def public_callables():
+    for name in vellum_nb.__all__:
+        value = getattr(vellum_nb, name)
+        yield name, value
+        for member in dir(value):
+            method = inspect.getattr_static(value, member)
+            function = getattr(method, "fget", getattr(method, "__func__", method))
+            is_ours = str(getattr(function, "__module__", "")).startswith("vellum_nb")
+            if is_ours and (member == "__init__" or not member.startswith("_")):
+                yield f"{name}.{member}", function
+
+
+def test_type_hints_of_public_names_can_be_read():
+    imported_on_first_use = {name: getattr(vellum_nb, name) for name in vellum_nb.__all__}
+    names = {**imported_on_first_use, "pd": pd, "Case": Case, "Chart": Chart, "Picture": Picture}
+    unreadable = {}
+    for name, function in public_callables():
+        try:
+            if not inspect.ismodule(function):
+                get_type_hints(function, localns=names)
+        except (NameError, TypeError) as exc:
+            unreadable[name] = str(exc)
+    assert unreadable == {}
 
 
 def test_dir_lists_the_public_names():

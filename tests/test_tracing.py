@@ -34,7 +34,7 @@ def prompt(**meta):
 def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended():
     cost = {"value": 0.25, "unit": "USD"}
     usage = {"input_token_count": 12, "output_token_count": 5}
-    (found,) = nodes_of_stream(
+    (node_run,) = nodes_of_stream(
         [
             WorkflowStreamEvent.model_validate({"execution_id": "e-1", "data": {"state": "X"}}),
             node("INITIATED", ts=at(1)),
@@ -42,7 +42,7 @@ def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended()
             node("FULFILLED", ts=at(3.5), data=prompt(model_name="gpt-4o", cost=cost, usage=usage)),
         ]
     )
-    assert found == NodeRun(
+    assert node_run == NodeRun(
         name="PROMPT n1-defin",
         span_id="n1",
         parent_span_id="e-1",
@@ -56,7 +56,7 @@ def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended()
         cost_usd=0.25,
         is_named=False,
     )
-    assert found.duration_s == 2.5
+    assert node_run.duration_s == 2.5
     begun, failed = nodes_of_stream(
         [
             node("INITIATED", ts=at(1).rstrip("Z")),  # which is UTC
@@ -71,7 +71,7 @@ def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended()
 
 def test_nodes_are_named_by_the_server_or_their_kind():
     answer = {"type": "TERMINAL", "data": {"output": {"name": "answer", "type": "STRING"}}}
-    found = nodes_of_stream(
+    nodes = nodes_of_stream(
         [
             node("FULFILLED", "a", node_name="Classify", parent_span_id="b"),
             node("FULFILLED", "b", data=answer, source_execution_id="inner"),
@@ -79,8 +79,8 @@ def test_nodes_are_named_by_the_server_or_their_kind():
             node("FULFILLED", "d"),
         ]
     )
-    assert [each.name for each in found] == ["Classify", "answer", "MAP c-defini", "d-defini"]
-    assert [each.parent_span_id for each in found] == ["b", "inner", "e-1", "e-1"]
+    assert [each.name for each in nodes] == ["Classify", "answer", "MAP c-defini", "d-defini"]
+    assert [each.parent_span_id for each in nodes] == ["b", "inner", "e-1", "e-1"]
 
 
 def span(id_, kind="node", parent="e-1", **more):
@@ -134,9 +134,9 @@ def test_known_costs_of_nodes_are_summed():
         NodeRun(name="b", model="claude", tokens_in=4, cost_usd=0.2),
         NodeRun(name="c", model="gpt"),
     ]
-    found = totals(nodes)
-    assert found.pop("cost_usd") == pytest.approx(0.3)
-    assert found == {"tokens_in": 7, "tokens_out": 1, "model": "gpt, claude"}
+    sums = totals(nodes)
+    assert sums.pop("cost_usd") == pytest.approx(0.3)
+    assert sums == {"tokens_in": 7, "tokens_out": 1, "model": "gpt, claude"}
     assert set(totals([]).values()) == {None}
 
 

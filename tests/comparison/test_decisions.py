@@ -260,7 +260,7 @@ def test_lost_seconds_are_left_out_and_more_than_a_twentieth_decides_nothing():
 
     few, many = seconds(2), seconds(10)
     assert (few.verdict, few.n) == (REPLACE, 58)
-    assert few.sentence.endswith("2 cases without a figure on both left out.")
+    assert few.sentence.endswith("2 cases left out because a figure is missing.")
     assert (many.verdict, many.more) == (OPEN, None)
     assert "10 of 60 cases have no figure on both" in many.sentence
     assert seconds(10, missing="drop").verdict == REPLACE
@@ -322,8 +322,8 @@ def test_lost_answers_do_not_turn_what_a_sequential_test_decided():
 @pytest.mark.parametrize(
     ("lost", "verdict", "says"),
     [
-        (45, OPEN, "45 of 60 cases have no figure on both. 45 cases without a figure on both left"),
-        (3, REPLACE, "(95 %). 3 cases without a figure on both left out."),
+        (45, OPEN, "45 of 60 cases have no figure on both. 45 cases left out because"),
+        (3, REPLACE, "(95 %). 3 cases left out because a figure is missing."),
         (0, REPLACE, "better on 60 of 60 cases, not worse by more than 0.2 (95 %)."),
     ],
 )
@@ -392,7 +392,7 @@ def test_gate_has_three_outcomes():
     assert str(caught.value).startswith(
         "words: v2 did not pass against v1, 50 cases:\n"
         "  v2 should not replace v1: worse on 20 of 50 cases, by 0.40 (0.28 to 0.54, 95 %).\n"
-        "  it is worse, and chance is an unlikely reason (McNemar's mid-p test)\n"
+        "  it is significantly worse (McNemar's mid-p test)\n"
         f"  - case 1 ({worse.cases[0].case_id})"
     )
     assert caught.value.reasons == (worse.decide()["v2"].sentence,)

@@ -36,10 +36,13 @@ def test_actuals_by_external_id_and_output_id(client):
     (output,) = answer.data.outputs
     actual = v.WorkflowExecutionActualStringRequest(output_id=output.id, desired_output_value="y")
     client.submit_workflow_execution_actuals(external_id="rated", actuals=[actual])
-    found = client.workflow_deployments.workflow_deployment_event_execution(
+    execution = client.workflow_deployments.workflow_deployment_event_execution(
         answer.execution_id, "echo"
     )
-    assert (found.latest_actual.output.name, found.latest_actual.output.value) == ("output", "y")
+    assert (execution.latest_actual.output.name, execution.latest_actual.output.value) == (
+        "output",
+        "y",
+    )
 
 
 def test_actual_of_a_chat_is_accepted(client):

@@ -229,10 +229,10 @@ def test_invalid_move_is_refused(movable, tag, item, status):
 
 @pytest.mark.parametrize("item", ["v1", "LATEST"])
 def test_history_item_is_the_release(api, item):
-    found = api.workflow_deployment_history_item_retrieve(item, NAME)
+    stored = api.workflow_deployment_history_item_retrieve(item, NAME)
     release = api.retrieve_workflow_deployment_release(NAME, item)
-    assert (found.id, found.name) == (release.id, NAME)
-    assert api.workflow_deployment_history_item_retrieve(release.id, NAME) == found
+    assert (stored.id, stored.name) == (release.id, NAME)
+    assert api.workflow_deployment_history_item_retrieve(release.id, NAME) == stored
 
 
 def test_unknown_history_item_is_a_404(api):

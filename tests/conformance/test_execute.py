@@ -165,7 +165,7 @@ def test_client_retries_only_if_configured(server, connect):
         server.faults = first_one_fails
         with pytest.raises(ApiError) as caught:
             run(client, "echo", text("x"))
-        server.faults = first_one_fails  # throws the dice anew
+        server.faults = first_one_fails  # restarts its random numbers
         answer = run(client, "echo", text("x"), request_options={"max_retries": 3})
     finally:
         server.faults = None

@@ -34,7 +34,7 @@ def test_uploaded_csv_is_run_as_a_sweep(lab):
     view = SweepPage(form.notebook)
     expect(run).to_have_text("Running…")
     expect(run).to_be_disabled()
-    assert form.kernel("1 + 1") == "2"  # it holds up nobody
+    assert form.kernel("1 + 1") == "2"  # the kernel is not blocked
     view.let(12)
     expect(view.status).to_have_text("done: 8 fulfilled, 4 failed")
     expect(run).to_have_text("Run 12 calls again")

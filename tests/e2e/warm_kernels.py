@@ -59,7 +59,7 @@ def stand_for(address, connection_file):
         with link.makefile("rw", encoding="utf-8") as file:
             file.write(json.dumps(wish) + "\n")
             file.flush()
-            pid = int(file.readline())  # fails where nobody forks: JupyterLab says so
+            pid = int(file.readline())  # fails without a parent; JupyterLab reports it
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda number, _: os.kill(pid, number))
             status = int(file.readline() or 0)

@@ -44,7 +44,7 @@ def test_writers_sweeps_readers_and_long_transactions_lose_no_run(place):
     assert sum(run.deployment == "plain" for run in runs) == 4 * 25
     assert sum(run.sweep_id is not None for run in runs) == 2 * 24
     assert sum(run.state == "STARTED" for run in runs) <= 2
-    assert any(run.deployment == "victim" for run in runs), "nobody was killed while writing"
+    assert any(run.deployment == "victim" for run in runs), "no process was killed while writing"
     if others > 9:
         assert vnb.check_history(place).ok
         assert vnb.check_history(f"{place}.copy").ok

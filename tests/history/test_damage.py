@@ -382,9 +382,9 @@ def test_what_does_not_fit_together_is_a_problem(path, make_run, sql, problem):
     with History(path) as history:
         history.begin(make_run(inputs={"doc": "long text " * 4_000}))
     spoil(path, sql)
-    found = vnb.check_history(path)
-    assert any(problem in each for each in found.problems), found
-    assert ".recover" in str(found)
+    report = vnb.check_history(path)
+    assert any(problem in each for each in report.problems), report
+    assert ".recover" in str(report)
 
 
 UNRELEASED = "PRAGMA application_id = 0x766E6268; CREATE TABLE runs (seq INTEGER)"

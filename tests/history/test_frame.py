@@ -124,8 +124,8 @@ def test_the_frames_of_a_scan_are_the_frame_cut_up(history, ids, rows):
     ids=str,
 )
 def test_a_scan_takes_the_filters_of_a_frame(history, ids, filters):
-    found = [run for frame in history.scan(chunk_rows=5, **filters) for run in frame["id"]]
-    assert found == history.frame(**filters)["id"].tolist()
+    run_ids = [run for frame in history.scan(chunk_rows=5, **filters) for run in frame["id"]]
+    assert run_ids == history.frame(**filters)["id"].tolist()
 
 
 def test_a_scan_does_not_move_when_runs_are_recorded_or_deleted(history, ids, record):

@@ -51,9 +51,9 @@ def failures(readers, *arguments):
 
 
 def failures_of_history(path):
-    found = failures(CLOSED_READERS, path)
+    problems = failures(CLOSED_READERS, path)
     with closing_if_open(path) as history:
-        return found | ({} if history is None else failures(READERS, history))
+        return problems | ({} if history is None else failures(READERS, history))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class CtrlC:
         self.last = {}
 
     def __call__(self, frame, _event, _arg):
-        code = frame.f_code  # of a generator that is thrown away nobody hears
+        code = frame.f_code  # exceptions in a discarded generator are lost
         if code.co_name == "<genexpr>" or not any(part in code.co_filename for part in TRACED):
             return None
         frame.f_trace_opcodes = True
@@ -79,8 +79,8 @@ def test_ctrl_c_during_a_write_leaves_all_or_nothing_and_keeps_no_other_out(
                 _, is_step = interrupted(write, at)
                 assert signal.getsignal(SIGINT) is usual, (name, at)
                 other.begin(make_run(id=f"{name} {at}"))  # would wait for a lock that was left
-                found = other.runs(ids=[run.id for run in some])
-                assert len(found) in {"begin": (0, 1), "annotate": (0,), "merge": (0, 2)}[name]
+                runs = other.runs(ids=[run.id for run in some])
+                assert len(runs) in {"begin": (0, 1), "annotate": (0,), "merge": (0, 2)}[name]
                 kept = other.get("annotated")
                 assert (kept.note, kept.tags) in {(None, ()), (f"{name} {at}", (str(at),))} | {
                     (f"annotate {n}", (str(n),)) for n in range(at)

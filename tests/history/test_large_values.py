@@ -1,4 +1,4 @@
-"""Large values are kept once, beside the rows, and nobody who reads a run notices."""
+"""Large values are stored once, in a table of their own; runs are read with them."""
 
 import json
 import sqlite3
@@ -156,10 +156,10 @@ def test_whatever_json_can_say_comes_back(make_run, monkeypatch, inputs, outputs
         history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))
         history.finish(run)
         history.annotate(run.id, desired=desired)
-        found = history.get(run.id)
-        assert (found.inputs, found.outputs) == (inputs, outputs)
-        assert found.desired == desired
-        assert history.runs() == [found]
+        stored = history.get(run.id)
+        assert (stored.inputs, stored.outputs) == (inputs, outputs)
+        assert stored.desired == desired
+        assert history.runs() == [stored]
 
 
 @pytest.mark.parametrize("text", ["\x00" + DOCUMENT, DOCUMENT + "\ud800"])

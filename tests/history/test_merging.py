@@ -49,10 +49,10 @@ def test_a_started_run_is_completed_by_its_copy_that_has_ended(history, other, p
     answer = {"state": "FULFILLED", "outputs": {"a": LONG + "!"}, "execution_id": "x"}
     other.finish(ended := begun.model_copy(update=answer))
     assert history.merge(other).completed == 1
-    found = history.get(begun.id)
-    assert found == ended.model_copy(update={"note": "waiting"})
+    stored = history.get(begun.id)
+    assert stored == ended.model_copy(update={"note": "waiting"})
     assert other.merge(history).updated == 1
-    assert other.get(begun.id) == found
+    assert other.get(begun.id) == stored
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_a_synchronised_run_becomes_one_with_the_recorded_one(history, other, pu
     theirs = put(other, id="planned", sweep_id="s", **same)
     report = history.merge(other)
     assert (report.added, report.updated, report.conflicts) == (0, 1, ())
-    found = history.get("planned")
-    assert (found.sweep_id, found.note, found.case_id) == ("s", "seen", theirs.case_id)
+    stored = history.get("planned")
+    assert (stored.sweep_id, stored.note, stored.case_id) == ("s", "seen", theirs.case_id)
     assert history.count() == 1
     assert history.merge(other).known == 1
 
@@ -345,10 +345,10 @@ def test_a_run_in_doubt_is_completed_by_its_answer(history, make_run, put, error
     answer = make_run(state="FULFILLED", execution_id="x", outputs={"a": 1}, release_id="r", **sent)
     report = history.merge([answer])
     assert (report.completed, report.added, report.conflicts) == (1, 0, ())
-    found = history.get(doubtful.id)
-    assert (found.state, found.outputs, found.error) == ("FULFILLED", {"a": 1}, None)
-    assert found.doubt is None
-    assert (found.execution_id, found.sweep_id, found.repeat) == ("x", "s", 1)
+    stored = history.get(doubtful.id)
+    assert (stored.state, stored.outputs, stored.error) == ("FULFILLED", {"a": 1}, None)
+    assert stored.doubt is None
+    assert (stored.execution_id, stored.sweep_id, stored.repeat) == ("x", "s", 1)
     assert history.merge([answer]).known == 1
 
 
@@ -479,9 +479,9 @@ def test_only_missing_values_of_a_run_are_merged(history, record):
     for more in (news, news | {"id": "of sync", "desired": {"a": 3}}):
         theirs = ours.model_copy(update=more)
         assert [history.merge([theirs]).updated for _ in range(2)] == [1, 0]
-    found = history.get(ours.id)
-    assert (found.outputs, found.quality, found.cost_usd) == ({"a": 1}, 0.25, 0.5)
-    assert (found.author, found.desired, history.count()) == ("ada", {"a": 3}, 1)
+    stored = history.get(ours.id)
+    assert (stored.outputs, stored.quality, stored.cost_usd) == ({"a": 1}, 0.25, 0.5)
+    assert (stored.author, stored.desired, history.count()) == ("ada", {"a": 3}, 1)
     history.merge([ours.model_copy(update={"id": "new", "execution_id": "another"})])
     assert history.runs(execution_id="another")[0].external_id is None
 

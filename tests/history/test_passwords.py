@@ -1,4 +1,4 @@
-"""The password of a history on a server: libpq gets it, and nobody else."""
+"""The password of a history on a server: only libpq gets it."""
 
 import logging
 import pickle

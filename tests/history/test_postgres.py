@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 import select
 import shutil
 import socket
@@ -128,6 +129,14 @@ def test_a_writer_that_waits_for_a_lock_too_long_says_why(postgres_url, make_run
                 history.delete(["run-0"])
             assert history.count() == 1
         assert history.delete(["run-0"]).runs == 1
+
+
+@pytest.mark.parametrize("name", ["id", "external_id", "deployment"])
+def test_name_that_is_too_long_for_an_index_is_refused_before_the_run(postgres_url, make_run, name):
+    with History(postgres_url) as history:
+        with pytest.raises(HistoryError, match="too long for an index; shorten it"):
+            history.begin(make_run(**{name: secrets.token_hex(20_000)}))
+        assert history.count() == 0
 
 
 def test_a_deadlock_is_tried_again(postgres_url, make_run):

@@ -1,6 +1,7 @@
 """What is recorded, when, and what may change afterwards."""
 
 import getpass
+import secrets
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -221,10 +222,10 @@ def test_a_run_with_odd_signs_does_not_spoil_the_order_of_the_others(history, re
 
 @pytest.fixture
 def team(place, make_run, monkeypatch):
-    """Return a history with a run of each of two people, and one of nobody."""
+    """Return a history with runs of two people, and one without an author."""
     monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
     with History(place) as history:
-        history.begin(make_run(id="nobody's"))
+        history.begin(make_run(id="anonymous"))
     for name in ("ada", "bob"):
         monkeypatch.setenv("VELLUM_NB_AUTHOR", name)
         with History(place) as history:
@@ -248,7 +249,7 @@ def test_runs_are_sorted_by_author(team):
 
 def test_frame_has_a_column_of_authors_if_there_are_any(team):
     assert list(team.frame())[-3:] == ["model", "author", "id"]
-    assert "author" not in team.frame(ids=["nobody's"])
+    assert "author" not in team.frame(ids=["anonymous"])
 
 
 def test_only_a_shared_history_has_the_user_as_author(
@@ -318,8 +319,8 @@ def test_an_execution_id_is_stored_while_the_run_is_under_way(history, path, mak
     history.begin(run)
     set_execution_id(history, run.id, "exec-1")
     with History(path) as other:
-        (found,) = other.runs(execution_id="exec-1")
-        assert (found.id, found.state) == (run.id, "STARTED")
+        (stored,) = other.runs(execution_id="exec-1")
+        assert (stored.id, stored.state) == (run.id, "STARTED")
     history.finish(run.model_copy(update={"state": "FULFILLED", "execution_id": "exec-1"}))
     set_execution_id(history, run.id, "exec-2")
     assert history.get(run.id).execution_id == "exec-1"
@@ -344,6 +345,12 @@ def test_a_started_run_is_completed_by_its_execution_id(history, make_run):
     report = history.merge([make_run(execution_id="e2", **ANSWER)])
     assert (report.completed, history.count()) == (1, 1)
     assert (history.get(run.id).outputs, history.get(run.id).tag_moved) == ({"a": 1}, False)
+
+
+def test_execution_id_of_any_length_is_stored(history, record):
+    execution_id = secrets.token_hex(20_000)  # an index of PostgreSQL has rows of at most 2.7 kB
+    run = record(execution_id=execution_id, outputs={"reply": "paid"})
+    assert history.runs(execution_id=execution_id) == history.runs(ids=[run.id]) == [run]
 
 
 def test_what_cannot_be_called_cannot_subscribe(history):

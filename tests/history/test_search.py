@@ -131,8 +131,8 @@ def test_matches_are_marked_where_they_stand_and_an_excerpt_shows_one_deep_in_a_
     text = f"{filler[:at]} needle {filler[at:]}"
     assert "needle" in (Search.of("needle").excerpt(text) or "")
     text = "GROSSE of two refunds; two cafés, Größen ﬁne 東京都"
-    found = Search.of('größe "two refunds" fine 京都').spans(text)
-    assert [text[b:e] for b, e in found] == ["GROSSE", "two refunds", "Größen", "ﬁne", "京都"]
+    spans = Search.of('größe "two refunds" fine 京都').spans(text)
+    assert [text[b:e] for b, e in spans] == ["GROSSE", "two refunds", "Größen", "ﬁne", "京都"]
 
 
 # ---------------------------------------------------------------- searches

@@ -139,9 +139,9 @@ def test_what_several_people_say_of_a_run_at_once_is_all_kept(place, put, tmp_pa
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(rate, authors * 2))
-        found = history.get(run.id)
-        assert found.ratings == dict.fromkeys(authors, 0.25)
-        assert sorted(each for each in found.tags if each[:4] == "seen") == sorted(
+        stored = history.get(run.id)
+        assert stored.ratings == dict.fromkeys(authors, 0.25)
+        assert sorted(each for each in stored.tags if each[:4] == "seen") == sorted(
             f"seen by {author}" for author in authors * 2
         )
         history.annotate(run.id, quality=None, author="a")

@@ -54,8 +54,8 @@ def test_plan_and_cases_read_back_as_they_were(history, sweep):
 def test_expectations_and_labels_of_cases_change_and_inputs_and_other_sweeps_do_not(history, sweep):
     changed = SweepCase(1, "c1", {"a": 2}, {"b": 3}, {"who": "ben"})
     Sweeps(history).acquire(sweep).update_cases([changed])
-    found = Sweeps(history).cases(sweep.id)[1]
-    assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
+    case = Sweeps(history).cases(sweep.id)[1]
+    assert (case.inputs, case.expected, case.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
 
 
 def test_unknown_sweep_has_no_lease(history):
@@ -121,8 +121,8 @@ def test_failed_run_is_completed_by_an_answer_that_its_driver_got(
     lease.record(ended=[failed(run, doubt)])
     lease.record(ended=[run.model_copy(update={"state": "FULFILLED"})])
     lease.record(ended=[run.model_copy(update={"state": "REJECTED"})])
-    found = history.get(run.id)
-    assert (found.state, found.doubt, found.error) == ("FULFILLED", None, None)
+    stored = history.get(run.id)
+    assert (stored.state, stored.doubt, stored.error) == ("FULFILLED", None, None)
 
 
 def test_doubt_lasts_since_it_was_first_recorded(history, sweep, lease, make_run):
@@ -141,8 +141,8 @@ def test_resent_run_is_started_without_a_doubt(history, sweep, lease, make_run):
     lease.record(begun=[run := make_run(sweep_id=sweep.id)])
     lease.record(ended=[failed(run, "SENT")])
     lease.record(resent=[run])
-    found = history.get(run.id)
-    assert (found.state, found.doubt, found.error) == ("STARTED", None, None)
+    stored = history.get(run.id)
+    assert (stored.state, stored.doubt, stored.error) == ("STARTED", None, None)
     assert Sweeps(history).doubts(sweep.id)[run.id] == ("SENT", 0)
 
 

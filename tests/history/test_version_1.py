@@ -6,6 +6,7 @@ as well.
 
 import multiprocessing
 import os
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -73,8 +74,8 @@ def test_version_1_is_opened_with_all_of_its_runs(migrated):
 
 
 def test_doubts_of_version_1_are_marked(migrated):
-    found = {run.inputs["text"]: run.doubt for run in migrated.runs()}
-    assert {text: found[text] for text in DOUBTS} == DOUBTS
+    doubts = {run.inputs["text"]: run.doubt for run in migrated.runs()}
+    assert {text: doubts[text] for text in DOUBTS} == DOUBTS
 
 
 def test_answers_of_version_1_are_not_in_doubt(migrated):
@@ -102,6 +103,12 @@ def test_order_of_a_sweep_of_version_1_that_may_stop_early_stays(migrated):
     assert [texts[position] for position in sweep.order()][:2] == order[::2]
 
 
+def test_migrated_history_stores_an_execution_id_of_any_length(migrated, put):
+    execution_id = secrets.token_hex(20_000)
+    run = put(migrated, execution_id=execution_id)
+    assert migrated.runs(execution_id=execution_id) == [run]
+
+
 def test_opening_a_migrated_history_again_changes_nothing(version_1):
     with History(version_1) as history:
         first = history.runs()
@@ -113,8 +120,8 @@ def test_version_1_is_merged_into_a_new_history(version_1, tmp_path):
     with History(tmp_path / "new.db") as history:
         report = history.merge(str(version_1) if not isinstance(version_1, Path) else version_1)
         assert report.added == 34
-        found = {run.inputs["text"]: run.doubt for run in history.runs()}
-        assert {text: found[text] for text in DOUBTS} == DOUBTS
+        doubts = {run.inputs["text"]: run.doubt for run in history.runs()}
+        assert {text: doubts[text] for text in DOUBTS} == DOUBTS
         assert len(Sweeps(history).every()) == 7
 
 

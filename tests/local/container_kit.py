@@ -2,7 +2,7 @@
 
 The image is built once, from Debian's packages and PyPI, and stored in the user's cache folder.
 `docker` uses the daemon that runs, or starts one if the tests run as root, and ends it afterwards.
-Whatever is missing raises `UnavailableError` with the reason.
+`UnavailableError` names the program or file that is missing.
 """
 
 import fcntl

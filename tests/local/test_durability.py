@@ -80,11 +80,11 @@ def test_every_acknowledged_run_survives_a_kill(serve):
             thread.join(60)
     with serve() as api:
         for external_id, id_ in acknowledged.items():
-            found = kept(api, id_)
-            assert found["outputs"][0]["value"] == external_id.upper()
-            assert found["parent_context"]["external_id"] == external_id
-            assert found["state"] == {"said": [external_id]}
-            assert len(found["spans"]) == 2
+            execution = kept(api, id_)
+            assert execution["outputs"][0]["value"] == external_id.upper()
+            assert execution["parent_context"]["external_id"] == external_id
+            assert execution["state"] == {"said": [external_id]}
+            assert len(execution["spans"]) == 2
         one = next(iter(acknowledged))
         assert api.ask("turn", "again", external_id=one).status_code == 400
         listed = events(api, "turn", limit=1)
@@ -103,10 +103,10 @@ def test_runs_of_a_killed_server_come_back_as_rejected(serve):
         assert (status["status"], status["outputs"]) == ("REJECTED", None)
         error = {"message": "The server ended while it ran", "code": "WORKFLOW_CANCELLED"}
         assert status["error"] == error
-        found = kept(api, id_)
-        assert found["end"] is not None
-        assert found["inputs"][0]["value"] == "a"
-        assert found["spans"] == []
+        execution = kept(api, id_)
+        assert execution["end"] is not None
+        assert execution["inputs"][0]["value"] == "a"
+        assert execution["spans"] == []
         assert api.ask("slow", external_id=external_id).status_code == 400
 
 

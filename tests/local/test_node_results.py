@@ -79,15 +79,15 @@ def parsed(found):
     ],
 )
 def test_the_official_client_knows_the_result_of_each_kind(kind, outputs, expected):
-    found = data(fulfilled(kind, outputs))
-    assert parsed(found) == ("FulfilledWorkflowNodeResultEvent", expected)
-    assert [value["value"] for value in found["output_values"]] == list(outputs.values())
+    result = data(fulfilled(kind, outputs))
+    assert parsed(result) == ("FulfilledWorkflowNodeResultEvent", expected)
+    assert [value["value"] for value in result["output_values"]] == list(outputs.values())
 
 
 def test_a_node_begins_with_its_typed_inputs():
-    found = data(event(NODE_INITIATED, inputs={"a": "x", "b": 1, "c": None, "d": True}))
-    assert parsed(found)[0] == "InitiatedWorkflowNodeResultEvent"
-    types = [(value["key"], value["type"]) for value in found["input_values"]]
+    result = data(event(NODE_INITIATED, inputs={"a": "x", "b": 1, "c": None, "d": True}))
+    assert parsed(result)[0] == "InitiatedWorkflowNodeResultEvent"
+    types = [(value["key"], value["type"]) for value in result["input_values"]]
     assert types == [("a", "STRING"), ("b", "NUMBER"), ("c", "JSON"), ("d", "JSON")]
 
 
@@ -95,9 +95,9 @@ def test_an_image_of_a_node_is_json():
     from vellum_nb.models import WorkflowOutput
 
     image = WorkflowOutput(id="i", name="shot", type="IMAGE", value={"src": "data:,"})
-    found = data(replace(fulfilled("CODE_EXECUTION", {}), outputs=(image,)))
-    assert found["output_values"][0]["type"] == "JSON"
-    assert parsed(found)[1] == "CodeExecutionNodeResult"
+    result = data(replace(fulfilled("CODE_EXECUTION", {}), outputs=(image,)))
+    assert result["output_values"][0]["type"] == "JSON"
+    assert parsed(result)[1] == "CodeExecutionNodeResult"
 
 
 @pytest.mark.parametrize(
@@ -109,25 +109,25 @@ def test_an_image_of_a_node_is_json():
     ],
 )
 def test_a_node_streams_its_output(output, state, value):
-    found = data(event(NODE_STREAMING, "PROMPT", output=output))
-    assert parsed(found)[0] == "StreamingWorkflowNodeResultEvent"
-    assert (found["output"]["state"], found["output"]["value"]) == (state, value)
-    delta = found["data"] and found["data"]["data"]["delta"]
+    result = data(event(NODE_STREAMING, "PROMPT", output=output))
+    assert parsed(result)[0] == "StreamingWorkflowNodeResultEvent"
+    assert (result["output"]["state"], result["output"]["value"]) == (state, value)
+    delta = result["data"] and result["data"]["data"]["delta"]
     assert delta == ("h" if state == "STREAMING" else None)
 
 
 def test_a_rejected_node_has_the_error_code_of_executions():
     error = {"message": "m", "code": "PROVIDER_ERROR", "raw_data": None}
-    found = data(event(NODE_REJECTED, error=error, stacktrace="t"))
-    assert parsed(found)[0] == "RejectedWorkflowNodeResultEvent"
-    assert found["error"] == {**error, "code": "LLM_PROVIDER", "stacktrace": "t"}
+    result = data(event(NODE_REJECTED, error=error, stacktrace="t"))
+    assert parsed(result)[0] == "RejectedWorkflowNodeResultEvent"
+    assert result["error"] == {**error, "code": "LLM_PROVIDER", "stacktrace": "t"}
 
 
 def test_a_node_is_in_the_trace_of_its_own_execution():
     outer = {"type": "WORKFLOW_NODE", "span_id": INNER, "parent": None}
     asked = {"type": "WORKFLOW", "span_id": EXECUTION, "parent": outer}
-    found = data(replace(event(NODE_INITIATED), parent=asked))
-    assert found["parent_span_id"] == EXECUTION
+    result = data(replace(event(NODE_INITIATED), parent=asked))
+    assert result["parent_span_id"] == EXECUTION
 
 
 USED = (

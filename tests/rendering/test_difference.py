@@ -36,12 +36,10 @@ def text(old: Any, new: Any, kind: str, **options: Any) -> str:
 
 @given(VALUES, VALUES, st.sampled_from(TYPES))
 def test_difference_is_empty_for_equal_values(old, new, kind):
-    found = difference(old, new, kind)
-    assert bool(found) is not same_value(old, new)
-    assert (found.summary == "same") is not bool(found)
-    assert (
-        bool(found.to_text()) is bool(found.to_html()) is bool(found.to_markdown()) is bool(found)
-    )
+    diff = difference(old, new, kind)
+    assert bool(diff) is not same_value(old, new)
+    assert (diff.summary == "same") is not bool(diff)
+    assert bool(diff.to_text()) is bool(diff.to_html()) is bool(diff.to_markdown()) is bool(diff)
 
 
 @given(st.dictionaries(KEYS, SCALARS))
@@ -52,10 +50,10 @@ def test_order_of_keys_is_no_difference(value):
 def test_json_is_compared_by_path():
     old = {"id": 7, "lines": [{"sku": "a", "n": 1}], "note": "will look into it " * 6}
     new = {"id": 7, "lines": [{"sku": "a", "n": 4}], "note": "looked into it " + old["note"][18:]}
-    found = difference(old, new, "JSON")
-    assert found.summary == "2 of 4 fields differ"
-    assert found.to_text().startswith("lines[0].n: [-1-]{+4+} by +3\nnote: [-will look-]{+looked+}")
-    assert [change.path for change in found.changes] == [("lines", 0, "n"), ("note",)]
+    diff = difference(old, new, "JSON")
+    assert diff.summary == "2 of 4 fields differ"
+    assert diff.to_text().startswith("lines[0].n: [-1-]{+4+} by +3\nnote: [-will look-]{+looked+}")
+    assert [change.path for change in diff.changes] == [("lines", 0, "n"), ("note",)]
 
 
 def test_short_json_is_marked_within_its_line():
@@ -63,10 +61,10 @@ def test_short_json_is_marked_within_its_line():
 
 
 def test_moved_item_is_no_deletion():
-    found = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
-    (change,) = found.changes
+    diff = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
+    (change,) = diff.changes
     assert (change.kind, change.moved_from, change.path) == ("move", 3, (0,))
-    assert (found.to_text(), found.summary) == ("[0]: d moved from [3]", "1 moved")
+    assert (diff.to_text(), diff.summary) == ("[0]: d moved from [3]", "1 moved")
 
 
 def test_moved_item_can_have_changes():
@@ -82,9 +80,9 @@ def test_objects_with_other_ids_are_not_compared():
 
 def test_results_of_other_documents_are_not_compared():
     hits = [[{"text": "t", "score": 1, "document": name}] for name in ("a.md", "b.md")]
-    found = difference(*hits, "SEARCH_RESULTS")
-    assert [change.kind for change in found.changes] == ["insert", "delete"]
-    assert found.summary == "2 of 2 results differ"
+    diff = difference(*hits, "SEARCH_RESULTS")
+    assert [change.kind for change in diff.changes] == ["insert", "delete"]
+    assert diff.summary == "2 of 2 results differ"
 
 
 def test_chat_is_compared_by_turn():
@@ -96,9 +94,9 @@ def test_chat_is_compared_by_turn():
         {"role": "USER", "text": "ok"},
         reply,
     ]
-    found = difference(old, new, "CHAT_HISTORY")
-    assert found.summary == "3 of 4 turns differ"
-    assert found.to_text().splitlines() == [
+    diff = difference(old, new, "CHAT_HISTORY")
+    assert diff.summary == "3 of 4 turns differ"
+    assert diff.to_text().splitlines() == [
         "turn 2 ASSISTANT: We [-will look-]{+looked+}",
         "turn 3 USER: {+ok+}",
         "turn 4 ASSISTANT: {+Bye+}",
@@ -142,9 +140,9 @@ def test_media_are_compared_by_source(kind):
 
 def test_error_instead_of_an_answer_is_reported():
     error = {"code": "NODE_EXECUTION", "message": "broke"}
-    found = difference("fine", error, "ERROR", old_kind="STRING")
-    assert found.summary == "an error instead of an answer"
-    assert found.to_text() == "[-fine-]{+NODE_EXECUTION: broke+}"
+    diff = difference("fine", error, "ERROR", old_kind="STRING")
+    assert diff.summary == "an error instead of an answer"
+    assert diff.to_text() == "[-fine-]{+NODE_EXECUTION: broke+}"
     back = difference(error, "fine", "STRING", old_kind="ERROR")
     assert back.summary == "an answer instead of an error"
 
@@ -157,9 +155,9 @@ def test_missing_value_differs_from_null(value):
 
 
 def test_difference_of_numbers_is_reported():
-    found = difference(0.5, 0.8, "NUMBER")
-    assert found.summary == "0.5 → 0.8 (+0.3)"
-    assert found.to_text() == "[-0.5-]{+0.8+} by +0.3"
+    diff = difference(0.5, 0.8, "NUMBER")
+    assert diff.summary == "0.5 → 0.8 (+0.3)"
+    assert diff.to_text() == "[-0.5-]{+0.8+} by +0.3"
 
 
 @pytest.mark.parametrize(

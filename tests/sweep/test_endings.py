@@ -113,3 +113,33 @@ gate.open.set()
 print(sweep.wait().state)
 """
     assert output_of(script, tmp_path) == "True\nTrue\nTrue\n0 running\ndone\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_forked_while_a_sweep_starts_does_not_wait_for_its_locks(tmp_path):
+    script = """
+import signal, threading
+from vellum_nb.sweep import sweep as module
+control, held = module.control_of(sweep), threading.Event()
+def hold():
+    with module._SHARED_LOCK, control._shared.lock, control._counter._lock:
+        held.set()
+        gate.open.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    print(repr(sweep), flush=True)
+    for begin in (sweep.resume, swept(history, control.record, gate).resume):
+        try:
+            begin()
+        except HistoryError as exc:
+            print("is running in process" in str(exc), flush=True)
+    sys.exit(0)
+print(os.waitpid(child, 0)[1], flush=True)
+gate.open.set()
+print(sweep.wait().state)
+"""
+    running = "<Sweep of d on v1: running, 0 of 10 runs>"
+    assert output_of(script, tmp_path) == f"{running}\nTrue\nTrue\n0\ndone\n"

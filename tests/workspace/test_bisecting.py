@@ -35,12 +35,12 @@ CASE = {"text": "hello"}
 @pytest.mark.parametrize("change", [2, 5, 8])
 def test_the_first_changed_release_is_found_wherever_it_is(server, ws, change):
     deployed(server, ["old" if number < change else "new" for number in range(1, 9)])
-    found = ws.bisect("words", CASE)
-    assert (found.last_same, found.first_changed) == (f"v{change - 1}", f"v{change}")
-    tried = {run.release_tag for run in found.runs}
+    bisection = ws.bisect("words", CASE)
+    assert (bisection.last_same, bisection.first_changed) == (f"v{change - 1}", f"v{change}")
+    tried = {run.release_tag for run in bisection.runs}
     assert len(tried) <= 2 + math.ceil(math.log2(7))
-    assert len(found.runs) == len(tried) + 2  # both sides of the change once more
-    frame = found.frame()
+    assert len(bisection.runs) == len(tried) + 2  # both sides of the change once more
+    frame = bisection.frame()
     assert frame["release_tag"].tolist() == sorted(frame["release_tag"])
     assert frame["changed"].tolist() == [int(tag[1:]) >= change for tag in frame["release_tag"]]
     assert not frame["reused"].any()
@@ -92,8 +92,8 @@ def test_no_change_and_a_check_that_raises_are_reported_in_plain_words(server, w
 
 def test_only_the_releases_between_first_and_last_are_tried(server, ws):
     deployed(server, ["a", "b", "b", "b", "c"])
-    found = ws.bisect("words", CASE, first="v2")
-    assert (found.last_same, found.first_changed) == ("v4", "v5")
+    bisection = ws.bisect("words", CASE, first="v2")
+    assert (bisection.last_same, bisection.first_changed) == ("v4", "v5")
     checked = ws.bisect("words", CASE, lambda run: run.outputs["word"] == "c")
     assert checked.first_changed == "v5"
     assert checked.frame()["value"].tolist()[0] == "false"
@@ -111,21 +111,21 @@ def test_only_the_releases_between_first_and_last_are_tried(server, ws):
 
 def test_releases_without_a_tag_are_reported_when_the_change_may_be_in_them(server, ws):
     deployed(server, ["old", "old", "new", "new"], tags=["v1", None, None, "v4"])
-    found = ws.bisect("words", CASE)
-    assert (found.last_same, found.first_changed) == ("v1", "v4")
+    bisection = ws.bisect("words", CASE)
+    assert (bisection.last_same, bisection.first_changed) == ("v1", "v4")
     ids = ws.releases("words")["release_id"].tolist()[::-1]
-    assert found.between == (ids[1], ids[2])
-    assert "2 releases without a release tag lie between" in repr(found)
+    assert bisection.between == (ids[1], ids[2])
+    assert "2 releases without a release tag lie between" in repr(bisection)
 
 
 def test_a_release_that_lost_its_tag_is_known_from_the_history(server, ws):
     deployed(server, ["old", "old", "new"], tags=["v1", "now", "v3"])
     ws.run("words", CASE, release_tag="now")
     server.move_tag("words", "now", "v3")
-    found = ws.bisect("words", CASE)
-    assert found.between == ()
-    assert found.first_changed == "now"
-    assert found.last_same == ws.releases("words")["release_id"].tolist()[1]
+    bisection = ws.bisect("words", CASE)
+    assert bisection.between == ()
+    assert bisection.first_changed == "now"
+    assert bisection.last_same == ws.releases("words")["release_id"].tolist()[1]
 
 
 def test_repeats_settle_an_answer_that_is_not_always_the_same(server, ws):
@@ -141,9 +141,9 @@ def test_repeats_settle_an_answer_that_is_not_always_the_same(server, ws):
         server.deploy(
             flaky("old" if number < 4 else "new"), name="flaky", release_tags=[f"v{number}"]
         )
-    found = ws.bisect("flaky", CASE)
-    assert (found.last_same, found.first_changed) == ("v3", "v4")
-    assert (found.frame()["release_tag"].value_counts() == 5).all()
+    bisection = ws.bisect("flaky", CASE)
+    assert (bisection.last_same, bisection.first_changed) == ("v3", "v4")
+    assert (bisection.frame()["release_tag"].value_counts() == 5).all()
     fixed = ws.bisect("flaky", {"text": "bye"}, repeats=3)
     assert (fixed.frame()["release_tag"].value_counts() == 3).all()
 
@@ -166,10 +166,10 @@ def test_answers_that_are_never_the_same_are_refused(server, ws):
 def test_an_input_that_an_old_release_does_not_know_is_not_sent_to_it(server, ws):
     server.deploy(answers("old"), name="words", release_tags=["v1"])
     server.deploy(answers("old", extra=True), name="words", release_tags=["v2"])
-    found = ws.bisect("words", {"text": "hello", "shout": "yes"})
-    assert (found.last_same, found.first_changed) == ("v1", "v2")
-    assert found.runs[0].not_sent == ("shout",)
-    assert {run.case_id for run in found.runs} == {found.runs[0].case_id}
+    bisection = ws.bisect("words", {"text": "hello", "shout": "yes"})
+    assert (bisection.last_same, bisection.first_changed) == ("v1", "v2")
+    assert bisection.runs[0].not_sent == ("shout",)
+    assert {run.case_id for run in bisection.runs} == {bisection.runs[0].case_id}
 
 
 def test_a_release_that_rejects_is_a_change(server, ws):
@@ -178,9 +178,9 @@ def test_a_release_that_rejects_is_a_change(server, ws):
 
     deployed(server, ["old", "old"])
     server.deploy(refuse, name="words", release_tags=["v3"])
-    found = ws.bisect("words", CASE)
-    assert found.first_changed == "v3"
-    assert "not today" in found.frame()["value"].tolist()[-1]
+    bisection = ws.bisect("words", CASE)
+    assert bisection.first_changed == "v3"
+    assert "not today" in bisection.frame()["value"].tolist()[-1]
     assert ws.bisect("words", CASE, lambda run: run.state).first_changed == "v3"
 
 
@@ -191,11 +191,11 @@ def test_a_bisection_that_the_server_broke_off_goes_on_with_what_it_has(server, 
     with pytest.raises(vnb.ServerError):
         ws.bisect("words", CASE)
     server.faults = None
-    found = ws.bisect("words", CASE)
-    assert found.first_changed == "v3"
-    assert found.reused == 1
-    assert found.runs[0].id == first.id
-    assert {run.state for run in found.runs} == {"FULFILLED"}
+    bisection = ws.bisect("words", CASE)
+    assert bisection.first_changed == "v3"
+    assert bisection.reused == 1
+    assert bisection.runs[0].id == first.id
+    assert {run.state for run in bisection.runs} == {"FULFILLED"}
 
 
 def test_a_tag_that_moves_in_between_is_noticed(server, ws):
@@ -223,8 +223,8 @@ def test_a_first_answer_that_misleads_is_found_out(server, ws):
     server.deploy(misleading, name="words", release_tags=["v5"])
     for tag in ("v6", "v7", "v8"):
         server.deploy(answers("new"), name="words", release_tags=[tag])
-    found = ws.bisect("words", CASE)
-    assert (found.last_same, found.first_changed) == ("v5", "v6")
+    bisection = ws.bisect("words", CASE)
+    assert (bisection.last_same, bisection.first_changed) == ("v5", "v6")
 
 
 def test_a_run_whose_tag_moved_is_not_taken_for_one_of_its_release(server, ws):
@@ -235,5 +235,5 @@ def test_a_run_whose_tag_moved_is_not_taken_for_one_of_its_release(server, ws):
     ws.history.delete([run.id])
     ws.history.begin(doubtful)
     assert ws.history.get("doubtful").tag_moved
-    found = ws.bisect("words", CASE)
-    assert (found.reused, found.first_changed) == (0, "v3")
+    bisection = ws.bisect("words", CASE)
+    assert (bisection.reused, bisection.first_changed) == (0, "v3")

@@ -207,7 +207,7 @@ def test_a_judgement_counts_for_the_release_that_made_it(ws, server, grader, jud
     on_v2 = vnb.metrics.judge("grader", inputs={"answer": "output.loud"}, release_tag="v2")
     assert ws.compare("shout", metrics=on_v2, dry_run=True).known == 2  # another tag of it
     server.faults = Faults(rate_500=1.0)
-    assert compare(dry_run=True).known == 2  # the newest, as nobody knows where the tag is
+    assert compare(dry_run=True).known == 2  # of the newest release, as the tag cannot be read
 
 
 def test_a_constructor_runs_no_judge(ws, sweep, grader):

@@ -470,7 +470,7 @@ def test_no_answer_of_a_judge_is_paid_twice_after_a_kill(server, tmp_path):
         assert compared.errors().empty
         assert compared.summary()["metric.slow.judge_noise_n"].tolist() == [8]
         states = Counter(run.state for run in ws.history.runs(deployment="slow"))
-    # The server cancels what nobody waits for; all else is looked up, and is not called again.
+    # The server cancels calls whose client is gone; others are looked up, and not sent again.
     assert (states["FULFILLED"], states.total()) == (24, len(calls))
 
 

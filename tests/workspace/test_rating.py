@@ -84,8 +84,8 @@ def test_corrections_of_every_kind_are_synchronised(server, ws):
         assert ws.rate(run, desired={name: value}).desired == {name: value}
         with vnb.connect(server, history=":memory:") as other:
             other.sync("kinds")
-            (found,) = other.history.runs(execution_id=run.execution_id)
-            assert found.desired == {name: value}
+            (stored,) = other.history.runs(execution_id=run.execution_id)
+            assert stored.desired == {name: value}
 
 
 class Reply(TypedDict):
@@ -180,5 +180,5 @@ def test_failures_that_several_kernels_name_at_once_are_all_kept(server, tmp_pat
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(name, names))
     with vnb.History(where) as history:
-        found = sorted(history.get(run.id).tags)
-    assert found == sorted(f"failure:{each}" for name in names for each in (name, name * 2))
+        stored = sorted(history.get(run.id).tags)
+    assert stored == sorted(f"failure:{each}" for name in names for each in (name, name * 2))

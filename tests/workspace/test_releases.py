@@ -37,7 +37,7 @@ def test_any_other_answer_or_none_leaves_it_where_it_is(ws, production, monkeypa
     before = ws.client.retrieve_workflow_release_tag("shout", "production")
     if answer:
         assert ws.move_tag("shout", "production", "v2") == before
-    else:  # nobody is there to ask
+    else:  # the prompt cannot be answered
         with pytest.raises(vnb.VellumNBError, match="pass confirm=False. It was not moved"):
             ws.move_tag("shout", "production", "v2")
     assert production() == "hi"

@@ -96,11 +96,11 @@ def look_up(ws, run):
 
 
 def check_completed(ws, counting, run):
-    found = ws.history.get(run.id)
-    assert (found.state, found.outputs) == ("FULFILLED", {"said": "v1 x"})
-    assert (found.cost_usd, found.tokens_in, found.model) == (0.25, 3, "m")
-    assert (found.error, found.doubt, found.in_doubt) == (None, None, False)
-    assert found.execution_id == counting.kept[run.external_id]["span_id"]
+    stored = ws.history.get(run.id)
+    assert (stored.state, stored.outputs) == ("FULFILLED", {"said": "v1 x"})
+    assert (stored.cost_usd, stored.tokens_in, stored.model) == (0.25, 3, "m")
+    assert (stored.error, stored.doubt, stored.in_doubt) == (None, None, False)
+    assert stored.execution_id == counting.kept[run.external_id]["span_id"]
     assert dict(counting.executed) == {run.external_id: 1}
 
 
@@ -384,8 +384,8 @@ def test_page_of_a_proxy_leaves_the_run_in_doubt_and_its_note_names_what_complet
     event = {"span_id": "e", **times, "inputs": [], "outputs": [output], "parent_context": context}
     hostile.answers[EVENTS] = {"count": 1, "results": [event]}
     assert broken.sync("shout").completed == 1
-    found = broken.history.get(run.id)
-    assert (found.state, found.outputs, found.doubt) == ("FULFILLED", {"loud": "X"}, None)
+    stored = broken.history.get(run.id)
+    assert (stored.state, stored.outputs, stored.doubt) == ("FULFILLED", {"loud": "X"}, None)
 
 
 def test_refusal_by_the_server_is_not_in_doubt(hostile, broken):

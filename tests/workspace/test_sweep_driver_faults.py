@@ -210,7 +210,7 @@ def test_paused_driver_whose_lease_was_lost_stops(ws, counting, monkeypatch):
     monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_INTERVAL_S", 0.05)
     sweep = begun(ws, counting, 10, 2)
     sweep.pause()
-    with closing(sqlite3.connect(ws.history.path)) as db:  # as when it expired
+    with closing(sqlite3.connect(ws.history.path)) as db:  # as if it had expired
         db.execute("DELETE FROM leases")
         db.commit()
     Sweeps(ws.history).acquire(control_of(sweep).record)

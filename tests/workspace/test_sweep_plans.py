@@ -154,6 +154,23 @@ def test_the_same_call_resumes_a_stopped_sweep(ws, deployed, stopped):
     assert (again.id, progress_of(again).found, len(deployed.calls)) == (stopped.id, 5, 12)
 
 
+def test_note_of_a_resume_names_the_other_unfinished_sweep_of_a_merged_history(
+    server, ws, tmp_path, stopped
+):
+    path = tmp_path / "laptop.db"
+    with vnb.connect(server, history=path) as laptop:
+        other = laptop.sweep("echo", CASES, **BOTH, repeats=2, limits={"max_calls": 1})
+    ws.history.merge(path)
+    plan = ws.sweep("echo", CASES, **BOTH, repeats=2, dry_run=True)
+    assert plan.resumes == other.id
+    assert plan.notes[1] == (
+        "the history has 2 unfinished sweeps of this plan; "
+        f"ws.open_sweep(id) opens the others: {stopped.id}"
+    )
+    reusing = ws.sweep("echo", CASES, **BOTH, repeats=2, existing="reuse", dry_run=True)
+    assert (reusing.resumes, reusing.found, reusing.calls) == (other.id, 6, 6)
+
+
 REUSING = {"release_tags": ["production"], "repeats": 2, "existing": "reuse", "progress": False}
 
 

@@ -36,8 +36,8 @@ def uploading(server, ws):
 
 def sent(ws, run):
     """Return the inputs as the server got them."""
-    found = ws.client.workflow_deployment_event_execution(run.deployment, run.execution_id)
-    return {item.name: item.value for item in found.inputs}
+    execution = ws.client.workflow_deployment_event_execution(run.deployment, run.execution_id)
+    return {item.name: item.value for item in execution.inputs}
 
 
 def test_large_file_is_sent_by_its_id_and_stored_in_full(uploading):

@@ -42,7 +42,7 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     made.add_argument("--since", help="only runs since then: 2026-11-24, UTC")
     text = (
         "acceptable loss: 0.05, or METRIC=0.2, or METRIC=10%% of the baseline's mean; can be "
-        "repeated; exit with 1 if a release is worse, and with 3 if one cannot tell yet"
+        "repeated; exit with 1 if a release is worse, and with 3 if the result is inconclusive"
     )
     made.add_argument("--margin", action="append", metavar="LOSS", help=text)
     text = "how a case without an answer on one release counts; default: by the metric"
@@ -71,7 +71,7 @@ def _limit(text: str) -> int | None:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Compare; 1 if a gate is given and a release is worse, 3 if one cannot tell yet."""
+    """Compare; 1 if a gate is given and a release is worse, 3 if the result is inconclusive."""
     with opened(args, existing(args.history)) as workspace:
         comparison = workspace.compare(
             args.name,

@@ -22,6 +22,7 @@ from vellum_nb.errors import (
     ServerError,
 )
 from vellum_nb.models.base import SecretMask
+from vellum_nb.models.checks import cut
 
 _MAX_MESSAGE_CHARS = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
@@ -202,13 +203,10 @@ def _chain(exc: BaseException) -> list[BaseException]:
         chain.append(current)
         inner = [getattr(current, "reason", None), *current.args[::-1]]
         inner += [current.__cause__, current.__context__]
-        current = next(
-            (argument for argument in inner if isinstance(argument, BaseException)), None
-        )
+        current = next((error for error in inner if isinstance(error, BaseException)), None)
     return chain
 
 
 def _cut(text: str) -> str:
     """Return the start of `text`, without lone surrogates, which cannot be printed."""
-    start = text if len(text) <= _MAX_MESSAGE_CHARS else f"{text[: _MAX_MESSAGE_CHARS - 1]}…"
-    return start.encode("utf-8", "replace").decode()
+    return cut(text, _MAX_MESSAGE_CHARS).encode("utf-8", "replace").decode()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run]"
+Chosen: TypeAlias = Union["pd.DataFrame", str, "Case", Run, Iterable[Union[str, "Case", Run]]]
 Status = Literal["same", "differs", "missing"]
 
 _EXPECTED = ("expected", "desired")

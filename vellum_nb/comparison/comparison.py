@@ -295,10 +295,10 @@ class Comparison:
         """Return whether each release may replace the baseline.
 
         A release *may replace* the baseline if the 95 % interval excludes a loss of `margin`. It
-        *should not replace* it if it is significantly worse. Otherwise, one *cannot tell yet*, and
-        `more` estimates the number of additional cases that would decide. With several metrics, all
-        must pass. p values have Holm's correction over releases; those of *should not replace* over
-        releases and metrics.
+        *should not replace* it if it is significantly worse. Otherwise the verdict is
+        *cannot tell yet*, and `more` estimates the number of additional cases that would decide.
+        With several metrics, all must pass. p values have Holm's correction over releases; those of
+        *should not replace* over releases and metrics.
 
         Parameters
         ----------
@@ -795,7 +795,7 @@ class Comparison:
         release : str, optional
             The release to check. Default: all except the baseline.
         allow_inconclusive : bool, default False
-            Whether to warn instead of raising if one cannot tell yet.
+            Whether to warn instead of raising if the result is inconclusive.
         require_checked_judge : bool, default False
             Whether a judge must agree with people, see `judge_check`. If False, warn instead.
 
@@ -804,7 +804,7 @@ class Comparison:
         RegressionError
             A release should not replace the baseline; the message lists the worse cases.
         InconclusiveError
-            One cannot tell yet.
+            The result is inconclusive: no verdict yet.
 
         Examples
         --------
@@ -923,8 +923,8 @@ class Comparison:
         Each release and metric is a suite with one test case per case, and a last one for the
         release as a whole. A worse case is a failure; a case without an answer or figure is an
         error. With a `margin`, given here or to the comparison, the last test case alone decides,
-        as `assert_not_worse` does: a failure, or an error if one cannot tell yet. Options as in
-        `assert_no_regressions` and `assert_not_worse`; raises as `to_csv`.
+        as `assert_not_worse` does: a failure, or an error if the result is inconclusive. Options
+        as in `assert_no_regressions` and `assert_not_worse`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
         figures = self._with(margin, missing, None if metric is None else names)

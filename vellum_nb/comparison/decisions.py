@@ -49,7 +49,7 @@ class Decision:
         May replace: the loss is smaller than the margin. Should not replace: the release is
         significantly worse. With several metrics, all must pass.
     sentence, reason : str
-        The verdict as a sentence, and the figures that it rests on.
+        The verdict as a sentence, and the reason for it.
     metric : str
         The metric that decides: the first that does not pass, or the first of all.
     margin : float
@@ -394,11 +394,11 @@ def _many(count: int, noise: int, number: int) -> str:
 
 
 def _reason(evidence: Evidence, verdict: MayReplace) -> str:
-    """Return what the verdict rests on."""
+    """Return the reason for the verdict."""
     if verdict == _YES:
         return f"a loss of {_margin_text(evidence)} is excluded ({evidence.margin_test[2]})"
     if verdict == _NO:
-        return f"it is worse, and chance is an unlikely reason ({evidence.against.test})"
+        return f"it is significantly worse ({evidence.against.test})"
     return _gap(evidence) or _doubt(evidence)
 
 

@@ -736,7 +736,7 @@ class ComparisonFigures:
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
         if against.left_out:
-            texts.append(f"{plural(against.left_out, 'case')} without a figure on both left out")
+            texts.append(f"{plural(against.left_out, 'case')} left out because a figure is missing")
         return texts
 
     def _basis(self, release: str, metric: str) -> str:

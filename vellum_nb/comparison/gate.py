@@ -92,7 +92,7 @@ def _result(
         reasons.append(f"{count} worse; {_allowed('max_regressions', max_regressions)}")
     if alpha is not None and figures.finding(release, metric, alpha=alpha) == "worse":
         chance = f"{p_sentence(result.p)}, {result.test}, alpha={alpha}"
-        reasons.append(f"it is worse overall, and chance is an unlikely reason: {chance}")
+        reasons.append(f"it is significantly worse overall: {chance}")
     by_cases = max_regressions is not None and max_regressions < result.compared
     by_test = alpha is not None and against.can_show(alpha / len(figures.others))
     if not (by_cases or by_test) and (max_regressions, alpha) != (None, None):

@@ -208,7 +208,7 @@ _text = partial(value_text, kind="JSON")
 def _built_in(
     fn: Callable[..., Value], name: str, output: Any = None, *, reads: bool = False, **options: Any
 ) -> Metric:
-    """Return a metric of this module. With `reads`, it is an error if no run has the output."""
+    """Return a built-in metric. With `reads`, comparing runs without the output is an error."""
     check_text("output", output, optional=True)
     metric = Metric(fn, name=name if output is None else f"{name}({output})", **options)
     metric.looks_at = output if reads else None

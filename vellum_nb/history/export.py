@@ -51,6 +51,7 @@ JSON_COLUMNS = b"vellum_nb.json"
 
 _CHUNK_ROWS, _CHUNK_CHARACTERS = 4_000, 8_000_000
 _CHECKED_FILTERS = ("deployment", "release_tag", "author")
+_LISTED_NAMES = 20
 _ONLY_IN_JSON_LINES = ("output_types", "not_sent", "nodes")
 
 Target = str | Path | TextIO
@@ -294,8 +295,7 @@ def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> 
         sql = f"SELECT DISTINCT {name} FROM runs r WHERE deletion IS NULL AND {name} IS NOT NULL"
         existing = sorted(text for (text,) in snapshot.read(sql)) if names else []
         if names and set(existing).isdisjoint(names):
-            more = f" and {len(existing) - 20} more" if len(existing) > 20 else ""  # noqa: PLR2004
-            listed = f"{available(existing[:20])}{more}" if existing else ""
+            listed = available(existing, _LISTED_NAMES) if existing else ""
             msg = f"{title} contains no runs: no run has {name}={value!r}{listed}"
             warn(msg, stacklevel=2)
 

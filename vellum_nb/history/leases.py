@@ -210,7 +210,7 @@ def is_own(holder: str) -> bool:
 
 
 def has_ended(token: str, holder: str) -> bool:
-    """Return True if nobody uses a lease: a process of this machine was terminated or released it.
+    """Return whether a lease is unused: a process of this machine was terminated or released it.
 
     A lease that was released while the database was away is still stored.
     """

@@ -36,6 +36,7 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import insert
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut_list
 from vellum_nb.models.run import continued_case_id
 
 Values = dict[str, Any]
@@ -131,11 +132,11 @@ class SyncReport:
         )
         text += "".join(f", {count:,} {label}" for label, count in counts.items() if count)
         if self.unreadable:
-            named = writes.cut_list(self.unreadable)
+            named = cut_list(self.unreadable)
             text += f"; {len(self.unreadable):,} damaged and left out: {named}"
         if self.conflicts:
             differing = [f"{run.id} ({', '.join(run.fields)})" for run in self.conflicts]
-            text += f"; {len(differing):,} differ, ours stay: {writes.cut_list(differing)}"
+            text += f"; {len(differing):,} differ, ours stay: {cut_list(differing)}"
         return text
 
     @printed

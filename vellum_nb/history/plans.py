@@ -383,9 +383,11 @@ class Sweeps:
 
     def held_elsewhere(self, sweep: SweepRecord) -> LeaseHeldError | None:
         """Return the error that names another process that drives the sweep, if any."""
-        rows = leases(self._store, sweep.lease_name) if sweep.id in self.held() else []
-        is_elsewhere = bool(rows) and not is_own(rows[0][1])
-        return held_error(sweep.lease_name, rows) if is_elsewhere else None
+        for lease in leases(self._store, sweep.lease_name):
+            token, holder, _, is_expired = lease
+            if not (is_expired or is_own(holder) or has_ended(token, holder)):
+                return held_error(sweep.lease_name, [lease])
+        return None
 
     def lost(self, sweep: SweepRecord) -> datetime | None:
         """Return the last activity of a driver that ended without releasing its lease."""

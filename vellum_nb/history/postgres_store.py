@@ -58,6 +58,7 @@ _ADVICE = {
     "42501": "the user may not do that; grant the rights on its schema and tables",
     "42P01": "one of its tables does not exist; restore it from the server's backup",
     "53100": "the server's disk is full; free some space and try again",
+    "54000": "an id or the name of a deployment is too long for an index; shorten it",
     "55P03": f"another program has locked it for more than {_LOCK_TIMEOUT_S} s; end that program",
     "57014": "the server ended the statement; if it took too long, raise the user's "
     "statement_timeout, or add ?options=-cstatement_timeout%3D0 to the URL",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Union, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 
-Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
+Ids: TypeAlias = Union[str, Run, Iterable[str], Iterable[Run], "pd.DataFrame"]
 """Ids, runs, or a frame with the column `id`."""
 
 

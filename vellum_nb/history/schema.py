@@ -261,16 +261,23 @@ def _identify_sweep(transaction: Any, sweep_id: str, generations: Counter[str]) 
 
 
 # Version 3: notes of the plan of a sweep, and the execution continued by a case. The `case_id` of a
-# run that continues an execution depends on that execution.
+# run that continues an execution depends on that execution. A server can return execution ids of
+# any length; rows of a B-tree in PostgreSQL have at most 2,704 bytes.
 _THIRD = """
 ALTER TABLE sweeps ADD COLUMN notes TEXT;
 ALTER TABLE sweep_cases ADD COLUMN previous_execution_id TEXT
+"""
+_THIRD_OF_POSTGRESQL = """
+DROP INDEX runs_of_execution;
+CREATE INDEX runs_of_execution ON runs USING hash (execution_id)
 """
 
 
 def make_third_version(transaction: Any) -> None:
     """Add the columns of version 3 and assign separate cases to each conversation."""
     _execute_all(transaction, _THIRD)
+    if transaction.dialect.name != "sqlite":
+        _execute_all(transaction, _THIRD_OF_POSTGRESQL)
     sql = (
         "SELECT seq, case_id, previous_execution_id FROM runs "
         "WHERE previous_execution_id IS NOT NULL"

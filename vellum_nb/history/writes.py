@@ -32,6 +32,7 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut_list
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 """Columns of other tables that hold ids of runs."""
-_LISTED_NAMES = 3
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})
 """States that settle a doubt."""
@@ -478,12 +478,6 @@ def remove_runs(tx: Transaction, where: str, values: Mapping[str, Any]) -> int:
     """Remove the rows of runs permanently; return the number of runs."""
     tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE {where})", values)
     return tx.execute(f"DELETE FROM runs WHERE {where}", values)
-
-
-def cut_list(names: Sequence[str]) -> str:
-    """Return the first names and the number of remaining ones."""
-    more = len(names) - _LISTED_NAMES
-    return ", ".join(names[:_LISTED_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_bytes(size: int) -> str:

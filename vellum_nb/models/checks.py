@@ -45,7 +45,14 @@ def refuse(
     raise error(msg)
 
 
-def available(names: Iterable[object]) -> str:
+def cut_list(names: Iterable[object], most: int | None = 3) -> str:
+    """Return the first names, and the number of remaining ones."""
+    texts = [str(name) for name in names]
+    more = 0 if most is None else len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def available(names: Iterable[object], most: int | None = None) -> str:
     """Return the end of a message about an unknown name: the valid ones.
 
     Examples
@@ -53,7 +60,7 @@ def available(names: Iterable[object]) -> str:
     >>> available(["v1", "v2"]), available([])
     ('; available: v1, v2', '; available: none')
     """
-    return f"; available: {', '.join(map(str, names)) or 'none'}"
+    return f"; available: {cut_list(names, most) or 'none'}"
 
 
 def check_text(

@@ -110,7 +110,7 @@ class AnswerCell:
         return value_html(self.value, self.kind, markdown=markdown)
 
     def _difference_html(self, *, complete: bool) -> str:
-        """Return the changes, and the whole value folded if they do not show all of it."""
+        """Return the changes, then the folded value unless they show all of it."""
         diff = self._difference()
         changes = diff.to_html()
         if self.kind in MEDIA_TYPES:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from io import BytesIO, StringIO
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 from uuid import UUID
 
 from vellum_nb.comparison.cases import expected_problem, label_note
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
-"""Cases as `Workspace.sweep` accepts them."""
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
 Use = Literal["input", "expected", "label", "previous"]
 
@@ -66,6 +64,10 @@ class CaseFile:
 
     name: str
     content: bytes = field(repr=False)
+
+
+Cases: TypeAlias = Union["pd.DataFrame", Iterable[Mapping[str, Any] | Run], str, Path, CaseFile]
+"""Cases as `Workspace.sweep` accepts them."""
 
 
 class Bare(str):

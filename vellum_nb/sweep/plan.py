@@ -16,6 +16,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
+from vellum_nb.models.checks import cut_list
 from vellum_nb.models.sweeps import (
     MOST_RUNS,
     Place,
@@ -325,8 +326,8 @@ def plan_sweep(
         ended=None if record.ended is None else record.id,
     )
     record = record.model_copy(update={"notes": (*_unreadable_tags(new), *notes)})
-    all_notes = (*_notes(plan, record, new), *record.notes, *_option_notes(plan, options))
-    return record, replace(plan, notes=all_notes), reused
+    notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)
+    return record, replace(plan, notes=(*notes, *_option_notes(plan, options))), reused
 
 
 def _record_of(
@@ -511,6 +512,19 @@ def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[s
         moved = [tag for tag, then in planned if then and new.releases.get(tag) not in {None, then}]
         if moved:
             yield f"{', '.join(moved)} moved to another release since that sweep began"
+
+
+def _other_sweeps(plan: SweepPlan, new: SweepRecord, sweeps: Sweeps) -> Iterator[str]:
+    """Yield a note if the history has several unfinished sweeps of the plan, as after a merge."""
+    same_plan = sweeps.of_plan(new.signature) if plan.resumes is not None else []
+    unfinished = [
+        sweep.id for sweep in same_plan if sweep.ended is None and _is_compatible(sweep, new)
+    ]
+    if others := [sweep_id for sweep_id in unfinished if sweep_id != plan.resumes]:
+        yield (
+            f"the history has {len(unfinished)} unfinished sweeps of this plan; "
+            f"ws.open_sweep(id) opens the others: {cut_list(others)}"
+        )
 
 
 def _unreadable_tags(new: SweepRecord) -> Iterator[str]:

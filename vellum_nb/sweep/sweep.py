@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections import Counter as Tally
@@ -105,6 +106,19 @@ class _Shared:
 
 _SHARED = weakref.WeakValueDictionary[tuple[object, str], _Shared]()
 _SHARED_LOCK = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Replace the locks in a forked process, which lacks the threads that could hold them."""
+    global _SHARED_LOCK  # noqa: PLW0603
+    _SHARED_LOCK = threading.Lock()
+    for shared in list(_SHARED.values()):
+        shared.lock = threading.RLock()
+        shared.sessions += 1  # the next look reads the sweep, which its parent drives
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class SweepControl:

@@ -62,7 +62,7 @@ _WORDS = {
 
 
 class CaseOrder:
-    """Cases of a comparison in the order of a metric, or by changed answers without one.
+    """Cases of a comparison, ordered by a metric or, without a metric, by changed answers.
 
     Worse cases first, then better, changed, unanswered and identical ones. `places` are sorted by
     rank and total difference; `states` has a Boolean per case for each of `STATES`.

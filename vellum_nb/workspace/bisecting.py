@@ -15,7 +15,7 @@ from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.workspace.runner import Runner
 
 Releases = Sequence[WorkflowDeploymentRelease]
-OneCase: TypeAlias = "Mapping[str, object] | Run | Case | str"
+OneCase: TypeAlias = Mapping[str, object] | Run | Case | str
 
 
 def bisect(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _MAX_LISTED_IDS = 5
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
-Chosen: TypeAlias = "Cases | Sequence[str]"
+Chosen: TypeAlias = Cases | Sequence[str]
 
 
 @compare_options
@@ -215,8 +215,9 @@ def stored_comparison(
     Its cases are those given, and those of the sweeps of these runs.
     """
     history = actions.history
-    made = None if sweep is None else control_of(sweep).record.created.astimezone()
-    about = "" if made is None else f"sweep of {made.day} {made:%b %H:%M}"
+    record = None if sweep is None else control_of(sweep).record
+    made = record and record.created.astimezone()
+    about = f"sweep of {made.day} {made:%b %H:%M}" if made else ""
     runs, sweep_cases, notes = _runs_and_cases(history, deployment, tags, sweep, since)
     compared = list(tags or dict.fromkeys(run.release_tag for run in reversed(runs)))
     missing = set(compared) - {run.release_tag for run in runs} if runs else set()
@@ -227,7 +228,6 @@ def stored_comparison(
         _raise_no_runs(actions, deployment, tags, since)
     _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
     order: list[str] | None = None
-    record = None if sweep is None else control_of(sweep).record
     if record is not None and record.options.get("stop_when"):
         order = [sweep_cases[at].case_id for at in record.order()]
     return compare_runs(
@@ -247,10 +247,8 @@ def stored_comparison(
 def _refuse_unknown_ids(ids: Sequence[str], cases: Sequence[Run | SweepCase]) -> None:
     case_ids = dict.fromkeys(case.case_id for case in cases)
     if unknown := [id_ for id_ in ids if id_ not in case_ids]:
-        names = available(list(case_ids)[:_MAX_LISTED_IDS])
-        omitted = len(case_ids) - _MAX_LISTED_IDS
-        more = f" and {omitted:,} more" if omitted > 0 else ""
-        msg = f"{unknown[0]!r} is not the case_id of one of these runs{names}{more}"
+        names = available(case_ids, _MAX_LISTED_IDS)
+        msg = f"{unknown[0]!r} is not the case_id of one of these runs{names}"
         raise InputError(msg)
 
 

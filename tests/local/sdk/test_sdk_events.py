@@ -84,7 +84,7 @@ class ShortEnd(FinalOutputNode[BaseState, str]):
 
 
 class Kinds(BaseWorkflow[Inputs, BaseState]):
-    """One of each kind that needs nobody else."""
+    """One node of each kind that needs no other service."""
 
     graph = Code >> {Long.Ports.long >> Inner >> LongEnd, Long.Ports.short >> ShortEnd}
 
