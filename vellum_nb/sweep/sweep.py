@@ -254,9 +254,9 @@ class SweepControl:
         self.options = options
 
     def _stored(self, options: SweepOptions) -> dict[str, Any]:
-        """Return options to store, with the seed that fixed the order of the cases."""
-        seed = self.record.options.get("seed")
-        return options.stored if seed is None else {**options.stored, "seed": seed}
+        """Return options to store, with the seed of the order, and the metric if it is unknown."""
+        stored = {k: v for k, v in self.record.options.items() if k in {"seed", "metric"}}
+        return stored | options.stored
 
     def _read(
         self, *, look_up: bool, expected: Mapping[str, float] | None = None
