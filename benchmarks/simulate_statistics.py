@@ -8,10 +8,10 @@ Decisions: `at the margin` is how often a release that loses exactly the margin 
 baseline, `A/A worse` how often an equal release should not, and `flips` how often two comparisons
 of equal releases contradict each other.
 
-Stops (`--stops`): sweeps of pass or fail cases that stop by a margin. `may` and `should not` are how
-often they decide so, `fixed` the power of the tests for the planned number of cases, `reported` is
-the mean difference after a stop, and the last two columns are how often the confidence sequence and
-the interval for a fixed number of cases hold after a stop.
+Stops (`--stops`): sweeps of pass or fail cases that stop by a margin. `may` and `should not` are
+how often they decide so, `fixed` is the power of the tests for the planned number of cases, and
+`reported` the mean difference after a stop. The last two columns are how often the confidence
+sequence and the interval for a fixed number of cases hold after a stop.
 
 Exits with 1 where an interval holds less than 93 %, a rate is above 6 %, or that of a decision
 above 5 %.
@@ -345,7 +345,7 @@ def print_stops(times: int, sizes: list[int], seed: int) -> int:
     for difference in (0.1, 0.0, -0.1, -0.2, -0.4):
         for planned in sizes:
             found = simulate_stops(difference, planned, times, seed=seed)
-            bad += difference == -0.1 and found["may"] > WRONG  # noqa: RUF069  (the margin)
+            bad += difference == -0.1 and found["may"] > WRONG
             cells = [f"{100 * found[name]:.1f}" for name in STOPS]
             sys.stdout.write(f"| {100 * difference:.0f} | {planned} | {' | '.join(cells)} |\n")
             sys.stdout.flush()

@@ -15,7 +15,7 @@ from vellum_nb.comparison.statistics import confidence_sequence, gain_evidence, 
 from vellum_nb.models import case_id
 
 YES, NO = "yes", "no"
-MARGIN, PLANNED, TIMES = 0.1, 150, 300
+MARGIN, PLANNED, TIMES = 0.1, 150, 200
 REJECTED = math.log(1 / 0.05)
 
 
