@@ -117,7 +117,7 @@ def test_interval_of_a_stopped_sweep_excludes_zero_if_its_test_decides():
     assert worse.p < 0.05
     assert worse.delta.high < -0.2
     assert WORSE.decide()["v2"].sentence.endswith(", 95 % confidence sequence).")
-    six = stopped([YES] * 6, [NO] * 6).result("v2")
+    six = stopped([YES] * 10, [NO] * 6 + [YES] * 4).result("v2")
     assert six.delta.high >= 0
     assert "the 95 % confidence sequence, " in six.remark
 

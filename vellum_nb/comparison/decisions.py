@@ -58,6 +58,8 @@ class Decision:
         Number of cases that count.
     delta : Estimate
         The mean difference with its 95 % interval.
+    interval : str
+        Kind of that interval, as in `ReleaseResult`.
     more : int or None
         Number of additional cases that would decide with a power of 80 %. None after a decision, or
         if the number is infeasible.
@@ -74,6 +76,7 @@ class Decision:
     margin: float
     n: int
     delta: Estimate
+    interval: str
     more: int | None
     by_metric: Mapping[str, Decision]
 
@@ -117,7 +120,7 @@ class Decisions(Mapping[str, Decision]):
         """Return one row per release and metric."""
         import pandas as pd
 
-        names = ("release", "metric", "verdict", "margin", "n", "more", "reason")
+        names = ("release", "metric", "verdict", "margin", "n", "more", "reason", "interval")
         decisions = [each for made in self.values() for each in made.by_metric.values()]
         rows = [
             {name: getattr(made, name) for name in names} | made.delta.columns("delta")
@@ -331,6 +334,7 @@ def _decided(
         margin=evidence.margin,
         n=against.change.n,
         delta=against.change,
+        interval=against.interval,
         more=more,
         by_metric={},
     )
