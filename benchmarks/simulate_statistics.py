@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,10 +35,9 @@ from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import Scored
 from vellum_nb.comparison.statistics import (
-    confidence_sequence,
     gain_evidence,
+    mcnemar,
     mean_ratio,
-    paired_share,
     paired_share_p,
     pooled_variance,
     sequential_test,
@@ -304,7 +303,7 @@ def simulate_stops(
 ) -> dict[str, float]:
     """Return how sweeps with a margin end; v1 passes 80 % of the cases, each by chance."""
     rng = np.random.default_rng([seed, planned, round(1000 * (1 + difference))])
-    hits, sums = Counter[str](), Counter[str]()
+    hits, sums = Counter[str](), defaultdict[str, float](float)
     for _ in range(times):
         before, after = rng.random((2, planned)) < np.array([[0.8], [0.8 + difference]])
         gains = after.astype(np.float64) - before
@@ -312,7 +311,7 @@ def simulate_stops(
         worse = sequential_test(gains)
         counts = int((gains > 0).sum()), int((gains < 0).sum())
         mean = float(gains.mean())
-        is_worse = mean < 0 and paired_share(*counts, planned).p <= WRONG
+        is_worse = mean < 0 and mcnemar(*counts) <= WRONG
         is_within = mean > -margin and paired_share_p(*counts, planned, -margin) <= WRONG
         hits["fixed"] += is_within if difference >= 0 else is_worse
         ends = [(int(passes[0]) + 1, "may")] if len(passes) else []
@@ -325,10 +324,13 @@ def simulate_stops(
         sums["cases"] += cases
         seen = gains[:cases]
         sums["reported"] += float(seen.mean())
-        low, high = confidence_sequence(seen, (-1.0, 1.0))
-        hits["sequence holds"] += low <= difference <= high
-        fixed = paired_share(int((seen > 0).sum()), int((seen < 0).sum()), cases)
-        hits["fixed holds"] += fixed.low <= difference <= fixed.high
+        signs = (1, -1)  # `confidence_sequence` and Tango's interval have the means that pass
+        evidence = max(
+            gain_evidence(k * (seen - difference), -1 - k * difference)[-1] for k in signs
+        )
+        hits["sequence holds"] += bool(evidence < -math.log(0.05))
+        counts = int((seen > 0).sum()), int((seen < 0).sum())
+        hits["fixed holds"] += paired_share_p(*counts, cases, difference) > WRONG
     stops = max(1, hits["may"] + hits["should not"])
     rates = {name: hits[name] / times for name in STOPS[:3]}
     rates |= {name: hits[name] / stops for name in STOPS[5:]}

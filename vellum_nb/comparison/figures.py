@@ -720,7 +720,8 @@ class ComparisonFigures:
         """Return why the difference could be chance, and how many cases would show it."""
         against, p = self.compared(release, metric), self.p.get((release, metric))
         if self.is_stopped and p is None:
-            return f"no p value: {self.stopped_by} stopped the sweep, and {metric} was chosen later"
+            other = printable(self.stopped_by or "another metric")
+            return f"no p value: {other} stopped the sweep, and {metric} was chosen later"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             return "not enough data: too few cases to show a difference"
         if not against.change.mean and against.leaves_many_out:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.statistics import Estimate
+from vellum_nb.escaping import printable
 from vellum_nb.models.checks import refuse
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ def compared_with(
             sequence = sequence[:decided_after]
         if stopped_by is not None:
             change, sign_p, is_decided = replace(change, p=None), None, False
-            test = f"no test, as {stopped_by} stopped the sweep"
+            test = f"no test, as {printable(stopped_by)} stopped the sweep"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
     noise_floor, noise_pairs = figures.noise_floor(*columns)

@@ -13,7 +13,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.escaping import printed
+from vellum_nb.escaping import printable, printed
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import (
@@ -417,12 +417,12 @@ def check_metric(stored: SweepRecord, options: SweepOptions) -> None:
     Of several metrics, one would decide too often.
     """
     name = getattr(options.stop_when and options.stop_when.metric, "name", None)
-    decided_by = stored.options.get("metric", name)
+    decided_by = str(stored.options.get("metric", name))
     if name not in {None, decided_by} and "decided by " in (stored.why or ""):
         msg = (
-            f"metric {name} was chosen after sweep {stored.id} had stopped by {decided_by}, and "
-            f"would decide too often: stop by {decided_by}, leave stop_when out to run all cases, "
-            "or run all cases again with existing='restart'"
+            f"metric {name} was chosen after sweep {stored.id} had stopped by "
+            f"{printable(decided_by)}, and would decide too often: give the same metric, leave "
+            "stop_when out to run all cases, or run them again with existing='restart'"
         )
         raise InputError(msg)
 

@@ -250,10 +250,8 @@ def _options_of_rule(sweep: Sweep, options: CompareOptions, tags: Sequence[str])
     The metric itself is only known to the session that ran the sweep.
     """
     control = control_of(sweep)
-    rule, name = (
-        SweepOptions.from_stored(control.record).stop_when,
-        control.record.options.get("metric"),
-    )
+    rule, stored = SweepOptions.from_stored(control.record).stop_when, control.record.options
+    name = str(stored["metric"]) if "metric" in stored else None
     made: dict[str, Any] = {"stopped_by": name}
     if rule is None:
         return made
