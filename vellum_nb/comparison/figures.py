@@ -75,8 +75,8 @@ FIRST_CHANGED = "first_changed."
 """Prefix of summary columns that count the cases by the first node that differs."""
 _NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
-_TEXTS = ("release", "release_tag", "release_id", "environment")
-_TEXTS += ("finding", "test", "interval", "decision")
+_RUN_TEXTS = ("release_tag", "release_id", "environment")
+_TEXTS = ("release", *_RUN_TEXTS, "finding", "test", "interval", "decision")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
@@ -859,7 +859,7 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
         "case_id": [case.case_id for _, case, _ in figures.runs],
         "release": [release for *_, release in figures.runs],
     }
-    for name in (*_TEXTS[1:4], "repeat", "state", "timestamp", "latency_s", "cost_usd"):
+    for name in (*_RUN_TEXTS, "repeat", "state", "timestamp", "latency_s", "cost_usd"):
         cells[name] = [getattr(run, name) for run in runs]
     cells["repeat"] = table["repeat"].tolist()
     cells["timestamp"] = list(map(micros, cells["timestamp"]))
