@@ -261,7 +261,7 @@ def _options_of_rule(sweep: Sweep, options: CompareOptions, tags: Sequence[str])
     metric = control.options.stop_when and control.options.stop_when.metric
     if metric is not None and name != "score":
         made["metrics"] = [metric]
-    given = {key: value for key, value in options.items() if value is not None}
+    given: Any = {key: value for key, value in options.items() if value is not None}
     chosen = as_metrics(given.get("metrics", made.get("metrics", "score")))
     if rule.margin is not None and name in [metric.name for metric in chosen]:
         made["margin"] = {name: rule.margin}
