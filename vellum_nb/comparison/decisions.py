@@ -204,8 +204,10 @@ class Evidence:
         """
         order, p = self.against.order, self.against.change.p
         gain_p = p if p is not None and self.gain.mean > 0 else 1.0
-        if order is None or p is None or math.isnan(self.least) or not has[order].any():
-            return None if p is None else gain_p
+        if order is None or p is None or (self.relative is None and self.gain.low < -self.margin):
+            return None  # also if later cases differ from those that decided
+        if math.isnan(self.least) or not has[order].any():
+            return gain_p
         gains = self.metric.sign * self.against.differences
         evidence = stats.gain_evidence((gains + self.allowed)[order][has[order]], self.least)
         margin_p = math.exp(-max(0.0, float(evidence[-1])))

@@ -291,7 +291,7 @@ def compared_with(
         if left:
             interval = CONFIDENCE_SEQUENCE
             change = _at_all_times(
-                figures, change, extremes, sequence, is_wider=clusters is not None
+                figures, change, extremes, sequence, is_clustered=clusters is not None
             )
         if figures.metric.sign * change.mean < 0:
             sequence = sequence[:decided_after]
@@ -436,11 +436,11 @@ def _at_all_times(
     extremes: Sequence[NDArray[np.float64]],
     order: NDArray[np.intp],
     *,
-    is_wider: bool,
+    is_clustered: bool,
 ) -> Estimate:
     """Return `change` with a confidence sequence, NaN without bounds; it has 0 unless p decides.
 
-    With `is_wider`, it is at least as wide as the interval of `change`.
+    It contains the interval of `change`, which clusters and differing later cases make wider.
     """
     import numpy as np
 
@@ -450,8 +450,6 @@ def _at_all_times(
     ordered = [differences[order] for differences in extremes]
     ends = [stats.confidence_sequence(one[~np.isnan(one)], (-width, width)) for one in ordered]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    if is_wider:
-        low, high = float(np.minimum(low, change.low)), float(np.maximum(high, change.high))
     is_different = change.p is not None and change.p <= _ERROR_RATE
     if not is_different:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -459,6 +457,9 @@ def _at_all_times(
         low = max(low, 0.0)
     else:
         high = min(high, 0.0)
+    if is_clustered and math.isnan(change.low):
+        return change
+    low, high = float(np.fmin(low, change.low)), float(np.fmax(high, change.high))
     return replace(change, low=low, high=high)
 
 

@@ -710,7 +710,7 @@ class Sweep:
 def _differing(options: SweepOptions, current: SweepOptions) -> list[str]:
     """Return the names of options that cannot change while a sweep runs, and differ."""
     stored, now = options.stored, current.stored
-    fixed = stored.keys() - set(LIMIT_NAMES)
+    fixed = stored.keys() - {*LIMIT_NAMES, "metric"}
     differing = sorted(name for name in fixed if stored[name] != now.get(name))
     rule, current_rule = options.stop_when, current.stop_when
     if rule is None and current_rule is not None:
