@@ -8,6 +8,11 @@ Decisions: `at the margin` is how often a release that loses exactly the margin 
 baseline, `A/A worse` how often an equal release should not, and `flips` how often two comparisons
 of equal releases contradict each other.
 
+Stops (`--stops`): sweeps of pass or fail cases that stop by a margin. `may` and `should not` are
+how often they decide so, `fixed` is the power of the tests for the planned number of cases, and
+`reported` the mean difference after a stop. The last two columns are how often the confidence
+sequence and the interval for a fixed number of cases hold after a stop.
+
 Exits with 1 where an interval holds less than 93 %, a rate is above 6 %, or that of a decision
 above 5 %.
 """
@@ -17,7 +22,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +34,15 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import Scored
-from vellum_nb.comparison.statistics import mean_ratio, pooled_variance, sequential_test, win_rate
+from vellum_nb.comparison.statistics import (
+    gain_evidence,
+    mcnemar,
+    mean_ratio,
+    paired_share_p,
+    pooled_variance,
+    sequential_test,
+    win_rate,
+)
 
 Values = NDArray[np.float64]
 SIZES = (6, 10, 20, 50, 200)
@@ -41,6 +54,7 @@ LOWER = Metric(lambda _: None, name="m", lower_is_better=True)
 INTERVALS = ("mean", "delta", "cost per pass", "win rate")
 COST = 0.02
 DECISIONS = ("at the margin", "A/A worse", "flips")
+STOPS = ("may", "should not", "fixed", "saved", "reported", "sequence holds", "fixed holds")
 RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
 
 
@@ -284,6 +298,62 @@ def simulate_decisions(title: str, number: int, times: int, seed: int = 0) -> di
     return {name: hits[name] / times for name in (*DECISIONS, "A/A passes")}
 
 
+def simulate_stops(
+    difference: float, planned: int, times: int, *, margin: float = 0.1, seed: int = 0
+) -> dict[str, float]:
+    """Return how sweeps with a margin end; v1 passes 80 % of the cases, each by chance."""
+    rng = np.random.default_rng([seed, planned, round(1000 * (1 + difference))])
+    hits, sums = Counter[str](), defaultdict[str, float](float)
+    for _ in range(times):
+        before, after = rng.random((2, planned)) < np.array([[0.8], [0.8 + difference]])
+        gains = after.astype(np.float64) - before
+        passes = np.flatnonzero(gain_evidence(gains + margin, margin - 1) >= -math.log(0.05))
+        worse = sequential_test(gains)
+        counts = int((gains > 0).sum()), int((gains < 0).sum())
+        mean = float(gains.mean())
+        is_worse = mean < 0 and mcnemar(*counts) <= WRONG
+        is_within = mean > -margin and paired_share_p(*counts, planned, -margin) <= WRONG
+        hits["fixed"] += is_within if difference >= 0 else is_worse
+        ends = [(int(passes[0]) + 1, "may")] if len(passes) else []
+        ends += [(worse.cases, "should not")] if worse.side < 0 else []
+        if not ends:
+            sums["cases"] += planned
+            continue
+        cases, verdict = min(ends)
+        hits[verdict] += 1
+        sums["cases"] += cases
+        seen = gains[:cases]
+        sums["reported"] += float(seen.mean())
+        signs = (1, -1)  # `confidence_sequence` and Tango's interval have the means that pass
+        evidence = max(
+            gain_evidence(k * (seen - difference), -1 - k * difference)[-1] for k in signs
+        )
+        hits["sequence holds"] += bool(evidence < -math.log(0.05))
+        counts = int((seen > 0).sum()), int((seen < 0).sum())
+        hits["fixed holds"] += paired_share_p(*counts, cases, difference) > WRONG
+    stops = max(1, hits["may"] + hits["should not"])
+    rates = {name: hits[name] / times for name in STOPS[:3]}
+    rates |= {name: hits[name] / stops for name in STOPS[5:]}
+    return rates | {
+        "saved": 1 - sums["cases"] / times / planned,
+        "reported": sums["reported"] / stops,
+    }
+
+
+def print_stops(times: int, sizes: list[int], seed: int) -> int:
+    """Print how sweeps with a margin of 0.1 end; return 1 if too many decisions are wrong."""
+    sys.stdout.write(f"| difference | planned | {' | '.join(STOPS)} |\n|---|---{'|---' * 7}|\n")
+    bad = 0
+    for difference in (0.1, 0.0, -0.1, -0.2, -0.4):
+        for planned in sizes:
+            found = simulate_stops(difference, planned, times, seed=seed)
+            bad += difference == -0.1 and found["may"] > WRONG
+            cells = [f"{100 * found[name]:.1f}" for name in STOPS]
+            sys.stdout.write(f"| {100 * difference:.0f} | {planned} | {' | '.join(cells)} |\n")
+            sys.stdout.flush()
+    return int(bad > 0)
+
+
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
     """Return the names of figures that are beyond their limit by more than `margin`."""
     high = [name for name in RATES if found.get(name, 0.0) > MOST + margin]
@@ -299,7 +369,10 @@ def main() -> int:
     options.add_argument("--only", default="", help="part of a scenario's name")
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     options.add_argument("--decisions", action="store_true", help="with a margin, instead")
+    options.add_argument("--stops", action="store_true", help="sweeps that stop early, instead")
     given = options.parse_args()
+    if given.stops:
+        return print_stops(given.times, given.sizes, given.seed)
     names = (*DECISIONS, "A/A passes") if given.decisions else (*INTERVALS, "shown", *RATES)
     run = simulate_decisions if given.decisions else simulate
     sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")

@@ -63,6 +63,14 @@ def test_a_sweep_that_is_decided_has_ended_well(server, command, cases):
     assert "decided by score after 7 of 40 cases: v2 is better; " in done.stderr
 
 
+def test_margin_of_a_sweep_is_an_option(command):
+    done = run(*command("shout", *TAGS, "--margin", "10%", "--dry-run"))
+    assert done.returncode == 1
+    assert "2 cases cannot decide" in done.stderr
+    done = run(*command("shout", *TAGS, "--margin", "much"))
+    assert "margin must be a number such as 0.05, or '10%'" in done.stderr
+
+
 def test_runs_that_fail_make_the_status_2_and_cases_that_do_not_fit_are_listed_in_one_message(
     command, cases
 ):

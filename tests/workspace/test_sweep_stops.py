@@ -14,6 +14,7 @@ from vellum_nb.local import Faults
 
 CASES = [{"n": number, "expected.x": number} for number in range(40)]
 DECIDED = {"release_tags": ["old", "new"], "stop_when": "decided", "progress": False}
+EQUAL = DECIDED | {"release_tags": ["old", "same"], "stop_when": vnb.StopWhen(margin=0.2)}
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,7 @@ def server():
     with vnb.LocalServer() as server:
         server.deploy(lambda n: {"x": 0 * n}, name="count", release_tags=["old"])
         server.deploy(lambda n: {"x": n}, name="count", release_tags=["new"])
+        server.deploy(lambda n: {"x": 0 if n else n}, name="count", release_tags=["same"])
         server.deploy(lambda n: {"x": n if n % 2 else 0}, name="count", release_tags=["half"])
         server.deploy(lambda n: {"x": 0 if n % 2 else n}, name="count", release_tags=["other"])
         server.deploy(lambda n: {"x": n % 2}, name="count", release_tags=["odd"])
@@ -176,12 +178,14 @@ def reason_of(sweep):
 
 
 @pytest.mark.usefixtures("quick_look_ups")
-def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, tmp_path, until):
+@pytest.mark.parametrize("options", [DECIDED, EQUAL], ids=["decided", "margin"])
+def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, tmp_path, until, options):
     path = tmp_path / "runs.db"
     program = (
         "import sys, vellum_nb as vnb\n"
+        "from vellum_nb import StopWhen\n"
         f"with vnb.connect({server.url!r}, api_key=sys.argv[1], history={str(path)!r}) as ws:\n"
-        f"    ws.sweep('count', {CASES!r}, concurrency=1, **{DECIDED!r})\n"
+        f"    ws.sweep('count', {CASES!r}, concurrency=1, **{options!r})\n"
     )
     server.faults = Faults(latency_s=0.1, paths="/v1/execute-*")
     with subprocess.Popen([sys.executable, "-c", program, server.api_key]) as killed:
@@ -193,11 +197,11 @@ def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, tmp_pat
             history.backup(tmp_path / "copy.db")
     server.faults = None
     with vnb.connect(server, history=tmp_path / "copy.db", timeout=1) as other:
-        left_out = other.sweep("count", CASES, concurrency=1, resend_in_doubt=False, **DECIDED)
-        assert reason_of(left_out).startswith("decided by score after ")
-    undisturbed = ws.sweep("count", CASES, concurrency=1, **DECIDED)
+        left_out = other.sweep("count", CASES, concurrency=1, resend_in_doubt=False, **options)
+        assert reason_of(left_out).startswith("decided by score ")
+    undisturbed = ws.sweep("count", CASES, concurrency=1, **options)
     with vnb.connect(server, history=path, timeout=1) as again:
-        sweep = again.sweep("count", CASES, concurrency=1, **DECIDED)
+        sweep = again.sweep("count", CASES, concurrency=1, **options)
         assert progress_of(sweep).reason == progress_of(undisturbed).reason
         inputs = [sorted(run.inputs["n"] for run in each.runs()) for each in (sweep, undisturbed)]
         assert inputs[0] == inputs[1]
@@ -281,6 +285,8 @@ def test_sweep_stops_as_worse_once_enough_answers_are_lost(ws):
         ({"stop_when": "bored"}, "stop_when must be 'decided', .*, not 'bored'"),
         ({"stop_when": vnb.StopWhen(alpha=1e-12)}, "40 cases cannot decide at alpha=1e-12"),
         ({"stop_when": vnb.StopWhen(metric=vnb.metrics.judge("count"))}, "no judge"),
+        ({"stop_when": vnb.StopWhen(metric="latency_s", margin=1)}, "latency_s needs bounds: give"),
+        ({"stop_when": vnb.StopWhen(margin=2)}, "margin must be below 1 for a score or pass rate"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, says):
@@ -295,10 +301,104 @@ def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, sa
     assert ws.sweeps().empty
 
 
-@pytest.mark.parametrize("option", [{"metric": []}, {"alpha": 2}, {"baseline": 1}, {"seed": "1"}])
+@pytest.mark.parametrize(
+    "option", [{"metric": []}, {"alpha": 2}, {"baseline": 1}, {"seed": "1"}, {"margin": "much"}]
+)
 def test_wrong_value_of_a_stop_rule_is_refused_by_name(option):
     with pytest.raises(InputError, match=f"{next(iter(option))} must be "):
         vnb.StopWhen(**option)
+
+
+@pytest.fixture(scope="module")
+def equal(server):
+    """Return a workspace with a sweep that stopped as its releases do not differ, and the sweep."""
+    with vnb.connect(server, history=":memory:") as ws:
+        yield ws, ws.sweep("count", CASES, concurrency=2, **EQUAL)
+
+
+def test_plan_names_the_margin_that_stops_the_sweep(ws):
+    plan = ws.sweep("count", CASES, dry_run=True, **EQUAL)
+    assert "the sweep stops once its metric, score, decides with margin 0.2" in plan.notes
+
+
+def test_sweep_of_equal_releases_stops_once_the_margin_is_excluded(equal):
+    _, sweep = equal
+    reason = reason_of(sweep)
+    assert reason == "decided by score with margin 0.2 after 21 of 40 cases: same may replace old"
+    assert 42 <= progress_of(sweep).ended < 50
+    decision = sweep.compare().decide()["same"]
+    assert (decision.verdict, decision.margin) == ("may replace", 0.2)
+    assert sweep.compare().decide(margin=0.2)["same"].sentence == decision.sentence
+
+
+def test_summary_of_an_opened_sweep_has_the_margin_of_its_rule(equal):
+    ws, sweep = equal
+    opened = ws.compare("count", sweep=sweep.id)
+    assert opened.decide()["same"].verdict == "may replace"
+    assert opened.summary()["interval"][1] == "confidence sequence"
+
+
+def zero(run):
+    return run.outputs["x"] == 0
+
+
+def fifths(run):
+    return run.outputs["x"] / 5
+
+
+STARS = vnb.Metric(lambda run: 5 * min(run.outputs["x"], 1), name="stars", bounds=(0, 5))
+
+
+@pytest.mark.parametrize(
+    ("tags", "rule", "verdict"),
+    [
+        (["new", "old"], vnb.StopWhen(margin=0.05), "should not replace"),
+        (["old", "new"], vnb.StopWhen(margin=0.05), "may replace"),
+        (["old", "same"], vnb.StopWhen(margin="20%", metric=zero), "may replace"),
+        (["old", "down"], vnb.StopWhen(margin=0.2, metric=zero), "should not replace"),
+        (["half", "other"], vnb.StopWhen(margin=0.05), "cannot tell yet"),
+        (["odd", "crash"], vnb.StopWhen(margin=1, metric=STARS), "cannot tell yet"),
+        (["same", "old"], vnb.StopWhen(margin=1, metric=STARS), "may replace"),
+    ],
+)
+def test_decision_agrees_with_the_reason_of_the_stop(ws, tags, rule, verdict):
+    options = DECIDED | {"release_tags": tags, "stop_when": rule}
+    sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
+    decision = sweep.compare().decide()[tags[1]]
+    assert decision.verdict == verdict
+    assert verdict == "cannot tell yet" or sweep.state == "stopped"
+    assert (f": {decision.head}" in repr(sweep)) == (sweep.state == "stopped")
+
+
+def test_cases_without_a_figure_are_no_reason_to_stop(ws):
+    def of_odd(run):
+        return (run.outputs["x"] == 0) / (run.inputs["n"] % 2)
+
+    options = EQUAL | {"stop_when": vnb.StopWhen(margin=0.2, metric=of_odd)}
+    sweep = ws.sweep("count", CASES, concurrency=2, **options)
+    assert sweep.state == "done"
+    assert sweep.compare().decide()["same"].verdict == "cannot tell yet"
+
+
+def test_margin_needs_a_metric_with_bounds(ws):
+    options = EQUAL | {"stop_when": vnb.StopWhen(margin=0.2, metric=fifths), "concurrency": 1}
+    sweep = ws.sweep("count", CASES, **options | {"release_tags": ["old", "new"]})
+    assert progress_of(sweep).reason == (
+        "stop_when cannot decide: with a margin, fifths needs bounds: give vnb.Metric(fn, "
+        "bounds=(low, high))"
+    )
+    assert progress_of(sweep).ended < 20
+
+
+def test_metric_chosen_after_a_stop_is_refused(ws):
+    options = EQUAL | {"concurrency": 1}
+    sweep = ws.sweep("count", CASES, **options)
+    rule = vnb.StopWhen(margin=0.2, metric=zero)
+    with pytest.raises(InputError, match=f"metric zero was chosen after sweep {sweep.id} had stop"):
+        ws.sweep("count", CASES, **options | {"stop_when": rule})
+    assert sweep.compare(metrics=zero).result("same").p is None
+    again = ws.sweep("count", CASES, existing="restart", **options | {"stop_when": rule})
+    assert again.compare().result("same").metric == "zero"
 
 
 def test_calls_that_were_cut_off_are_made_again(server, tmp_path, until):

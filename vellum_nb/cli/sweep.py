@@ -47,6 +47,8 @@ def add_sweep(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name}", type=kind, metavar="N", help=text)
     text = "decided: as soon as the score decides which release is better, or cannot decide"
     command.add_argument("--stop-when", choices=["decided"], help=text)
+    text = "decided: also as soon as the score excludes this loss, such as 0.05"
+    command.add_argument("--margin", metavar="LOSS", help=text)
     text = "the folder of the files that cases name; no other files are read"
     command.add_argument("--files", metavar="FOLDER", help=text)
     command.add_argument("--dry-run", action="store_true", help="check and plan only")
@@ -60,11 +62,14 @@ def add_sweep(command: argparse.ArgumentParser) -> None:
 
 def sweep(args: argparse.Namespace) -> int:
     """Sweep; return 0 if every planned run was fulfilled, 2 if not, 130 if interrupted."""
+    from vellum_nb.sweep import StopWhen
     from vellum_nb.sweep.sweep import SweepInterrupt, control_of
 
     options: dict[str, Any] = {"release_tags": args.release_tag or ["LATEST"]}
     names = [name for name, _, _ in _NUMBERS]
     options |= _given(args, [*names, "stop-when", "files", "existing"])
+    if args.margin is not None:
+        options["stop_when"] = StopWhen(margin=args.margin)
     options["limits"] = _given(args, [name for name, _, _ in _LIMITS])
     with opened(args, args.history) as workspace:
         if args.dry_run:

@@ -187,6 +187,7 @@ class Comparison:
     margin: MarginOption
     missing: MissingOption
     _order: tuple[int, ...] | None
+    _stopped_by: str | None
     _plan_notes: tuple[str, ...]
     _actions: Actions | None
     _view: View | None
@@ -255,6 +256,7 @@ class Comparison:
             alpha=self.alpha,
             cluster=self.cluster,
             order=self._order,
+            stopped_by=self._stopped_by,
             plan_notes=self._plan_notes,
             margin=self.margin,
             missing=self.missing,
@@ -399,8 +401,10 @@ class Comparison:
         count cases by the first metric; `p` is that of its mean difference, by the `test` that
         decides, and `sign_p` that of better against worse cases. All p values have Holm's
         correction over the releases. `noise_floor_pct` is the share of repeats that differ,
-        `finding` the verdict, `clusters` the number of clusters. If the sweep could stop early, p
-        values are valid at any time, but intervals assume a fixed number of cases.
+        `finding` the verdict, `clusters` the number of clusters. If the sweep stopped early, p
+        values are valid at any time, and `interval` is ``"confidence sequence"``: so are the
+        intervals of differences. Other intervals assume a fixed number of cases, and a metric other
+        than that of `stop_when` has no p value.
 
         For a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
         often its verdicts on one answer differ. ``.corrected`` estimates the mean rating by people,
@@ -1041,6 +1045,7 @@ def compare_runs(
     cases: Sequence[SweepCase] = (),
     only: Iterable[str] | None = None,
     order: Sequence[str] | None = None,
+    stopped_by: str | None = None,
     notes: Iterable[str] = (),
     by: str = "release_tag",
     groups: Sequence[str] | None = None,
@@ -1054,9 +1059,9 @@ def compare_runs(
     """Return a comparison of stored runs; runs of other deployments and tags are ignored.
 
     `cases` adds cases with or without runs, and `only` selects cases by id. `order` has the case
-    ids in execution order for a sweep that could stop early. `groups` are the columns of the runs
-    if `by` is not the release tag; they are never split. `notes` precede those of the figures.
-    `ws.compare` documents the other options. Judges are not run.
+    ids in execution order for a sweep that could stop early, by the metric `stopped_by`. `groups`
+    are the columns of the runs if `by` is not the release tag; they are never split. `notes`
+    precede those of the figures. `ws.compare` documents the other options. Judges are not run.
     """
     if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
         refuse("alpha", alpha, "a number such as 0.05, below 1")
@@ -1087,6 +1092,7 @@ def compare_runs(
         margin=margin,
         missing=missing,
         _order=None if order is None else _places(aligned, order),
+        _stopped_by=stopped_by,
         _plan_notes=tuple(notes),
         _actions=actions,
         _view=view,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.comparison.pairs import SHARE, Against, Scored
+from vellum_nb.comparison.pairs import INTERVAL, SHARE, Against, Scored
 from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power, share_power
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
@@ -58,6 +58,8 @@ class Decision:
         Number of cases that count.
     delta : Estimate
         The mean difference with its 95 % interval.
+    interval : str
+        Kind of that interval, as in `ReleaseResult`.
     more : int or None
         Number of additional cases that would decide with a power of 80 %. None after a decision, or
         if the number is infeasible.
@@ -74,13 +76,14 @@ class Decision:
     margin: float
     n: int
     delta: Estimate
+    interval: str
     more: int | None
     by_metric: Mapping[str, Decision]
 
     @property
     def head(self) -> str:
         """The beginning of the sentence, which reports print in bold."""
-        return _head(self.release, self.baseline, self.verdict)
+        return head_text(self.release, self.baseline, self.verdict)
 
     @printed
     def __str__(self) -> str:
@@ -117,7 +120,7 @@ class Decisions(Mapping[str, Decision]):
         """Return one row per release and metric."""
         import pandas as pd
 
-        names = ("release", "metric", "verdict", "margin", "n", "more", "reason")
+        names = ("release", "metric", "verdict", "margin", "n", "more", "reason", "interval")
         decisions = [each for made in self.values() for each in made.by_metric.values()]
         rows = [
             {name: getattr(made, name) for name in names} | made.delta.columns("delta")
@@ -148,6 +151,7 @@ class Evidence:
     clusters: NDArray[np.intp] | None
     gap_texts: Sequence[str]
     blocked: bool  # too many cases have no pair
+    least: float  # smallest gain that can remain on top of an acceptable loss
     remaining: int | None  # cases that were not run of a sweep that stopped early
     alpha: float
 
@@ -185,11 +189,32 @@ class Evidence:
         gains = self.metric.sign * self.against.differences[has]
         is_smaller = bool(len(gains)) and float(np.mean(gains + self.allowed[has])) > 0
         p, test = self.against.change.p, self.against.test
-        if self.remaining is None and not self.is_small:
+        if self.remaining is not None:
+            p = self._at_any_time(has)
+        elif not self.is_small:
             p, test = self._shifted(gains, has)
         elif self.gain.mean <= 0 or self.gain.low <= -self.margin:  # only a gain is evidence
             p = None
         return (1.0 if p is None else p), is_smaller, test
+
+    def _at_any_time(self, has: NDArray[np.bool_]) -> float | None:
+        """Return p of a loss of the margin that is valid at any time; None without a test.
+
+        Cases after a decision that the release is worse do not count.
+        """
+        order, p = self.against.order, self.against.change.p
+        gain_p = p if p is not None and self.gain.mean > 0 else 1.0
+        if order is None or p is None or (self.relative is None and self.gain.low < -self.margin):
+            return None  # also if later cases differ from those that decided
+        if math.isnan(self.least) or not has[order].any():
+            return gain_p
+        gains = self.metric.sign * self.against.differences
+        evidence = stats.gain_evidence((gains + self.allowed)[order][has[order]], self.least)
+        margin_p = math.exp(-max(0.0, float(evidence[-1])))
+        if self.clusters is not None:
+            clustered_p = self._shifted(gains[has], has)[0]
+            margin_p = 1.0 if clustered_p is None else max(margin_p, clustered_p)
+        return min(gain_p, margin_p)
 
     def _shifted(
         self, gains: NDArray[np.float64], has: NDArray[np.bool_]
@@ -218,13 +243,10 @@ def resolved_margin(
         given = None
     if given is None:
         return (DEFAULT_MARGIN, False) if is_score else None
-    number, is_relative = checked_margin(given)
-    if is_score and number >= 1 and scored.count.any():
-        refuse("margin", given, "below 1 for a score or pass rate")
-    return number, is_relative
+    return checked_margin(given, is_score=is_score and bool(scored.count.any()))
 
 
-def checked_margin(given: object) -> tuple[float, bool]:
+def checked_margin(given: object, *, is_score: bool = False) -> tuple[float, bool]:
     """Return a margin, and whether it is relative to the baseline's mean."""
     is_relative = isinstance(given, str) and given.strip().endswith("%")
     text = given.strip().removesuffix("%") if isinstance(given, str) else given
@@ -234,6 +256,8 @@ def checked_margin(given: object) -> tuple[float, bool]:
         number = math.nan
     if not 0 <= number < math.inf:
         refuse("margin", given, "a number such as 0.05, or '10%' of the baseline's mean")
+    if is_score and number >= (100 if is_relative else 1):
+        refuse("margin", given, "below 1 for a score or pass rate")
     return (number / 100 if is_relative else number), is_relative
 
 
@@ -256,6 +280,8 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
         max(p if is_smaller else 1.0 for p, is_smaller, _ in each) for each in tests.values()
     ]
     factors = _holm_factors(largest, alpha)
+    if any(each.remaining is not None for all_ in evidence.values() for each in all_):
+        factors = [len(factors)] * len(factors)  # as the rule that stopped the sweep
     keys = [(release, at) for release, all_ in evidence.items() for at in range(len(all_))]
     raw = [evidence[release][at].against.change.p for release, at in keys]
     worse = dict(zip(keys, stats.holm(raw), strict=True))
@@ -285,16 +311,18 @@ def _decided(
 ) -> Decision:
     """Return the decision by one metric."""
     gain, against = evidence.gain, evidence.against
+    is_stopped = evidence.remaining is not None
     is_significant = worse_p is not None and worse_p <= alpha
+    is_significant = is_significant and (against.is_decided or not is_stopped)
     margin_p, is_above, _ = evidence.margin_test
     is_worse = gain.mean < 0 and is_significant and not evidence.is_noise
-    is_below = not is_above and gain.high < -evidence.margin and tests * margin_p <= alpha
+    is_below = not (is_above or is_stopped) and gain.high < -evidence.margin
     verdict, more = _UNKNOWN, None
     if is_above and factor * margin_p <= alpha and not evidence.blocked:
         verdict = _YES
-    elif is_worse or is_below:
+    elif is_worse or (is_below and tests * margin_p <= alpha):
         verdict = _NO
-    elif not evidence.blocked and evidence.remaining is None:
+    elif not (evidence.blocked or is_stopped):
         more = _more(evidence, alpha / factor)
     reason = _reason(evidence, verdict)
     body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
@@ -308,6 +336,7 @@ def _decided(
         margin=evidence.margin,
         n=against.change.n,
         delta=against.change,
+        interval=against.interval,
         more=more,
         by_metric={},
     )
@@ -341,7 +370,8 @@ def _joint_more(decisions: Sequence[Decision]) -> int | None:
     return None if None in needed else max(filter(None, needed))
 
 
-def _head(release: str, baseline: str, verdict: MayReplace) -> str:
+def head_text(release: str, baseline: str, verdict: MayReplace) -> str:
+    """Return the verdict with the names of the releases."""
     if verdict == _UNKNOWN:
         return f"{printable(release)}: {verdict}"
     return f"{printable(release)} {verdict} {printable(baseline)}"
@@ -361,7 +391,7 @@ def _sentence(
         reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
         remedy = f"{about(more, 'more case')} would decide" if more else reasons
         body = f"{body[:1].upper()}{body[1:]}; {remedy}"
-    text = f"{_head(first.release, first.baseline, first.verdict)}{joint}{body}."
+    text = f"{head_text(first.release, first.baseline, first.verdict)}{joint}{body}."
     gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
     return " ".join([text, *(f"{gap}." for gap in gaps)])
 
@@ -372,8 +402,9 @@ def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
     gain, margin = evidence.gain, _margin_text(evidence)
     sign, cases = evidence.metric.sign, plural(number, "case")
     better, worse = against.count("better", sign), against.count("worse", -sign)
+    kind = "" if math.isnan(gain.low) or against.interval == INTERVAL else f" {against.interval}"
     if verdict == _YES:
-        level = f"{100 * (1 - evidence.alpha):g} %"
+        level = f"{100 * (1 - evidence.alpha):g} %{kind}"
         within = f"not worse by more than {margin} ({level})"
         if is_better:
             return f"better on {_many(better, noise, number)}, {within}"
@@ -382,7 +413,7 @@ def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
         return f"{better:,} better, {worse:,} worse of {cases}, {within}"
     if verdict == _NO:
         low, high, mean = (figure(abs(value)) for value in (gain.high, gain.low, gain.mean))
-        interval = f" ({low} to {high}, 95 %)" if gain.high <= 0 else ""
+        interval = f" ({low} to {high}, 95 %{kind})" if gain.high <= 0 else ""
         return f"worse on {_many(worse, noise, number)}, by {mean}{interval}"
     return f"{better:,} better, {worse:,} worse of {cases}"
 
@@ -410,10 +441,20 @@ def _gap(evidence: Evidence) -> str:
     if evidence.blocked:
         return f"{gaps:,} of {number + gaps:,} cases have no figure on both"
     if evidence.remaining is not None:
-        return f"the sweep stopped before {plural(evidence.remaining, 'case')} were run"
+        cases = plural(evidence.remaining, "case")
+        return f"the sweep stopped before {cases} were run{_stop_text(evidence)}"
     if evidence.is_small:
         return "there are too few cases, or too few that differ, to exclude a loss"
     return ""
+
+
+def _stop_text(evidence: Evidence) -> str:
+    """Return what a sweep that stopped early has shown."""
+    if evidence.against.change.p is None:
+        return f", and it was not {printable(evidence.metric.name)} that stopped it"
+    interval = interval_text(evidence.against.change)
+    is_known = not math.isnan(evidence.gain.low)
+    return f": the 95 % {evidence.against.interval} is {interval}" if is_known else ""
 
 
 def _doubt(evidence: Evidence) -> str:

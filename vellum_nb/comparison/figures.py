@@ -39,11 +39,13 @@ from vellum_nb.comparison.decisions import (
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.pairs import (
+    CONFIDENCE_SEQUENCE,
     VERDICTS,
     Against,
     MissingOption,
     Scored,
     Verdict,
+    acceptable_losses,
     compared_with,
     scored_by,
 )
@@ -73,8 +75,8 @@ FIRST_CHANGED = "first_changed."
 """Prefix of summary columns that count the cases by the first node that differs."""
 _NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
-_TEXTS = ("release", "release_tag", "release_id", "environment", "finding", "test", "decision")
-_FIXED = "; intervals are for a fixed number of cases"
+_RUN_TEXTS = ("release_tag", "release_id", "environment")
+_TEXTS = ("release", *_RUN_TEXTS, "finding", "test", "interval", "decision")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
@@ -190,8 +192,9 @@ class ReleaseResult:
         Share of pairs of repeats with different figures, and the number of these pairs.
     noise_band : float or None
         95 % bound of the mean difference caused by repeats alone.
-    test : str
-        Name of the test that `p` comes from.
+    test, interval : str
+        Name of the test that `p` comes from; kind of the interval of `delta`: ``"interval"``, or
+        ``"confidence sequence"`` if the sweep stopped early.
     line, remark : str
         The counts with p and the noise floor in one line; the verdict as a sentence.
     decision : Decision or None
@@ -221,6 +224,7 @@ class ReleaseResult:
     noise_pairs: int = 0
     noise_band: float | None = None
     test: str = ""
+    interval: str = ""
     decision: Decision | None = None
 
     @property
@@ -240,7 +244,8 @@ class ComparisonFigures:
     """The figures of a comparison, computed when first read.
 
     Attributes are those of the comparison. `table` is made by `runs_table`; `order` has the indices
-    of the cases in execution order if the sweep could stop early.
+    of the cases in execution order if the sweep could stop early, and `stopped_by` the name of the
+    metric that decides then.
     """
 
     deployment: str
@@ -253,6 +258,7 @@ class ComparisonFigures:
     alpha: float
     cluster: str | None = None
     order: tuple[int, ...] | None = None
+    stopped_by: str | None = None
     plan_notes: tuple[str, ...] = ()
     margin: MarginOption = None
     missing: MissingOption = None
@@ -289,8 +295,15 @@ class ComparisonFigures:
         options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
         options["order"] = self.order
         options["was_run"] = self.was_run
+        by = self.stopped_by if self.is_stopped else None
         return {
-            (release, name): compared_with(scored, base, self.releases.index(release), **options)
+            (release, name): compared_with(
+                scored,
+                base,
+                self.releases.index(release),
+                stopped_by=None if by == name else by,
+                **options,
+            )
             for name, scored in self.scored.items()
             for release in self.others
         }
@@ -312,6 +325,11 @@ class ComparisonFigures:
     def is_stopped(self) -> bool:
         """Whether the sweep could stop early and has cases that were not run."""
         return self.order is not None and self.remaining > 0
+
+    @property
+    def level(self) -> str:
+        """Level of the interval of a difference, marked if the sweep stopped early."""
+        return f"95 % {CONFIDENCE_SEQUENCE}" if self.is_stopped else "95 %"
 
     @cached_property
     def p(self) -> dict[Key, float | None]:
@@ -351,7 +369,10 @@ class ComparisonFigures:
         if remaining and self.order is not None:
             cases = plural(len(self.cases), "case")
             ended = f"The sweep ended before {remaining:,} of {cases} were run"
-            notes.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
+            notes.append(
+                f"{ended}: p holds at any time, as does the {CONFIDENCE_SEQUENCE} of the "
+                "difference; other intervals are for a fixed number of cases"
+            )
         names = [name for metric in self.metrics for name in metric.nodes]
         nodes = {node.name: 0 for run in self.table["run"] if names for node in run.nodes}
         node_names = cut(available(nodes), _NODES)
@@ -583,14 +604,15 @@ class ComparisonFigures:
         import numpy as np
 
         margin, is_relative = given or (math.nan, False)
-        allowed = np.full(len(self.cases), margin)
         scored, against = self.scored[metric], self.compared(release, metric)
         relative = margin if is_relative else None
-        if relative is not None:
-            has = ~np.isnan(against.differences)
-            base = np.nan_to_num(scored.counted[:, self.releases.index(self.baseline)])
-            mean = float(base[has].mean()) if has.any() else math.nan
-            margin, allowed = relative * abs(mean), relative * np.sign(mean) * base
+        has, base = ~np.isnan(against.differences), self.releases.index(self.baseline)
+        values = np.where(has, np.nan_to_num(scored.counted[:, base]), np.nan)
+        allowed, least = acceptable_losses(
+            margin, values, scored.bounds, scored.metric.sign, is_relative=is_relative
+        )
+        if is_relative:
+            margin = float(allowed[has].mean()) if has.any() else math.nan
         missing = self.missing.get(metric) if isinstance(self.missing, Mapping) else self.missing
         return Evidence(
             release=release,
@@ -602,6 +624,7 @@ class ComparisonFigures:
             allowed=allowed,
             clusters=self.clusters,
             gap_texts=self.gap_texts(release, metric),
+            least=least,
             blocked=missing != "drop" and against.leaves_many_out,
             remaining=self.remaining if self.is_stopped else None,
             alpha=self.alpha,
@@ -657,7 +680,8 @@ class ComparisonFigures:
             p=self.p[key],
             sign_p=self.sign_p[key],
             noise_band=against.band,
-            test=f"{against.test}{_FIXED if self.is_stopped else ''}",
+            test=against.test,
+            interval=against.interval,
             decision=self._decision(*key),
             **counts,
         )
@@ -695,18 +719,22 @@ class ComparisonFigures:
     def _doubt(self, release: str, metric: str) -> str:
         """Return why the difference could be chance, and how many cases would show it."""
         against, p = self.compared(release, metric), self.p.get((release, metric))
+        if self.is_stopped and p is None:
+            other = printable(self.stopped_by or "another metric")
+            return f"no p value: {other} stopped the sweep, and {metric} was chosen later"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             return "not enough data: too few cases to show a difference"
-        if not against.change.mean and against.has_gaps:
-            total = against.change.n + against.gaps
-            return f"not enough data: {against.gaps:,} of {total:,} cases have no figure on both"
+        if not against.change.mean and against.leaves_many_out:
+            gaps = against.left_out
+            total = against.change.n + gaps
+            return f"not enough data: {gaps:,} of {total:,} cases have no figure on both"
         low, high = against.change.low, against.change.high
         several = f" after correction for {len(self.others)} releases"
         corrected = several if len(self.others) > 1 else ""
         if low <= 0 <= high:
-            why = f"the 95 % interval, {interval_text(against.change)}, includes 0"
+            why = f"the 95 % {against.interval}, {interval_text(against.change)}, includes 0"
         elif not math.isnan(low):
-            why = f"the 95 % interval, {interval_text(against.change)}, excludes 0, but "
+            why = f"the 95 % {against.interval}, {interval_text(against.change)}, excludes 0, but "
             why += f"{p_sentence(p)}{corrected} does not decide"
         else:
             why = f"{p_sentence(p)}{corrected}"
@@ -831,7 +859,7 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
         "case_id": [case.case_id for _, case, _ in figures.runs],
         "release": [release for *_, release in figures.runs],
     }
-    for name in (*_TEXTS[1:4], "repeat", "state", "timestamp", "latency_s", "cost_usd"):
+    for name in (*_RUN_TEXTS, "repeat", "state", "timestamp", "latency_s", "cost_usd"):
         cells[name] = [getattr(run, name) for run in runs]
     cells["repeat"] = table["repeat"].tolist()
     cells["timestamp"] = list(map(micros, cells["timestamp"]))
@@ -887,7 +915,7 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
             for name, value in _metric_figures(figures, release, metric).items():
                 row[f"metric.{metric}.{name.removeprefix('mean_')}".removesuffix(".mean")] = value
         if figures.metrics:
-            row |= _verdict_figures(figures.result(release, figures.metrics[0].name))
+            row |= _verdict_figures(figures, release)
             decision = figures.all_decisions.get(release)
             row["decision"] = decision.verdict if decision else None
         seconds = runs.loc[runs["is_answer"], "latency_s"].dropna()
@@ -999,8 +1027,9 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
     return row
 
 
-def _verdict_figures(result: ReleaseResult) -> dict[str, Any]:
+def _verdict_figures(figures: ComparisonFigures, release: str) -> dict[str, Any]:
     """Return wins and losses by the first metric; None for the baseline."""
+    result = figures.result(release, figures.metrics[0].name)
     is_compared = result.verdict is not None
     counts = {
         "wins": result.better,
@@ -1017,5 +1046,6 @@ def _verdict_figures(result: ReleaseResult) -> dict[str, Any]:
         "noise_floor_pct": None if floor is None else 100 * floor,
         "noise_floor_n": result.noise_pairs,
         "test": result.test or None,
+        **({"interval": result.interval or None} if figures.is_stopped else {}),
         "finding": result.verdict or "baseline",
     }

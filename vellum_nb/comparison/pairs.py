@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.statistics import Estimate
+from vellum_nb.escaping import printable
 from vellum_nb.models.checks import refuse
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ MissingOption = Missing | Mapping[str, Missing] | None
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
-_MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
+_ERROR_RATE = 0.05  # of an interval
+MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
 
+
+INTERVAL, CONFIDENCE_SEQUENCE = "interval", "confidence sequence"
+"""Kinds of intervals: for a fixed number of cases, and after a sweep that stopped early."""
 
 SHARE = (0.0, 1.0)
 """Bounds of a score or pass rate."""
@@ -46,6 +51,29 @@ def finite_bounds(metric: Metric, *, passes: bool) -> tuple[float, float] | None
     if metric.bounds is None:
         return SHARE if passes else None
     return metric.bounds if all(map(math.isfinite, metric.bounds)) else None
+
+
+def acceptable_losses(
+    margin: float,
+    base: NDArray[np.float64],
+    bounds: tuple[float, float] | None,
+    sign: int,
+    *,
+    is_relative: bool,
+) -> tuple[NDArray[np.float64], float]:
+    """Return the acceptable loss of each case, and the smallest gain that can remain on top of it.
+
+    `base` has the figures of the baseline; a relative margin is a share of them.
+    """
+    import numpy as np
+
+    has = ~np.isnan(base)
+    slope = margin * float(np.sign(base[has].mean())) if is_relative and has.any() else 0.0
+    constant = 0.0 if is_relative else margin
+    low, high = bounds or (math.nan, math.nan)
+    worst = high if sign < 0 else low
+    least = min(sign * (worst - end) + slope * end + constant for end in (low, high))
+    return constant + slope * np.nan_to_num(base), least
 
 
 def missing_policy(
@@ -158,6 +186,7 @@ class Against:
     counts: dict[Verdict, int]
     change: Estimate  # the mean difference, lost answers included: `paired`, or `paired_share`
     test: str  # name of the test that p comes from
+    interval: str  # kind of the interval of `change`
     sign_p: float | None  # of better against worse cases without ties; None without any pair
     noise_floor: float | None  # share of pairs of repeats that differ
     noise_pairs: int
@@ -166,7 +195,7 @@ class Against:
     spread: float  # standard deviation of the differences
     units: int  # cases, or clusters
     passes: bool  # every figure is pass or fail
-    is_sequential: bool  # the sweep could stop after every case
+    order: NDArray[np.intp] | None  # of a sweep that could stop, up to a decision that it is worse
     is_decided: bool  # the test of a sweep that can stop early has decided
     lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
     gaps: int  # cases without a pair: not run, an error, or lost and left out
@@ -196,8 +225,11 @@ class Against:
 
     def can_show(self, alpha: float) -> bool:
         """Return whether there are enough cases for the test to find a difference."""
-        if self.is_sequential:
-            return stats.sequential_test([], left=self.change.n, alpha=alpha).can_decide
+        if self.order is not None:
+            has_test = self.change.p is not None
+            return (
+                has_test and stats.sequential_test([], left=self.change.n, alpha=alpha).can_decide
+            )
         if not self.passes:
             return self.units >= stats.LEAST_UNITS
         return self.units >= stats.least_cases(alpha, exact=self.shares is None)
@@ -205,7 +237,7 @@ class Against:
     @property
     def has_gaps(self) -> bool:
         """Whether so many cases have no pair that no difference can be excluded."""
-        return self.gaps > _MAX_GAP_SHARE * (self.gaps + self.change.n)
+        return self.gaps > MAX_GAP_SHARE * (self.gaps + self.change.n)
 
     @property
     def left_out(self) -> int:
@@ -215,7 +247,7 @@ class Against:
     @property
     def leaves_many_out(self) -> bool:
         """Whether so many of the cases that were run have no pair that none may replace."""
-        return self.left_out > _MAX_GAP_SHARE * (self.left_out + self.change.n)
+        return self.left_out > MAX_GAP_SHARE * (self.left_out + self.change.n)
 
 
 def compared_with(
@@ -227,10 +259,12 @@ def compared_with(
     clusters: NDArray[np.intp] | None = None,
     order: Sequence[int] | None = None,
     was_run: NDArray[np.bool_] | None = None,
+    stopped_by: str | None = None,
 ) -> Against:
     """Compare the release in `column` with `baseline` at level `alpha` for this pair.
 
-    `was_run` is the cases in `order` with runs, by release.
+    `was_run` is the cases in `order` with runs, by release. `stopped_by` is the metric that stopped
+    the sweep, if that is another one: this one, chosen later, has no p value.
     """
     import numpy as np
 
@@ -243,15 +277,27 @@ def compared_with(
     number, clusters = len(pairs[0]), None if clusters is None else clusters[has]
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
     change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
-    is_known, sign_p, is_decided = number > 0, change.p, False
+    is_known, sign_p, is_decided, sequence = number > 0, change.p, False, None
+    interval = INTERVAL
     gaps, not_run = _has_gap(figures, columns, codes) & ~has, 0
     if order is not None and was_run is not None:  # the sweep could stop after every case
         not_run = int((gaps & ~was_run[:, columns].all(axis=1)).sum())
-        rule: Any = {"order": order, "left": int((~was_run.all(axis=1)).sum()), "alpha": alpha}
+        sequence, left = np.array(order), int((~was_run.all(axis=1)).sum())
+        rule: Any = {"order": sequence, "left": left, "alpha": alpha}
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
-        p, sign_p, is_decided = _at_any_time(figures, extremes, codes, floor=floor, **rule)
-        change = replace(change, p=p)
+        p, sign_p, decided_after = _at_any_time(figures, extremes, codes, floor=floor, **rule)
+        change, is_decided = replace(change, p=p), decided_after is not None
         test = "a sequential test, valid at any time"
+        if left:
+            interval = CONFIDENCE_SEQUENCE
+            change = _at_all_times(
+                figures, change, extremes, sequence, is_clustered=clusters is not None
+            )
+        if figures.metric.sign * change.mean < 0:
+            sequence = sequence[:decided_after]
+        if stopped_by is not None:
+            change, sign_p, is_decided = replace(change, p=None), None, False
+            test = f"no test, as {printable(stopped_by)} stopped the sweep"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
     noise_floor, noise_pairs = figures.noise_floor(*columns)
@@ -262,6 +308,7 @@ def compared_with(
         counts=counts,
         change=change,
         test=test,
+        interval=interval,
         sign_p=sign_p if is_known else None,
         noise_floor=noise_floor,
         noise_pairs=noise_pairs,
@@ -270,7 +317,7 @@ def compared_with(
         spread=stats.standard_error(pairs[0], clusters) * math.sqrt(number),
         units=number if clusters is None else len(np.unique(clusters)),
         passes=figures.passes,
-        is_sequential=order is not None,
+        order=sequence,
         is_decided=is_decided,
         lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
         gaps=int(gaps.sum()),
@@ -357,11 +404,11 @@ def _at_any_time(
     extremes: Sequence[NDArray[np.float64]],
     codes: NDArray[np.int8],
     *,
-    order: Sequence[int],
+    order: NDArray[np.intp],
     floor: float,
     **rule: Any,
-) -> tuple[float, float, bool]:
-    """Return p of the mean and of the signs, valid at any time, and whether p has decided.
+) -> tuple[float, float, int | None]:
+    """Return p of the mean and of the signs, valid at any time, and the cases to a decision by p.
 
     `extremes` are the differences with lost answers at their worst, and at their best if that
     differs. `floor` is the smallest possible p.
@@ -374,12 +421,46 @@ def _at_any_time(
     signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
     lost = np.isin(codes, (_MISSING, _ERROR))
     signs[lost] = figures.metric.sign * np.sign(gaps[0][lost])
-    *tests, by_sign = (stats.sequential_test(one[list(order)], **rule) for one in [*gaps, signs])
+    *tests, by_sign = (stats.sequential_test(one[order], **rule) for one in [*gaps, signs])
     p = max(floor, *(1 / test.evidence for test in tests))
     # Lost answers can turn the difference, and the later cases what the first ones decided.
     is_opposite = sums[0] * sums[-1] <= 0 or any(test.side * sum(sums) < 0 for test in tests)
     is_decided = not is_opposite and all(test.side for test in tests)
-    return 1.0 if is_opposite else p, max(floor, 1 / by_sign.evidence), is_decided
+    decided_after = max(test.cases for test in tests) if is_decided else None
+    return 1.0 if is_opposite else p, max(floor, 1 / by_sign.evidence), decided_after
+
+
+def _at_all_times(
+    figures: Scored,
+    change: Estimate,
+    extremes: Sequence[NDArray[np.float64]],
+    order: NDArray[np.intp],
+    *,
+    is_clustered: bool,
+) -> Estimate:
+    """Return `change` with a confidence sequence, NaN without bounds; it has 0 unless p decides.
+
+    It contains the interval of `change`, which clusters and differing later cases make wider.
+    """
+    import numpy as np
+
+    if figures.bounds is None or not change.n:
+        return replace(change, low=math.nan, high=math.nan)
+    width = figures.bounds[1] - figures.bounds[0]
+    ordered = [differences[order] for differences in extremes]
+    ends = [stats.confidence_sequence(one[~np.isnan(one)], (-width, width)) for one in ordered]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    is_different = change.p is not None and change.p <= _ERROR_RATE
+    if not is_different:
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif change.mean > 0:
+        low = max(low, 0.0)
+    else:
+        high = min(high, 0.0)
+    if is_clustered and math.isnan(change.low):
+        return change
+    low, high = float(np.fmin(low, change.low)), float(np.fmax(high, change.high))
+    return replace(change, low=low, high=high)
 
 
 def _codes(

@@ -412,6 +412,52 @@ def sequential_test(
     return Sequential(evidence, 0, can_decide=can_decide, cases=len(values))
 
 
+def gain_evidence(gains: Floats, least: float) -> Floats:
+    """Return the logarithm of the largest e value so far that the mean gain is above 0, by case.
+
+    A betting e-process for a mean of bounded values (Waudby-Smith and Ramdas 2024), which holds
+    after every case: half of a stake of 1 is bet on positive gains, with the bets of
+    `sequential_test`. `least` is the smallest possible gain, below 0.
+
+    >>> import numpy as np
+    >>> evidence = gain_evidence(np.full(100, 0.05), least=-0.95)  # no difference, margin 0.05
+    >>> int((evidence < np.log(1 / 0.05)).sum())
+    90
+    """
+    import numpy as np
+
+    bets = np.cos(np.pi * (np.arange(_BETS // 2) + 0.5) / _BETS)
+    stakes = np.log1p(np.outer(gains / max(-least, _EQUAL), bets)).cumsum(axis=0)
+    worth: Floats = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
+    return np.maximum.accumulate(worth)
+
+
+def confidence_sequence(
+    values: Floats, ends: tuple[float, float], alpha: float = 0.05
+) -> tuple[float, float]:
+    """Return an interval of the mean of values between `ends` that holds after every case.
+
+    It has the means against which `gain_evidence` is below 1 / alpha, for either sign.
+
+    >>> import numpy as np
+    >>> low, high = confidence_sequence(np.resize([0.0, 0.0, 0.0, 1.0], 100), (-1.0, 1.0))
+    >>> round(low, 2), round(high, 2)
+    (0.14, 0.4)
+    """
+    from scipy.optimize import brentq
+
+    def lower_end(values: Floats, least: float) -> float:
+        def excess(mean: float) -> float:
+            return float(gain_evidence(values - mean, least - mean)[-1]) + math.log(alpha)
+
+        start, mean = least + _EQUAL * (ends[1] - ends[0]), float(values.mean())
+        if mean <= start or excess(start) <= 0:
+            return least
+        return mean if excess(mean) >= 0 else float(brentq(excess, start, mean, xtol=_EQUAL))
+
+    return lower_end(values, ends[0]), -lower_end(-values, -ends[1])
+
+
 def cohen_kappa(counts: Sequence[Sequence[float]] | Floats) -> Estimate:
     """Return Cohen's kappa of two raters, with its 95 % interval.
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
+from vellum_nb.comparison.decisions import checked_margin
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.models import Run
 from vellum_nb.models.checks import (
@@ -102,8 +103,9 @@ def as_limits(limits: LimitsLike | None, current: Limits | None = None) -> Limit
 class StopWhen:
     """Rule that stops a sweep once each release is better or worse than the baseline.
 
-    The sweep also stops if the remaining cases cannot decide. The test, a betting e-process on
-    paired differences, errs with a probability of at most `alpha`, however often it is applied.
+    With a `margin`, it stops once each release may or should not replace the baseline. It also
+    stops if the remaining cases cannot decide. The tests, betting e-processes on paired
+    differences, err with a probability of at most `alpha`, however often they are applied.
 
     Parameters
     ----------
@@ -116,20 +118,27 @@ class StopWhen:
     seed : int, optional
         Seed of the order of the cases. The first run fixes the order for all sweeps that share
         cases; cases added later are run last.
+    margin : float or str, optional
+        Acceptable loss, as in `Comparison.decide`: a number, or text such as ``"10%"`` of the
+        baseline's mean. It needs a pass or fail metric, or one with `Metric.bounds`.
 
     Examples
     --------
     >>> import vellum_nb as vnb
     >>> vnb.StopWhen(metric="exact", alpha=0.01)
-    StopWhen(metric='exact', baseline=None, alpha=0.01, seed=None)
+    StopWhen(metric='exact', baseline=None, alpha=0.01, seed=None, margin=None)
     """
 
     metric: Callable[[Run], Any] | str | None = None
     baseline: str | None = None
     alpha: float = 0.05
     seed: int | None = None
+    margin: float | str | None = None
 
     def __post_init__(self) -> None:
+        if self.margin is not None:
+            number, is_relative = checked_margin(self.margin)
+            object.__setattr__(self, "margin", f"{100 * number:g}%" if is_relative else number)
         metric: Any = self.metric
         if not (metric is None or isinstance(metric, str) or callable(metric)):
             refuse("metric", metric, "one metric, such as StopWhen(metric='exact')")
@@ -220,7 +229,8 @@ class SweepOptions:
         values = {name: getattr(self, name) for name in _STORED} | asdict(self.limits)
         if self.stop_when is not None:
             rule = {name: getattr(self.stop_when, name) for name in _STORED_OF_RULE}
-            values |= {"stop_when": "decided", **rule}
+            name = getattr(self.stop_when.metric, "name", None)
+            values |= {"stop_when": "decided", "metric": name, **rule}
         return {name: value for name, value in values.items() if value != _DEFAULTS[name]}
 
     def reloaded(self, earlier: SweepRecord, latest: SweepRecord) -> SweepOptions:
@@ -253,7 +263,7 @@ class SweepOptions:
     def from_stored(cls, sweep: SweepRecord) -> SweepOptions:
         """Return the options of a stored sweep; its metric is not stored."""
         stored = {name: v for name, v in sweep.options.items() if name != "max_concurrency"}
-        unknown = stored.keys() - {*_STORED, *LIMIT_NAMES, "stop_when", *_STORED_OF_RULE}
+        unknown = stored.keys() - {*_STORED, *LIMIT_NAMES, "stop_when", "metric", *_STORED_OF_RULE}
         if unknown:
             msg = f"Sweep {sweep.id} has unknown options ({', '.join(unknown)}); upgrade vellum_nb"
             raise HistoryError(msg)
@@ -265,7 +275,7 @@ class SweepOptions:
 
 
 _STORED = ("concurrency", "expand_meta", "resend_in_doubt")
-_STORED_OF_RULE = ("baseline", "alpha", "seed")
+_STORED_OF_RULE = ("baseline", "alpha", "seed", "margin")
 _DEFAULTS = {
     field.name: field.default for kind in (SweepOptions, Limits, StopWhen) for field in fields(kind)
 }

@@ -13,7 +13,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, TypeAlias
 
 from vellum_nb.errors import InputError
-from vellum_nb.escaping import printed
+from vellum_nb.escaping import printable, printed
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
 from vellum_nb.models.checks import cut_list
@@ -412,6 +412,22 @@ def check_seed(stored: SweepRecord, options: SweepOptions) -> None:
     raise InputError(msg)
 
 
+def check_metric(stored: SweepRecord, options: SweepOptions) -> None:
+    """Raise an `InputError` if a sweep that was decided by one metric is to be decided by another.
+
+    Of several metrics, one would decide too often.
+    """
+    name = getattr(options.stop_when and options.stop_when.metric, "name", None)
+    decided_by = str(stored.options.get("metric", name))
+    if name not in {None, decided_by} and "decided by " in (stored.why or ""):
+        msg = (
+            f"metric {name} was chosen after sweep {stored.id} had stopped by "
+            f"{printable(decided_by)}, and would decide too often: give the same metric, leave "
+            "stop_when out to run all cases, or run them again with existing='restart'"
+        )
+        raise InputError(msg)
+
+
 def with_stored_seed(options: SweepOptions, sweep: SweepRecord) -> SweepOptions:
     """Return `options` with the seed of a stored sweep, unless they have one."""
     rule = options.stop_when
@@ -543,7 +559,9 @@ def replanned(plan: SweepPlan, earlier: SweepOptions, options: SweepOptions) -> 
 def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
     rule = options.stop_when
     if rule is not None:
-        yield f"the sweep stops once its metric, {getattr(rule.metric, 'name', 'score')}, decides"
+        margin = "" if rule.margin is None else f" with margin {rule.margin}"
+        name = getattr(rule.metric, "name", "score")
+        yield f"the sweep stops once its metric, {name}, decides{margin}"
     expected = {
         "max_calls": plan.calls,
         "max_seconds": plan.seconds,

@@ -11,9 +11,16 @@ from statistics import fmean
 from types import FunctionType
 
 from vellum_nb.comparison.cases import is_answer
+from vellum_nb.comparison.decisions import MayReplace, checked_margin, head_text
 from vellum_nb.comparison.metrics import Judge, Metric, as_metrics
-from vellum_nb.comparison.pairs import finite_bounds, missing_policy
-from vellum_nb.comparison.statistics import ROUNDING, sequential_test
+from vellum_nb.comparison.pairs import (
+    MAX_GAP_SHARE,
+    SHARE,
+    acceptable_losses,
+    finite_bounds,
+    missing_policy,
+)
+from vellum_nb.comparison.statistics import ROUNDING, gain_evidence, sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
@@ -36,6 +43,9 @@ def checked_stop_when(
     alpha, baseline = stop_when.alpha / max(1, len(tags) - 1), stop_when.baseline
     distinct, cases_text = len({case.case_id for case in cases}), plural(len(cases), "case")
     has_target = stop_when.metric is not None or any(case.expected for case in cases)
+    is_unbounded = metric.bounds is not None and finite_bounds(metric, passes=False) is None
+    if stop_when.margin is not None:
+        checked_margin(stop_when.margin, is_score=metric.bounds == SHARE)
     can_decide = sequential_test([], left=len(cases), alpha=alpha).can_decide
     problems = {
         "it compares releases: give two release tags or more": len(tags) == 1,
@@ -45,6 +55,7 @@ def checked_stop_when(
         "its metric decides while the sweep runs: give one that is no judge": (
             isinstance(metric, Judge)
         ),
+        _needs_bounds(metric): stop_when.margin is not None and is_unbounded,
         "give vnb.StopWhen(metric=...), or cases with expected.<output>": not has_target,
         f"only {distinct:,} of {cases_text} are distinct: give each once, with repeats=": (
             distinct < len(cases)
@@ -56,6 +67,10 @@ def checked_stop_when(
             msg = f"stop_when='decided': {problem}"
             raise InputError(msg)
     return replace(stop_when, metric=metric)
+
+
+def _needs_bounds(metric: Metric) -> str:
+    return f"with a margin, {metric.name} needs bounds: give vnb.Metric(fn, bounds=(low, high))"
 
 
 def has_same_metric(first: StopWhen, second: StopWhen) -> bool:
@@ -85,6 +100,8 @@ def _identity(metric: Metric) -> object:
 class StopRule:
     """Stops a sweep once each release is better or worse than the baseline, or cannot be decided.
 
+    With a margin: once each may or should not replace the baseline, as `decide` would say.
+
     A `sequential_test` compares each release with the baseline, case by case in the order of the
     plan, up to the first case with missing runs. The releases share `alpha`. A slow case holds up
     later ones (`startable`), as they may not be needed. Lost answers count as in a comparison.
@@ -106,6 +123,9 @@ class StopRule:
         baseline = stop_when.baseline or sweep.release_tags[0]
         self._candidates = [tag for tag in sweep.release_tags if tag != baseline]
         self._tags = (baseline, *self._candidates)
+        self._margin = None if stop_when.margin is None else checked_margin(stop_when.margin)
+        self._margin_text = str(stop_when.margin)
+        self._lacks_bounds = False  # with a margin
         self._alpha, self._repeats = stop_when.alpha / len(self._candidates), sweep.repeats
         self._places = {run.run_id: run.place for run in planned}
         ranks = {position: rank for rank, position in enumerate(self._order)}
@@ -131,6 +151,8 @@ class StopRule:
         if self.why is None and compared >= self._next_look:
             self._next_look = compared + max(1, compared // _LOOKS)
             self.why = self._decision()
+        if self._lacks_bounds:
+            return f"stop_when cannot decide: {_needs_bounds(self._metric)}"
         return self.why
 
     def _evaluate(self, run: Run, position: int) -> float | None:
@@ -160,49 +182,113 @@ class StopRule:
             self._compared.append(runs)
         return len(self._compared)
 
-    def _tested(self, column: int) -> tuple[int, int, bool]:
-        """Return the side that a release is decided for, after how many cases, and if it can be."""
+    def _bounds(self) -> tuple[float, float] | None:
+        """Return the bounds of the metric: those of pass or fail if all figures are."""
         values = {value for runs in self._compared for figures in runs for value in figures}
         passes = all(value in {0, 1, None} or math.isnan(value) for value in values)
-        bounds = finite_bounds(self._metric, passes=passes)
+        return finite_bounds(self._metric, passes=passes)
+
+    def _tested(self, column: int) -> tuple[int, int, bool]:
+        """Return the side that a release is decided for, after how many cases, and if it can be."""
+        bounds = self._bounds()
         policy = missing_policy(self._metric, None, bounds)
         worst, best = (bounds or (math.nan, math.nan))[:: self._metric.sign]
         pairs = [(runs[0], runs[column]) for runs in self._compared]
-        tests = [
-            sequential_test(
-                [self._difference(base, here, *lost) for base, here in pairs],
-                left=len(self._order) - len(pairs),
-                alpha=self._alpha,
-            )
+        extremes = [
+            [self._gain(base, here, *lost) for base, here in pairs]
             for lost in ([(worst, worst)] if policy == "fail" else [(best, worst), (worst, best)])
+        ]
+        left = len(self._order) - len(pairs)
+        tests = [
+            sequential_test(list(map(self._without_ties, gains)), left=left, alpha=self._alpha)
+            for gains in extremes
         ]
         sides = {test.side for test in tests}
         side = sides.pop() if len(sides) == 1 else 0
         if policy == "drop" and side > 0 and any(_is_lost(here, base) for base, here in pairs):
             side = 0
-        return side, max(test.cases for test in tests), all(test.can_decide for test in tests)
+        used, can_decide = max(test.cases for test in tests), all(test.can_decide for test in tests)
+        if self._margin is None or bounds is None:
+            return side, used, can_decide
+        lost_base = worst if policy == "fail" else 0.0
+        base = [lost_base if _is_lost(base, here) else _mean(base) for base, here in pairs]
+        after, can_pass = self._excluded(
+            extremes[0], base, bounds, used if side < 0 else len(pairs)
+        )
+        if self._has_gaps(pairs, extremes[0]):
+            after, side, can_pass = None, min(side, 0), True
+        return (side, used, can_decide or can_pass) if after is None else (1, after, True)
 
-    def _difference(self, base: Figures, here: Figures, *lost: float) -> float:
+    def _excluded(
+        self, gains: Sequence[float], base: Sequence[float], bounds: tuple[float, float], until: int
+    ) -> tuple[int | None, bool]:
+        """Return after how many of the cases a loss of the margin is excluded, and if it can be."""
+        import numpy as np
+
+        margin, is_relative = self._margin or (math.nan, False)
+        has, all_gains = ~np.isnan(gains), np.array(gains)
+        allowed, least = acceptable_losses(
+            margin,
+            np.where(has, base, np.nan),
+            bounds,
+            self._metric.sign,
+            is_relative=is_relative,
+        )
+        best = bounds[1] - bounds[0] + margin * (max(map(abs, bounds)) if is_relative else 1.0)
+        rows = np.flatnonzero(has[:until])
+        left = np.full(len(self._order) - len(gains), best)
+        evidence = gain_evidence(np.append((all_gains + allowed)[rows], left), least)
+        reached = np.flatnonzero(evidence >= -math.log(self._alpha))
+        is_excluded = (
+            len(reached) and reached[0] < len(rows) and (all_gains + allowed)[has].mean() > 0
+        )
+        return (int(rows[reached[0]]) + 1 if is_excluded else None), len(reached) > 0
+
+    def _has_gaps(self, pairs: Sequence[tuple[Figures, Figures]], gains: Sequence[float]) -> bool:
+        """Return whether so many cases have no pair that, by `decide`, no release may replace."""
+        gaps = 0
+        for position, pair, gain in zip(self._order, pairs, gains, strict=False):
+            has_failed = [all(value is None for value in figures) for figures in pair]
+            is_unscored = all(math.isnan(_mean(figures)) for figures in pair)
+            is_unscored = is_unscored and position not in self._failed and not any(has_failed)
+            gaps += math.isnan(gain) and not is_unscored and not all(has_failed)
+        number = sum(not math.isnan(gain) for gain in gains)
+        return gaps > MAX_GAP_SHARE * (gaps + number)
+
+    def _gain(self, base: Figures, here: Figures, *lost: float) -> float:
         """Return the gain on a case, with the figures `lost` for lost answers on each release."""
         before = lost[0] if _is_lost(base, here) else _mean(base)
         mean = lost[1] if _is_lost(here, base) else _mean(here)
-        gap = self._metric.sign * (mean - before)
-        is_different = abs(gap) > max(self._metric.tolerance, ROUNDING * abs(mean))
-        return gap if is_different else 0.0  # also for NaN
+        gain = self._metric.sign * (mean - before)
+        return 0.0 if abs(gain) <= ROUNDING * abs(mean) else gain
+
+    def _without_ties(self, gain: float) -> float:
+        return gain if abs(gain) > self._metric.tolerance else 0.0  # also for NaN
 
     def _decision(self) -> str | None:
-        verdicts, number, used = [], len(self._order), 0
+        verdicts, number, used, is_open = [], len(self._order), 0, False
+        if self._margin is not None and self._bounds() is None:
+            self._lacks_bounds = True
+            return None
         for column, tag in enumerate(self._candidates, start=1):
             side, cases, can_decide = self._tested(column)
             if can_decide and not side:
                 return None
-            verdicts.append(f"{tag} is {('undecided', 'better', 'worse')[side]}")
-            used = max(used, cases)
-        is_open = any(verdict.endswith(" undecided") for verdict in verdicts)
+            verdict = f"{tag} is {('undecided', 'better', 'worse')[side]}"
+            if self._margin is not None:
+                verdict = head_text(tag, self._tags[0], _VERDICTS[side])
+            verdicts.append(verdict)
+            used, is_open = max(used, cases), is_open or not side
         start = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
+        if self._margin is not None:
+            start += f" with margin {self._margin_text}"
         problem = f"; {self.problem}" if self.problem else ""
         decision = f"{start} after {used:,} of {plural(number, 'case')}: {', '.join(verdicts)}"
         return decision + problem
+
+
+_VERDICTS: tuple[MayReplace, ...] = ("cannot tell yet", "may replace", "should not replace")
+"""By side: 0, 1 and -1."""
 
 
 def _mean(figures: Figures) -> float:

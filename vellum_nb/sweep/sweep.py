@@ -268,9 +268,9 @@ class SweepControl:
         self.options = options
 
     def _stored(self, options: SweepOptions) -> dict[str, Any]:
-        """Return options to store, with the seed that fixed the order of the cases."""
-        seed = self.record.options.get("seed")
-        return options.stored if seed is None else {**options.stored, "seed": seed}
+        """Return options to store, with the seed of the order, and the metric if it is unknown."""
+        stored = {k: v for k, v in self.record.options.items() if k in {"seed", "metric"}}
+        return stored | options.stored
 
     def _read(
         self, *, look_up: bool, expected: Mapping[str, float] | None = None
@@ -724,7 +724,7 @@ class Sweep:
 def _differing(options: SweepOptions, current: SweepOptions) -> list[str]:
     """Return the names of options that cannot change while a sweep runs, and differ."""
     stored, now = options.stored, current.stored
-    fixed = stored.keys() - set(LIMIT_NAMES)
+    fixed = stored.keys() - {*LIMIT_NAMES, "metric"}
     differing = sorted(name for name in fixed if stored[name] != now.get(name))
     rule, current_rule = options.stop_when, current.stop_when
     if rule is None and current_rule is not None:

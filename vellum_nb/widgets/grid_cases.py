@@ -267,12 +267,13 @@ def _summary(
         metric="" if metric is None else _name(metric),
         cases=len(comparison.cases),
         axis=axis,
+        level=comparison.figures.level,
         rows=[
             {"name": tag, "label": _name(tag), "same": list(map(_name, aliases.get(tag, ())))}
             | {"nodes": _first_changed(rows[tag])}
             | _counts(comparison, tag, metric)
             | _figures(comparison, tag, metric, rows)
-            | (_plot(axis, f"metric.{metric}", tag == releases[0], rows[tag]) if axis else {})
+            | (_plot(axis, comparison, metric or "", tag, rows[tag]) if axis else {})
             for tag in releases
         ],
     )
@@ -386,17 +387,20 @@ def _at(axis: Mapping[str, Any], value: float) -> float:
 
 def _plot(
     axis: Mapping[str, Any],
-    name: str,
-    is_base: bool,  # noqa: FBT001
+    comparison: Comparison,
+    metric: str,
+    release: str,
     row: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return interval and noise band of a release on `axis`; the baseline has the widest band."""
+    name, is_base = f"metric.{metric}", release == comparison.baseline
     band = axis["band"] if is_base else row[f"{name}.noise"]
     ends = [row[f"{name}.{column}"] for column in ("delta_low", "delta", "delta_high")]
     has_interval = not any(map(math.isnan, ends))
     text = ""
     if has_interval:
-        text = f"difference {signed(ends[1])}, 95 % interval {signed(ends[0])} to {signed(ends[2])}"
+        kind = comparison.figures.result(release, metric).interval
+        text = f"difference {signed(ends[1])}, 95 % {kind} {signed(ends[0])} to {signed(ends[2])}"
     elif is_base and band:
         text = f"noise floor ± {figure(band)}"
     return {

@@ -18,6 +18,7 @@ from vellum_nb.comparison.comparison import CompareOptions, compare_options, met
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
+from vellum_nb.comparison.metrics import as_metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, moment
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
@@ -227,21 +228,45 @@ def stored_comparison(
     if not runs and (tags is None or not (chosen or sweep_cases)):
         _raise_no_runs(actions, deployment, tags, since)
     _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
-    order: list[str] | None = None
-    if record is not None and record.options.get("stop_when"):
-        order = [sweep_cases[at].case_id for at in record.order()]
+    stopping: dict[str, Any] = {}
+    if sweep is not None and record is not None and record.options.get("stop_when"):
+        stopping["order"] = [sweep_cases[at].case_id for at in record.order()]
+        stopping |= _options_of_rule(sweep, options, compared)
     return compare_runs(
         runs,
         deployment=deployment,
         release_tags=compared,
         cases=[*chosen, *sweep_cases],
         only=only,
-        order=order,
         notes=dict.fromkeys((*notes, *more)),
         actions=actions,
         view=partial(show, actions=actions, about=about),
-        **metric_options(options),
+        **(metric_options(options) | stopping),
     )
+
+
+def _options_of_rule(sweep: Sweep, options: CompareOptions, tags: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a comparison of a sweep that could stop early, by default its rule's.
+
+    The metric itself is only known to the session that ran the sweep.
+    """
+    control = control_of(sweep)
+    rule, stored = SweepOptions.from_stored(control.record).stop_when, control.record.options
+    name = str(stored["metric"]) if "metric" in stored else None
+    made: dict[str, Any] = {"stopped_by": name}
+    if rule is None:
+        return made
+    if rule.baseline in tags:
+        made["baseline"] = rule.baseline
+    made["alpha"] = rule.alpha
+    metric = control.options.stop_when and control.options.stop_when.metric
+    if metric is not None and name != "score":
+        made["metrics"] = [metric]
+    given: Any = {key: value for key, value in options.items() if value is not None}
+    chosen = as_metrics(given.get("metrics", made.get("metrics", "score")))
+    if rule.margin is not None and name in [metric.name for metric in chosen]:
+        made["margin"] = {name: rule.margin}
+    return made | metric_options(given)
 
 
 def _refuse_unknown_ids(ids: Sequence[str], cases: Sequence[Run | SweepCase]) -> None:

@@ -44,6 +44,7 @@ from vellum_nb.sweep.plan import (
     PlannedRun,
     Reused,
     SweepPlan,
+    check_metric,
     check_restart,
     new_sweep,
     plan_sweep,
@@ -428,6 +429,7 @@ def start_sweep(
         return planned[1]
     if (sweep := _changed_live_sweep(sweeps, new, planned[0].id, options)) is not None:
         return sweep.resume(background=options.background, progress=options.progress)
+    check_metric(planned[0], options)
     if reuse and planned[1].ended is None:
         _settle_doubts(runner, new, checked)
         planned = make_plan(reuse=True)

@@ -477,8 +477,8 @@ class Workspace:
             ``"reuse"`` also uses fulfilled runs of the same case on the same release; their runs in
             doubt are looked up first. ``"restart"`` runs all cases again.
         stop_when : {"decided"} or StopWhen, optional
-            Rule that stops the sweep once each release is better or worse than the baseline, or
-            the remaining cases cannot decide.
+            Rule that stops the sweep once each release is better or worse than the baseline (with
+            a margin: once it may or should not replace it), or the remaining cases cannot decide.
         expand_meta : bool, default False
             Whether to request tokens, cost and nodes, as in `run`; `max_cost_usd` implies it.
         resend_in_doubt : bool, default True

@@ -49,6 +49,15 @@ def test_summary_counts_verdicts_and_missing_answers(page):
     assert mean["title"].endswith(", the 95 % interval, n = 3")
 
 
+def test_summary_of_a_sweep_that_stopped_early_names_the_confidence_sequence(grid):
+    runs = [make(number, tag) for number in range(12) for make, tag in ((run, "v1"), (wrong, "v2"))]
+    cases = known(*range(40))
+    page = grid(runs, cases=cases, order=[case.case_id for case in cases], stopped_by="score")
+    plot = page.summary.select_one('tr[data-release="v2"] .vnb-grid-plot')
+    assert "95 % confidence sequence" in plot["title"]
+    assert "difference in score, 95 % confidence sequence" in text_of(page.summary)
+
+
 def test_rejected_run_shows_its_error(page):
     cell = page.cell(3, "v2")
     assert "USER_DEFINED_ERROR: no such plan" in cell["text"]
