@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, SweepRuns, require
@@ -40,7 +41,14 @@ from vellum_nb.comparison.figures import (
     summary_frame,
     summary_rows,
 )
-from vellum_nb.comparison.gate import check, decided, failures, junit
+from vellum_nb.comparison.gate import (
+    REGRESSION_LIMITS,
+    RegressionLimits,
+    check,
+    decided,
+    failures,
+    junit,
+)
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -52,7 +60,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.comparison.pairs import MissingOption
-from vellum_nb.comparison.planning import Goal, plan
+from vellum_nb.comparison.planning import plan
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -336,23 +344,28 @@ class Comparison:
         >>> decision.verdict, decision.n
         ('cannot tell yet', 1)
         """
+        figures, names = self._deciding(metric, margin, missing)
+        return figures.decisions(names)
+
+    def _deciding(
+        self, metric: Names, margin: MarginOption, missing: MissingOption = None
+    ) -> tuple[ComparisonFigures, list[str] | None]:
+        """Return the figures with these options, and the names of the metrics, if given.
+
+        A single margin is that of a single metric.
+        """
+        if isinstance(metric, Real):
+            refuse("metric", metric, f"the name of a metric; give margin={metric} by name")
         names = None if metric is None else self._metric_names(metric)
         self._metric(None)  # raises without a metric
-        self._others(None)
-        return self._with(margin, missing, names).decisions(names)
-
-    def _with(
-        self, margin: MarginOption, missing: MissingOption, metrics: Sequence[str] | None
-    ) -> ComparisonFigures:
-        """Return the figures with other options; a single margin is that of a single metric."""
-        if margin is not None and not isinstance(margin, Mapping) and len(metrics or ()) == 1:
-            margin = dict.fromkeys(metrics or (), margin)
+        if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
+            margin = dict.fromkeys(names or (), margin)
         changes: dict[str, Any] = {"margin": margin, "missing": missing}
         changes = {name: value for name, value in changes.items() if value is not None}
         if not changes:
-            return self.figures
+            return self.figures, names
         _check_options(margin, missing, [metric.name for metric in self.metrics])
-        return replace(self.figures, **changes)
+        return replace(self.figures, **changes), names
 
     def frame(self, only: Group | None = None, *, rows: Rows = "cases") -> pd.DataFrame:
         """Return one row per case, or per run.
@@ -505,11 +518,19 @@ class Comparison:
         [[152, 1, 204]]
         >>> ws.close()
         """
+        figures, _ = self._deciding(metric, margin)
         name, others = self._metric(metric), self._others(release)
-        figures = self._with(margin, None, None if metric is None else [name])
         chosen, decision = next(iter(figures.decisions([name], others[:1]).items()))
-        goal = Goal(decision.margin, power, repeats, concurrency)
-        return plan(figures, name, chosen, goal, {} if assume is None else assume)
+        return plan(
+            figures,
+            name,
+            chosen,
+            margin=decision.margin,
+            target=power,
+            repeats=repeats,
+            concurrency=concurrency,
+            assume={} if assume is None else assume,
+        )
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
@@ -724,15 +745,14 @@ class Comparison:
             self.deployment, rows, release_tag=release_tag, repeats=repeats, progress=progress
         )
 
+    @with_options(RegressionLimits, REGRESSION_LIMITS)
     def assert_no_regressions(
         self,
         metric: Names = None,
         *,
         release: str | None = None,
-        max_regressions: int | None = 0,
-        max_missing: int | None = 0,
-        alpha: float | None = 0.05,
         require_checked_judge: bool = False,
+        **limits: Unpack[RegressionLimits],
     ) -> None:
         """Raise if cases are worse than on the baseline; for tests and CI.
 
@@ -747,14 +767,14 @@ class Comparison:
             Metrics of this comparison. Default: the first.
         release : str, optional
             The release to check. Default: all except the baseline.
+        require_checked_judge : bool, default False
+            Whether a judge must agree with people, see `judge_check`. If False, warn instead.
         max_regressions : int, default 0
             Largest number of worse cases.
         max_missing : int, default 0
             Largest number of cases without an answer or figure on either release.
         alpha : float, default 0.05
             Significance level for the mean difference, after correction for several releases.
-        require_checked_judge : bool, default False
-            Whether a judge must agree with people, see `judge_check`. If False, warn instead.
 
         Raises
         ------
@@ -772,9 +792,8 @@ class Comparison:
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
         names, releases = self._metric_names(metric), self._others(release)
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
-        limits["require_checked_judge"] = require_checked_judge
-        check(self.figures, failures(self.figures, names, releases, **limits))
+        checked = {"require_checked_judge": require_checked_judge}
+        check(self.figures, failures(self.figures, names, releases, limits, **checked))
 
     def assert_not_worse(
         self,
@@ -816,11 +835,8 @@ class Comparison:
         Traceback (most recent call last):
         vellum_nb.errors.InconclusiveError: ...
         """
-        names = None if metric is None else self._metric_names(metric)
-        releases = self._others(release)
-        self._metric(None)  # raises without a metric
-        figures = self._with(margin, missing, names)
-        decisions = figures.decisions(names)
+        figures, names = self._deciding(metric, margin, missing)
+        decisions, releases = figures.decisions(names), self._others(release)
         checked = {"require_checked_judge": require_checked_judge}
         results = decided(figures, decisions, releases, **checked)
         check(figures, results, allow_inconclusive=allow_inconclusive)
@@ -905,37 +921,34 @@ class Comparison:
             write_csv_frame(frames[rows], file)
         return target
 
+    @with_options(RegressionLimits, REGRESSION_LIMITS)
     def to_junit(
         self,
         path: str | Path | None = None,
         *,
         metric: Names = None,
         margin: MarginOption = None,
-        missing: MissingOption = None,
-        max_regressions: int | None = 0,
-        max_missing: int | None = 0,
-        alpha: float | None = 0.05,
         allow_inconclusive: bool = False,
         require_checked_judge: bool = False,
+        **limits: Unpack[RegressionLimits],
     ) -> str | Path:
         """Return the comparison as JUnit XML, or write it to `path`.
 
         Each release and metric is a suite with one test case per case, and a last one for the
         release as a whole. A worse case is a failure; a case without an answer or figure is an
         error. With a `margin`, given here or to the comparison, the last test case alone decides,
-        as `assert_not_worse` does: a failure, or an error if one cannot tell yet. Options as in
-        `assert_no_regressions` and `assert_not_worse`; raises as `to_csv`.
+        as `assert_not_worse` does: a failure, or an error if one cannot tell yet. With a margin and
+        a limit of `assert_no_regressions`, such as ``max_regressions=0``, the file has the suites
+        of both gates. Options as in these two methods; raises as `to_csv`.
         """
-        names = self._metric_names(metric)
-        figures = self._with(margin, missing, None if metric is None else names)
-        checked: Any = {"require_checked_judge": require_checked_judge}
+        figures, names = self._deciding(metric, margin)
+        checked = {"require_checked_judge": require_checked_judge}
+        results = []
         if figures.margin is not None:
-            decisions = figures.decisions(None if metric is None else names)
-            results = decided(figures, decisions, figures.others, **checked)
-        else:
-            limits: Any = {"max_regressions": max_regressions, "max_missing": max_missing}
-            results = failures(figures, names, figures.others, alpha=alpha, **limits, **checked)
-            allow_inconclusive = False  # `assert_no_regressions` has no such option
+            results += decided(figures, figures.decisions(names), figures.others, **checked)
+        if limits or not results:
+            names = names or self._metric_names(None)
+            results += failures(figures, names, figures.others, limits, **checked)
         text = junit(figures, results, allow_inconclusive=allow_inconclusive)
         return self._saved(text, path, "the JUnit XML")
 

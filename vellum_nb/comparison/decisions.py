@@ -97,12 +97,21 @@ class Decisions(Mapping[str, Decision]):
     Attributes
     ----------
     notes : tuple of str
-        Caveats, such as metrics that have no margin and are left out.
+        Metrics that have no margin and are left out, and labels by which cases may be dependent.
+    caveats : dict
+        Those of these labels, by release.
     """
 
-    def __init__(self, decisions: Mapping[str, Decision], notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        decisions: Mapping[str, Decision],
+        notes: Sequence[str] = (),
+        caveats: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._decisions = dict(decisions)
-        self.notes = tuple(notes)
+        self.caveats = dict(caveats or {})
+        texts = (f"{printable(name)}: {text}" for name, some in self.caveats.items() for text in some)
+        self.notes = (*notes, *texts)
 
     def __getitem__(self, release: str) -> Decision:
         return self._decisions[release]
@@ -171,8 +180,13 @@ class Evidence:
         return band is not None and abs(self.gain.mean) <= band
 
     @property
+    def has_no_margin(self) -> bool:
+        """Whether a relative margin is 0 because the baseline's mean is."""
+        return bool(self.relative) and not self.margin
+
+    @property
     def is_small(self) -> bool:
-        """Whether there are too few cases to exclude a loss."""
+        """Whether there are too few cases or clusters to exclude a loss."""
         has_few = not self.scored.passes and self.against.units < _MIN_CASES
         return has_few or math.isnan(self.gain.low)
 
@@ -245,6 +259,15 @@ def needs_margin(name: str) -> InputError:
     )
 
 
+def zero_margin(evidence: Evidence) -> str:
+    """Return the problem with a relative margin of a baseline whose mean is 0."""
+    name, share = evidence.metric.name, f"{100 * (evidence.relative or 0):g}%"
+    return (
+        f"margin={share!r} of {name} is 0, because the mean of {evidence.baseline} is 0: give it in "
+        f"units of the metric, such as margin={{{name!r}: {DEFAULT_MARGIN}}}"
+    )
+
+
 def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str, Decision]:
     """Return the decision of each release. p values have Holm's correction.
 
@@ -294,7 +317,7 @@ def _decided(
         verdict = _YES
     elif is_worse or is_below:
         verdict = _NO
-    elif not evidence.blocked and evidence.remaining is None:
+    elif not (evidence.blocked or evidence.has_no_margin) and evidence.remaining is None:
         more = _more(evidence, alpha / factor)
     reason = _reason(evidence, verdict)
     body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
@@ -404,15 +427,16 @@ def _reason(evidence: Evidence, verdict: MayReplace) -> str:
 
 def _gap(evidence: Evidence) -> str:
     """Return why the cases cannot decide, or ""."""
-    number, gaps = evidence.gain.n, evidence.against.left_out
-    if not number:
-        return "no case has a figure on both"
-    if evidence.blocked:
-        return f"{gaps:,} of {number + gaps:,} cases have no figure on both"
+    against = evidence.against
+    if evidence.blocked or not against.change.n:
+        return against.gap_text(against.left_out)
+    if evidence.has_no_margin:
+        return zero_margin(evidence)
     if evidence.remaining is not None:
         return f"the sweep stopped before {plural(evidence.remaining, 'case')} were run"
     if evidence.is_small:
-        return "there are too few cases, or too few that differ, to exclude a loss"
+        units = "cases" if evidence.clusters is None else "clusters"
+        return f"there are too few {units}, or too few that differ, to exclude a loss"
     return ""
 
 
@@ -424,6 +448,9 @@ def _doubt(evidence: Evidence) -> str:
         is_corrected = evidence.margin_test[0] <= evidence.alpha
         level = "after correction" if is_corrected else f"at alpha={evidence.alpha:g}"
         return f"the 95 % interval, {interval}, excludes a loss of {margin}, but not {level}"
+    if evidence.gain.high < 0 and evidence.is_noise:
+        band, mean = figure(evidence.against.band or 0.0), figure(abs(evidence.gain.mean))
+        return f"a loss of {mean} is within the noise: repeats alone cause differences up to {band}"
     if evidence.gain.high < 0:
         test = evidence.against.test
         return f"the 95 % interval, {interval}, excludes 0, but {test} does not decide"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import statistics as stats
@@ -51,30 +50,14 @@ class Assumptions:
         return math.sqrt(max(0.0, self.variance + (self.noise or 0.0) / repeats))
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a plan must reach, and with which repeats."""
-
-    margin: float  # in units of the metric; NaN if it is relative to a mean that is unknown
-    power: float
-    repeats: Sequence[int]
-    concurrency: int
-
-    def checked_repeats(self) -> list[int]:
-        """Return the numbers of repeats; raise for an invalid value."""
-        if math.isnan(self.margin):
-            msg = "a plan without compared cases needs a margin in units of the metric, without %"
-            raise InputError(msg)
-        check_number("power", self.power, above=0)
-        if self.power >= 1:
-            refuse("power", self.power, "a number between 0 and 1, such as 0.8")
-        check_integer("concurrency", self.concurrency, least=1)
-        expected = "a list of whole numbers, such as [1, 2]"
-        if not (numbers := check_list("repeats", self.repeats, expected)):
-            refuse("repeats", self.repeats, expected)
-        for number in numbers:
-            check_integer("repeats", number, least=1)
-        return numbers
+def _checked_repeats(repeats: object) -> list[int]:
+    """Return the numbers of repeats; raise for an invalid value."""
+    expected = "a list of whole numbers, such as [1, 2]"
+    if not (numbers := check_list("repeats", repeats, expected)):
+        refuse("repeats", repeats, expected)
+    for number in numbers:
+        check_integer("repeats", number, least=1)
+    return numbers
 
 
 def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptions:
@@ -112,10 +95,8 @@ def assumed(known: Assumptions, given: Mapping[str, Any], *, sign: int) -> Assum
         msg = f"assume: {format_value(unknown[0])} is unknown{available(ASSUMPTIONS)}"
         raise InputError(msg)
     for name, value in given.items():
-        lowest = -math.inf if name == "difference" else 0
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_number or not lowest <= value < math.inf:
-            refuse(f"assume[{name!r}]", value, "a number such as 0.1")
+        lowest = -math.inf if name == "difference" else None
+        check_number(f"assume[{name!r}]", value, above=lowest)
     changes: dict[str, Any] = {n: given[n] for n in ("latency_s", "cost_usd") if n in given}
     changes["difference"] = sign * given.get("difference", 0.0)
     noise, total = known.noise, known.variance + (known.noise or 0.0)
@@ -166,31 +147,49 @@ def planned_cases(
 
 
 def plan(
-    figures: ComparisonFigures, metric: str, release: str, goal: Goal, assume: Mapping[str, float]
+    figures: ComparisonFigures,
+    metric: str,
+    release: str,
+    *,
+    margin: float,
+    target: float,
+    repeats: Sequence[int],
+    concurrency: int,
+    assume: Mapping[str, float],
 ) -> pd.DataFrame:
-    """Return the plans documented in `Comparison.plan`."""
+    """Return the plans documented in `Comparison.plan`.
+
+    `margin` is NaN if it is relative to a mean that is unknown.
+    """
     import numpy as np
     import pandas as pd
 
-    allowed = goal.checked_repeats()
+    if math.isnan(margin):
+        msg = "a plan without compared cases needs a margin in units of the metric, without %"
+        raise InputError(msg)
+    check_number("power", target, above=0)
+    if target >= 1:
+        refuse("power", target, "a number between 0 and 1, such as 0.8")
+    check_integer("concurrency", concurrency, least=1)
+    allowed = _checked_repeats(repeats)
     sign = figures.scored[metric].metric.sign
     assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
-    if math.isnan(assumptions.variance):
+    if not math.isfinite(assumptions.variance + assumptions.difference):
         msg = f"a plan needs {stats.LEAST_UNITS} compared cases, or assume={{'discordance': 0.2}}"
         raise InputError(msg)
     columns = [figures.releases.index(name) for name in (figures.baseline, release)]
     answers: Any = figures.scored[metric].count[:, columns]
-    options: Any = {"margin": goal.margin, "alpha": figures.alpha / len(figures.others)}
+    options: Any = {"margin": margin, "alpha": figures.alpha / len(figures.others)}
     choices = [each for each in allowed if each == 1 or assumptions.noise is not None]
     if not choices:
         msg = "the noise of repeats is unknown: plan repeats=[1], or give assume={'noise': 0.1}"
         raise InputError(msg)
-    needed = [planned_cases(assumptions, each, target=goal.power, **options) for each in choices]
+    needed = [planned_cases(assumptions, each, target=target, **options) for each in choices]
     rows: list[dict[str, Any]] = []
     for cases in _sizes(len(answers), needed):
         for repeats in choices:
             calls = 2 * cases * repeats - int(np.minimum(answers, repeats).sum())
-            seconds = calls * assumptions.latency_s / goal.concurrency
+            seconds = calls * assumptions.latency_s / concurrency
             rows.append({"cases": cases, "repeats": repeats})
             rows[-1]["power"] = power(assumptions, cases, repeats, **options)
             rows[-1] |= {
@@ -198,7 +197,7 @@ def plan(
                 "time_s": seconds,
                 "cost_usd": calls * assumptions.cost_usd,
             }
-    enough = [row for row in rows if row["power"] >= goal.power]
+    enough = [row for row in rows if row["power"] >= target]
     cheapest = min(enough, key=lambda row: row["calls"], default=None)
     return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])
 
