@@ -84,7 +84,7 @@ def coins():
 def test_equal_coins_differ_within_the_noise(coins):
     result = coins.result("v2")
     assert result.verdict == "noise"
-    assert result.remark == "within the noise: repeats of one release differ as much"
+    assert result.remark == "within the noise: repeats alone cause differences up to 0.063"
 
 
 def test_better_coin_is_better_on_average(coins):
@@ -93,7 +93,7 @@ def test_better_coin_is_better_on_average(coins):
     # Most cases alone are within the noise of five throws; their mean is not.
     assert result.sign_p > 0.05
     assert result.remark == (
-        "better on average: unlikely to be chance, larger than the noise floor; "
+        "better on average: unlikely to be chance, larger than the noise of repeats (0.056); "
         "80 cases, Student's paired test"
     )
     assert "· p < 0.00001 ·" in result.line  # of the test that decides
@@ -432,5 +432,7 @@ def test_an_unknown_cluster_is_refused():
 def test_one_cluster_is_not_enough_data():
     after = [0.1 * case + 1 for case in range(9)]
     one = clustered([0.0] * 9, after, ["a"] * 9, cluster="label.document")
-    remark = f"{FEW}; 9 cases in 1 cluster, Student's test over clusters"
+    remark = (
+        f"{FEW.replace('cases', 'clusters')}; 9 cases in 1 cluster, Student's test over clusters"
+    )
     assert one.result("v2").remark == remark

@@ -427,9 +427,11 @@ class Comparison:
 
         Warns if cases share a label that would change a verdict as `cluster`.
         """
+        caveats = self.figures.all_decisions.caveats
         for release in self.figures.others if self.metrics else ():
-            if note := self.figures.cluster_note(release, self.metrics[0].name):
-                warn(f"{release}: {note}", stacklevel=2)
+            note = self.figures.cluster_note(release, self.metrics[0].name)
+            for text in dict.fromkeys(filter(None, (note, *caveats.get(release, ())))):
+                warn(f"{release}: {text}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
     def judge_check(self, metric: str | None = None) -> Agreement:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import SHARE, Against, Scored
-from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power, share_power
+from vellum_nb.comparison.power import Pilot, cases_for
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
@@ -110,7 +110,9 @@ class Decisions(Mapping[str, Decision]):
     ) -> None:
         self._decisions = dict(decisions)
         self.caveats = dict(caveats or {})
-        texts = (f"{printable(name)}: {text}" for name, some in self.caveats.items() for text in some)
+        texts = (
+            f"{printable(name)}: {text}" for name, some in self.caveats.items() for text in some
+        )
         self.notes = (*notes, *texts)
 
     def __getitem__(self, release: str) -> Decision:
@@ -263,8 +265,8 @@ def zero_margin(evidence: Evidence) -> str:
     """Return the problem with a relative margin of a baseline whose mean is 0."""
     name, share = evidence.metric.name, f"{100 * (evidence.relative or 0):g}%"
     return (
-        f"margin={share!r} of {name} is 0, because the mean of {evidence.baseline} is 0: give it in "
-        f"units of the metric, such as margin={{{name!r}: {DEFAULT_MARGIN}}}"
+        f"margin={share!r} of {name} is 0, because the mean of {evidence.baseline} is 0: give it "
+        f"in units of the metric, such as margin={{{name!r}: {DEFAULT_MARGIN}}}"
     )
 
 
@@ -382,7 +384,7 @@ def _sentence(
     if first.verdict == _UNKNOWN:
         more, joint = _joint_more(decisions), ". "
         reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-        remedy = f"{about(more, 'more case')} would decide" if more else reasons
+        remedy = f"{_about(more, 'more case')} would decide" if more else reasons
         body = f"{body[:1].upper()}{body[1:]}; {remedy}"
     text = f"{_head(first.release, first.baseline, first.verdict)}{joint}{body}."
     gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
@@ -466,31 +468,34 @@ def _margin_text(evidence: Evidence) -> str:
 def _more(evidence: Evidence, alpha: float) -> int | None:
     """Return the number of additional cases that would decide with a power of 80 %.
 
-    It assumes the observed differences, and counts towards the nearer of both verdicts.
+    Further cases are assumed to differ by one standard error less than those so far, or not at all.
     """
     gain, number = evidence.gain, evidence.gain.n
     has_too_few_differences = number >= _MIN_CASES and math.isnan(gain.low)
     if not number or has_too_few_differences or evidence.clusters is not None:
         return None  # with clusters, more of them are needed, and not more cases
-    spread, margin = evidence.against.spread, evidence.margin
-    totals: list[int | None] = []
+    pilot = _pilot(evidence)
+    if pilot is None:
+        return None
+    total = cases_for(lambda n: pilot.power(n, alpha), least=number + 1)
+    least = 1 if evidence.scored.passes else _MIN_CASES - number
+    return None if total is None else max(least, total - number)
+
+
+def _pilot(evidence: Evidence) -> Pilot | None:
+    """Return what the cases show about further ones; None if they show nothing."""
+    gain, number = evidence.gain, evidence.gain.n
+    spread, bounds = evidence.against.spread, evidence.scored.bounds
     if evidence.against.shares is not None and evidence.relative is None:
         gained, lost = evidence.against.shares[:: evidence.metric.sign]
-        totals.append(cases_for(lambda n: share_margin_power(gained, lost, n, margin, alpha)))
-        if gain.mean < 0:
-            totals.append(cases_for(lambda n: share_power(gained, lost, n, alpha)))
-    elif spread > 0:
-        if gain.mean > -margin:
-            totals.append(cases_for(lambda n: mean_power(gain.mean + margin, spread, n, alpha)))
-        if gain.mean < 0:
-            totals.append(cases_for(lambda n: mean_power(gain.mean, spread, n, alpha)))
-    elif evidence.scored.bounds is not None and margin and not gain.mean:  # none differs
-        low, high = evidence.scored.bounds
-        share = margin / (high - low)
-        totals.append(cases_for(lambda n: share_margin_power(0, 0, n, share, alpha)))
-    known = [total for total in totals if total is not None]
-    least = 1 if evidence.scored.passes else _MIN_CASES - number
-    return max(1, least, min(known) - number) if known else None
+        counts = round(gained * number), round(lost * number)
+        return Pilot.of_shares(*counts, number, evidence.margin)
+    if spread > 0:
+        return Pilot.of_numbers(gain.mean, spread, number, evidence.margin)
+    if bounds is not None and evidence.margin and not gain.mean:  # none differs
+        share = evidence.margin / (bounds[1] - bounds[0])
+        return Pilot.of_shares(0, 0, number, share)
+    return None
 
 
 def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
@@ -502,10 +507,10 @@ def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
     return " to ".join(figure(end, digits=digits) for end in ends)
 
 
-def about(number: int, noun: str) -> str:
+def _about(number: int, noun: str) -> str:
     """Format a number with two digits, and its noun.
 
-    >>> about(3134, "case"), about(1, "more case")
+    >>> _about(3134, "case"), _about(1, "more case")
     ('about 3,100 cases', 'about 1 more case')
     """
     return f"about {plural(int(float(f'{number:.2g}')), noun)}"

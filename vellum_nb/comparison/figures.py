@@ -31,7 +31,6 @@ from vellum_nb.comparison.decisions import (
     Decisions,
     Evidence,
     MarginOption,
-    about,
     decide,
     interval_text,
     needs_margin,
@@ -49,7 +48,6 @@ from vellum_nb.comparison.pairs import (
     compared_with,
     scored_by,
 )
-from vellum_nb.comparison.power import cases_needed
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.errors import InputError
@@ -551,13 +549,15 @@ class ComparisonFigures:
     ) -> dict[str, list[str]]:
         """Return warnings if a label that cases share would change a decision or its finding."""
         clustered = {
-            label: decide(figures._evidence_of(metrics, list(decisions)), self.alpha)
+            label: decide(figures.evidence(metrics, list(decisions)), self.alpha)
             for label, figures in self._clustered.items()
         }
         caveats = {}
         for release, decision in decisions.items():
             verdicts = {label: made[release].verdict for label, made in clustered.items()}
-            texts = [_cluster_text(label, e) for label, e in verdicts.items() if e != decision.verdict]
+            texts = [
+                _cluster_text(label, e) for label, e in verdicts.items() if e != decision.verdict
+            ]
             note = self.cluster_note(release, metrics[0])
             caveats[release] = [*texts, note] if note else texts
         return caveats
@@ -580,7 +580,7 @@ class ComparisonFigures:
         for name in names or list(self.scored)[:1]:
             if margins[name] is None:
                 raise needs_margin(name)
-        evidence = self._evidence_of(names, releases or self.others)
+        evidence = self.evidence(names, releases or self.others)
         for one in chain.from_iterable(evidence.values()) if must_have_margin else ():
             if one.has_no_margin:
                 raise InputError(zero_margin(one))
@@ -589,9 +589,10 @@ class ComparisonFigures:
         decisions = decide(evidence, self.alpha)
         return Decisions(decisions, notes, self._caveats(decisions, names))
 
-    def _evidence_of(
+    def evidence(
         self, metrics: Sequence[str], releases: Sequence[str]
     ) -> dict[str, list[Evidence]]:
+        """Return what decides about each release, by metric."""
         margins = self.margins(metrics)
         return {
             release: [self._evidence(release, name, margins[name]) for name in metrics]
@@ -741,7 +742,7 @@ class ComparisonFigures:
         return f"{self._doubt(release, metric)}; {self._basis(release, metric)}"
 
     def _doubt(self, release: str, metric: str) -> str:
-        """Return why the difference could be chance, and how many cases would show it."""
+        """Return why the difference could be chance."""
         against, p = self.compared(release, metric), self.p.get((release, metric))
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             units = "cases" if self.clusters is None else "clusters"
@@ -758,18 +759,9 @@ class ComparisonFigures:
             why += f"{p_sentence(p)}{corrected} does not decide"
         else:
             why = f"{p_sentence(p)}{corrected}"
-        more = cases_needed(
-            against.change.mean,
-            against.spread,
-            alpha=self.alpha / max(1, len(self.others)),
-            shares=against.shares,
-        )
-        would = ""
-        if more is not None and more > against.change.n and self.order is None:
-            would = f"; {about(more, 'case')} would show this difference"
         sign_p = self.sign_p.get((release, metric))
         mean = " on average" if sign_p is not None and sign_p <= self.alpha else ""
-        return f"could be chance{mean}: {why}{would}"
+        return f"could be chance{mean}: {why}"
 
     def gap_texts(self, release: str, metric: str) -> list[str]:
         """Return sentences on lost answers, and on cases that are left out."""

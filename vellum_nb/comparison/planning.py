@@ -187,11 +187,11 @@ def plan(
     needed = [planned_cases(assumptions, each, target=target, **options) for each in choices]
     rows: list[dict[str, Any]] = []
     for cases in _sizes(len(answers), needed):
-        for repeats in choices:
-            calls = 2 * cases * repeats - int(np.minimum(answers, repeats).sum())
+        for number in choices:
+            calls = 2 * cases * number - int(np.minimum(answers, number).sum())
             seconds = calls * assumptions.latency_s / concurrency
-            rows.append({"cases": cases, "repeats": repeats})
-            rows[-1]["power"] = power(assumptions, cases, repeats, **options)
+            rows.append({"cases": cases, "repeats": number})
+            rows[-1]["power"] = power(assumptions, cases, number, **options)
             rows[-1] |= {
                 "calls": calls,
                 "time_s": seconds,
