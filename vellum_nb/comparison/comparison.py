@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
@@ -60,7 +60,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.comparison.pairs import MissingOption
-from vellum_nb.comparison.planning import plan
+from vellum_nb.comparison.planning import PlannedSweep, plan
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -520,19 +520,24 @@ class Comparison:
         [[152, 1, 204]]
         >>> ws.close()
         """
+        options: Any = {"repeats": repeats, "concurrency": concurrency, "assume": assume}
+        return self._planned(metric, release, margin, target=power, **options)
+
+    def _planned(
+        self,
+        metric: str | None,
+        release: str | None,
+        margin: MarginOption,
+        *,
+        assume: Mapping[str, float] | None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return the plans of a release by one metric."""
         figures, _ = self._deciding(metric, margin)
         name, others = self._metric(metric), self._others(release)
         chosen, decision = next(iter(figures.decisions([name], others[:1]).items()))
-        return plan(
-            figures,
-            name,
-            chosen,
-            margin=decision.margin,
-            target=power,
-            repeats=repeats,
-            concurrency=concurrency,
-            assume={} if assume is None else assume,
-        )
+        assume = {} if assume is None else assume
+        return plan(figures, name, chosen, margin=decision.margin, assume=assume, **options)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
@@ -1170,6 +1175,18 @@ def _evaluations(
             if run.id not in changed
         }
     return evaluations
+
+
+def plan_sweep_power(
+    comparison: Comparison,
+    sweep: PlannedSweep,
+    release: str | None,
+    margin: MarginOption,
+    **of: Any,
+) -> pd.DataFrame:
+    """Return the plans documented in `SweepPlan.power`, from the stored runs of its releases."""
+    options = {"sweep": sweep, "concurrency": sweep.concurrency}
+    return comparison._planned(None, release, margin, **options, **of)  # noqa: SLF001  (ours)
 
 
 def _checked_runs(runs: Iterable[Run]) -> list[Run]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 
 _STEPS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # cases
 ASSUMPTIONS = ("difference", "discordance", "spread", "noise", "latency_s", "cost_usd")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSweep:
+    """A sweep whose power is planned."""
+
+    cases: int
+    repeats: int
+    tags: int  # number of release tags
+    stored: int  # runs that the history has
+    concurrency: int
+
+    def calls(self, cases: int, repeats: int) -> int:
+        """Return the number of calls of such a sweep with other cases and repeats."""
+        return max(0, self.tags * cases * repeats - self.stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +171,12 @@ def plan(
     repeats: Sequence[int],
     concurrency: int,
     assume: Mapping[str, float],
+    sweep: PlannedSweep | None = None,
 ) -> pd.DataFrame:
-    """Return the plans documented in `Comparison.plan`.
+    """Return the plans documented in `Comparison.plan`, or in `SweepPlan.power` for a `sweep`.
 
     `margin` is NaN if it is relative to a mean that is unknown.
     """
-    import numpy as np
     import pandas as pd
 
     if math.isnan(margin):
@@ -171,41 +186,55 @@ def plan(
     if target >= 1:
         refuse("power", target, "a number between 0 and 1, such as 0.8")
     check_integer("concurrency", concurrency, least=1)
-    allowed = _checked_repeats(repeats)
+    allowed = _checked_repeats([*repeats, sweep.repeats] if sweep else repeats)
     sign = figures.scored[metric].metric.sign
     assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
     if not math.isfinite(assumptions.variance + assumptions.difference):
         msg = f"a plan needs {stats.LEAST_UNITS} compared cases, or assume={{'discordance': 0.2}}"
         raise InputError(msg)
-    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
-    answers: Any = figures.scored[metric].count[:, columns]
     options: Any = {"margin": margin, "alpha": figures.alpha / len(figures.others)}
-    choices = [each for each in allowed if each == 1 or assumptions.noise is not None]
-    if not choices:
+    choices = sorted({each for each in allowed if each == 1 or assumptions.noise is not None})
+    if not choices or (sweep and sweep.repeats not in choices):
         msg = "the noise of repeats is unknown: plan repeats=[1], or give assume={'noise': 0.1}"
         raise InputError(msg)
     needed = [planned_cases(assumptions, each, target=target, **options) for each in choices]
+    calls_of = sweep.calls if sweep else _remaining_calls(figures, metric, release)
+    sizes = _sizes(sweep.cases if sweep else len(figures.cases), needed, may_shrink=bool(sweep))
     rows: list[dict[str, Any]] = []
-    for cases in _sizes(len(answers), needed):
+    for cases in sizes:
         for number in choices:
-            calls = 2 * cases * number - int(np.minimum(answers, number).sum())
-            seconds = calls * assumptions.latency_s / concurrency
-            rows.append({"cases": cases, "repeats": number})
-            rows[-1]["power"] = power(assumptions, cases, number, **options)
-            rows[-1] |= {
-                "calls": calls,
-                "time_s": seconds,
-                "cost_usd": calls * assumptions.cost_usd,
-            }
+            calls = calls_of(cases, number)
+            row: dict[str, Any] = {"cases": cases, "repeats": number}
+            row["power"] = power(assumptions, cases, number, **options)
+            row |= {"calls": calls, "time_s": calls * assumptions.latency_s / concurrency}
+            row["cost_usd"] = calls * assumptions.cost_usd
+            if sweep:
+                row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
+            rows.append(row)
     enough = [row for row in rows if row["power"] >= target]
     cheapest = min(enough, key=lambda row: row["calls"], default=None)
     return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])
 
 
-def _sizes(existing: int, needed: Sequence[int | None]) -> list[int]:
+def _remaining_calls(
+    figures: ComparisonFigures, metric: str, release: str
+) -> Callable[[int, int], int]:
+    """Return a function that counts the calls still to be made for cases and repeats."""
+    import numpy as np
+
+    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
+    answers: Any = figures.scored[metric].count[:, columns]
+
+    def calls(cases: int, repeats: int) -> int:
+        return 2 * cases * repeats - int(np.minimum(answers, repeats).sum())
+
+    return calls
+
+
+def _sizes(existing: int, needed: Sequence[int | None], *, may_shrink: bool) -> list[int]:
     """Return the numbers of cases to list: those needed, the existing one, and steps between."""
     feasible = [number for number in needed if number is not None]
     largest = 2 * max(feasible, default=_STEPS[-1])
-    least = max(existing, stats.LEAST_UNITS)
+    least = 0 if may_shrink else max(existing, stats.LEAST_UNITS)
     sizes = {*feasible, existing, *(step for step in _STEPS if step <= largest)}
     return sorted(number for number in sizes if number >= least)

@@ -93,7 +93,9 @@ class Pilot:
         unequal = np.maximum(unequal, abs(expected))
         at_margin = np.sqrt(np.maximum(unequal, margin) - margin**2)
         spreads = np.sqrt(np.maximum(unequal - expected**2, 1e-12))
-        return cls(mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True)
+        return cls(
+            mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True
+        )
 
     @classmethod
     def of_numbers(cls, mean: float, spread: float, number: int, margin: float) -> Pilot:
