@@ -311,7 +311,9 @@ def simulate_pilots(title: str, number: int, times: int, seed: int = 0) -> dict[
             numbers_of_cases.append(more)
     asked = len(numbers_of_cases)
     delivered = decided / asked if asked else math.nan
-    return dict(zip(PILOTS, (delivered, float(np.median(numbers_of_cases)), asked / times)))
+    return dict(
+        zip(PILOTS, (delivered, float(np.median(numbers_of_cases)), asked / times), strict=True)
+    )
 
 
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
@@ -340,8 +342,8 @@ def main() -> int:
         names, run = PILOTS, simulate_pilots
     sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")
     bad = 0
-    for title in SCENARIOS:
-        is_skipped = given.pilots and SCENARIOS[title].is_clustered  # they ask for no number
+    for title, scenario in SCENARIOS.items():
+        is_skipped = given.pilots and scenario.is_clustered  # they ask for no number
         for number in given.sizes if given.only in title and not is_skipped else ():
             found = run(title, number, given.times, given.seed)
             wrong = defects(found, MARGINS.get(title, 0.0))

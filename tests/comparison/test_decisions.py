@@ -602,7 +602,8 @@ def test_decisions_and_gate_warn_of_a_label_that_would_change_them():
     assert (decisions["v2"].verdict, decisions.notes) == (REPLACE, (NOTE,))
     assert f"{NOTE}." in str(decisions)
     assert all(NOTE.replace("'", mark) in text for text, mark in (
-        (str(cmp), "'"), (cmp.to_html(), "&#39;"), (html_of(cmp), "&#39;"), (cmp.to_junit(margin=0.05), "'"),
+        (str(cmp), "'"), (cmp.to_html(), "&#39;"), (html_of(cmp), "&#39;"),
+        (cmp.to_junit(margin=0.05), "'"),
     ))  # fmt: skip
     with pytest.warns(UserWarning, match=NOTE):
         cmp.assert_not_worse()

@@ -1182,11 +1182,11 @@ def plan_sweep_power(
     sweep: PlannedSweep,
     release: str | None,
     margin: MarginOption,
-    **of: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Return the plans documented in `SweepPlan.power`, from the stored runs of its releases."""
-    options = {"sweep": sweep, "concurrency": sweep.concurrency}
-    return comparison._planned(None, release, margin, **options, **of)  # noqa: SLF001  (ours)
+    options |= {"sweep": sweep, "concurrency": sweep.concurrency}
+    return comparison._planned(None, release, margin, **options)  # noqa: SLF001  (ours)
 
 
 def _checked_runs(runs: Iterable[Run]) -> list[Run]:

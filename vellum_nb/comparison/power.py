@@ -114,7 +114,7 @@ class Pilot:
 
         >>> pilot = Pilot.of_shares(2, 3, 40, 0.1)
         >>> round(pilot.power(100, 0.05), 2)
-        0.64
+        0.77
         """
         import numpy as np
         from scipy.special import ndtr
