@@ -296,7 +296,7 @@ def simulate_pilots(title: str, number: int, times: int, seed: int = 0) -> dict[
     rng = np.random.default_rng([seed, number, list(SCENARIOS).index(title), 8])
     large = np.nanmean(scenario.draw(np.random.default_rng(1), 400_000, scenario.effect), (0, 2))
     loss = float(large[1] - large[0]) / 2
-    decided, numbers_of_cases = 0, []
+    decided, numbers_of_cases = 0, list[int]()
 
     def decision(values: Values) -> Decision:
         cases = tuple(Case(at + 1, str(at), "v1", {}) for at in range(len(values)))
