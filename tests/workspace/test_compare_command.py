@@ -114,7 +114,9 @@ MARGIN = ("compare", "shout", *TAGS, "--metric", "exact", "--margin")
 
 def test_a_margin_has_three_statuses(swept, tmp_path):
     status, out, err = swept(*MARGIN, "0.05", "--markdown", "--junit", "junit.xml")
-    sentence = "v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 19 more cases would decide."
+    sentence = (
+        "v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 19 more cases would decide."
+    )
     assert status == 3
     assert err.startswith("vellum-nb: shout: v2 is inconclusive against v1, 3 cases:\n")
     assert sentence in err

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _POWER = 0.8
 _MAX_CASES = 100_000  # more are infeasible
+_TINY = 1e-12
 _VALUES = 15  # equally likely values of an uncertain figure
 
 
@@ -29,8 +30,8 @@ def share_margin_power(
     from scipy.special import ndtr
 
     unequal, mean = gained + lost, gained - lost
-    spread = math.sqrt(max(unequal - mean**2, 1e-12))
-    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, 1e-12))
+    spread = math.sqrt(max(unequal - mean**2, _TINY))
+    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, _TINY))
     distance = (mean + margin) * math.sqrt(number) - float(two_sided(alpha)) * at_margin
     return float(ndtr(distance / spread))
 
@@ -91,8 +92,8 @@ class Pilot:
         expected = expected_gain(mean, math.sqrt(variance / number))
         unequal = betaincinv(gained + lost + 0.5, number - gained - lost + 1, _chances())
         unequal = np.maximum(unequal, abs(expected))
-        at_margin = np.sqrt(np.maximum(unequal, margin) - margin**2)
-        spreads = np.sqrt(np.maximum(unequal - expected**2, 1e-12))
+        at_margin = np.sqrt(np.maximum(np.maximum(unequal, margin) - margin**2, _TINY))
+        spreads = np.sqrt(np.maximum(unequal - expected**2, _TINY))
         return cls(
             mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True
         )
@@ -110,7 +111,7 @@ class Pilot:
     def power(self, total: int, alpha: float) -> float:
         """Return the probability that `total` cases, these included, decide.
 
-        Either they exclude a loss of the margin, or a loss is significant.
+        That they exclude a loss of the margin or, if that is likelier, show a significant loss.
 
         >>> pilot = Pilot.of_shares(2, 3, 40, 0.1)
         >>> round(pilot.power(100, 0.05), 2)
