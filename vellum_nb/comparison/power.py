@@ -90,7 +90,7 @@ class Pilot:
         mean = (gained - lost) / number
         variance = max((gained + lost) / number - mean**2, 0.5 / number)
         expected = expected_gain(mean, math.sqrt(variance / number))
-        unequal = betaincinv(gained + lost + 0.5, number - gained - lost + 1, _chances())
+        unequal = betaincinv(gained + lost + 1, number - gained - lost + 1, _chances())
         unequal = np.maximum(unequal, abs(expected))
         at_margin = np.sqrt(np.maximum(np.maximum(unequal, margin) - margin**2, _TINY))
         spreads = np.sqrt(np.maximum(unequal - expected**2, _TINY))
@@ -115,7 +115,7 @@ class Pilot:
 
         >>> pilot = Pilot.of_shares(2, 3, 40, 0.1)
         >>> round(pilot.power(100, 0.05), 2)
-        0.77
+        0.74
         """
         import numpy as np
         from scipy.special import ndtr
