@@ -167,7 +167,9 @@ def _write(comparison: Comparison, args: argparse.Namespace, error: Refusal | No
     if args.csv is not None:
         comparison.to_csv(args.csv)
     if args.junit is not None:
-        limits = {} if args.margin and not args.fail_on_regression else _limits(args)
+        limits: RegressionLimits = (
+            {} if args.margin and not args.fail_on_regression else _limits(args)
+        )
         comparison.to_junit(args.junit, allow_inconclusive=args.allow_inconclusive, **limits)
 
 

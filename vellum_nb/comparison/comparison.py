@@ -354,8 +354,9 @@ class Comparison:
 
         A single margin is that of a single metric.
         """
-        if isinstance(metric, Real):
-            refuse("metric", metric, f"the name of a metric; give margin={metric} by name")
+        given: Any = metric
+        if isinstance(given, Real):
+            refuse("metric", given, f"the name of a metric; give margin={given} by name")
         names = None if metric is None else self._metric_names(metric)
         self._metric(None)  # raises without a metric
         if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
@@ -950,12 +951,11 @@ class Comparison:
         """
         figures, names = self._deciding(metric, margin)
         checked = {"require_checked_judge": require_checked_judge}
-        results = []
-        if figures.margin is not None:
-            results += decided(figures, figures.decisions(names), figures.others, **checked)
-        if limits or not results:
+        others, by_margin = figures.others, figures.margin is not None
+        results = decided(figures, figures.decisions(names), others, **checked) if by_margin else []
+        if limits or not by_margin:
             names = names or self._metric_names(None)
-            results += failures(figures, names, figures.others, limits, **checked)
+            results += failures(figures, names, others, limits, **checked)
         text = junit(figures, results, allow_inconclusive=allow_inconclusive)
         return self._saved(text, path, "the JUnit XML")
 

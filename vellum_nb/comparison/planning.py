@@ -186,7 +186,7 @@ def plan(
     if target >= 1:
         refuse("power", target, "a number between 0 and 1, such as 0.8")
     check_integer("concurrency", concurrency, least=1)
-    allowed = _checked_repeats([*repeats, sweep.repeats] if sweep else repeats)
+    allowed = _checked_repeats(repeats) + ([sweep.repeats] if sweep else [])
     sign = figures.scored[metric].metric.sign
     assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
     if not math.isfinite(assumptions.variance + assumptions.difference):
