@@ -65,6 +65,17 @@ class Assumptions:
         return math.sqrt(max(0.0, self.variance + (self.noise or 0.0) / repeats))
 
 
+def _check_goal(margin: float, power: float, concurrency: int) -> None:
+    """Raise if a plan cannot have this goal."""
+    if math.isnan(margin):
+        msg = "a plan without compared cases needs a margin in units of the metric, without %"
+        raise InputError(msg)
+    check_number("power", power, above=0)
+    if power >= 1:
+        refuse("power", power, "a number between 0 and 1, such as 0.8")
+    check_integer("concurrency", concurrency, least=1)
+
+
 def _checked_repeats(repeats: object) -> list[int]:
     """Return the numbers of repeats; raise for an invalid value."""
     expected = "a list of whole numbers, such as [1, 2]"
@@ -179,13 +190,7 @@ def plan(
     """
     import pandas as pd
 
-    if math.isnan(margin):
-        msg = "a plan without compared cases needs a margin in units of the metric, without %"
-        raise InputError(msg)
-    check_number("power", target, above=0)
-    if target >= 1:
-        refuse("power", target, "a number between 0 and 1, such as 0.8")
-    check_integer("concurrency", concurrency, least=1)
+    _check_goal(margin, target, concurrency)
     allowed = _checked_repeats(repeats) + ([sweep.repeats] if sweep else [])
     sign = figures.scored[metric].metric.sign
     assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
