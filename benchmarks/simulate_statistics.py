@@ -12,9 +12,11 @@ Stops (`--stops`): sweeps of pass or fail cases that stop by a margin. `may` and
 how often they decide so, `fixed` is the power of the tests for the planned number of cases, and
 `reported` the mean difference after a stop. The last two columns are how often the confidence
 sequence and the interval for a fixed number of cases hold after a stop.
+Pilots: `delivered` is how often a comparison of equal releases that was open is decided after the
+number of additional cases that it named, whose median is `more`; the margin is half the effect.
 
 Exits with 1 where an interval holds less than 93 %, a rate is above 6 %, or that of a decision
-above 5 %.
+above 5 %, or where pilots deliver less than 70 or more than 95 %.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import Scored
@@ -55,6 +58,8 @@ INTERVALS = ("mean", "delta", "cost per pass", "win rate")
 COST = 0.02
 DECISIONS = ("at the margin", "A/A worse", "flips")
 STOPS = ("may", "should not", "fixed", "saved", "reported", "sequence holds", "fixed holds")
+PILOTS = ("delivered", "more", "open")
+DELIVERED = 0.70, 0.95
 RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
 
 
@@ -354,10 +359,39 @@ def print_stops(times: int, sizes: list[int], seed: int) -> int:
     return int(bad > 0)
 
 
+def simulate_pilots(title: str, number: int, times: int, seed: int = 0) -> dict[str, float]:
+    """Return how often open comparisons of equal releases are decided by the cases they ask for."""
+    scenario = SCENARIOS[title]
+    rng = np.random.default_rng([seed, number, list(SCENARIOS).index(title), 8])
+    large = np.nanmean(scenario.draw(np.random.default_rng(1), 400_000, scenario.effect), (0, 2))
+    loss = float(large[1] - large[0]) / 2
+    decided, numbers_of_cases = 0, list[int]()
+
+    def decision(values: Values) -> Decision:
+        cases = tuple(Case(at + 1, str(at), "v1", {}) for at in range(len(values)))
+        return figures_of(values, cases, cluster=None, loss=loss).decisions()["v2"]
+
+    for _ in range(times):
+        pilot = scenario.draw(rng, number, 0.0)
+        more = decision(pilot).more
+        if more:
+            values = np.concatenate([pilot, scenario.draw(rng, more, 0.0)])
+            decided += decision(values).verdict != "cannot tell yet"
+            numbers_of_cases.append(more)
+    asked = len(numbers_of_cases)
+    delivered = decided / asked if asked else math.nan
+    return dict(
+        zip(PILOTS, (delivered, float(np.median(numbers_of_cases)), asked / times), strict=True)
+    )
+
+
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
     """Return the names of figures that are beyond their limit by more than `margin`."""
     high = [name for name in RATES if found.get(name, 0.0) > MOST + margin]
     high += [name for name in DECISIONS if found.get(name, 0.0) > WRONG + margin]
+    least, most = DELIVERED
+    if not least - margin <= found.get("delivered", least) <= most + margin:
+        high.append("delivered")
     return high + [name for name in INTERVALS if found.get(name, 1.0) < LEAST - margin]
 
 
@@ -370,20 +404,26 @@ def main() -> int:
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     options.add_argument("--decisions", action="store_true", help="with a margin, instead")
     options.add_argument("--stops", action="store_true", help="sweeps that stop early, instead")
+    options.add_argument("--pilots", action="store_true", help="additional cases, instead")
     given = options.parse_args()
     if given.stops:
         return print_stops(given.times, given.sizes, given.seed)
     names = (*DECISIONS, "A/A passes") if given.decisions else (*INTERVALS, "shown", *RATES)
     run = simulate_decisions if given.decisions else simulate
+    if given.pilots:
+        names, run = PILOTS, simulate_pilots
     sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")
     bad = 0
-    for title in SCENARIOS:
-        for number in given.sizes if given.only in title else ():
+    for title, scenario in SCENARIOS.items():
+        is_skipped = given.pilots and scenario.is_clustered  # they ask for no number
+        for number in given.sizes if given.only in title and not is_skipped else ():
             found = run(title, number, given.times, given.seed)
             wrong = defects(found, MARGINS.get(title, 0.0))
             bad += len(wrong)
             cells = [
-                "" if name not in found else f"{100 * found[name]:.1f}" + "!" * (name in wrong)
+                ""
+                if name not in found
+                else f"{found[name] * (1 if name == 'more' else 100):.1f}" + "!" * (name in wrong)
                 for name in names
             ]
             sys.stdout.write(f"| {title} | {number} | {' | '.join(cells)} |\n")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.client import Client
-    from vellum_nb.comparison import Comparison, Metric, metrics
+    from vellum_nb.comparison import Comparison, Decision, Decisions, Metric, ReleaseResult, metrics
     from vellum_nb.errors import (
         APIConnectionError,
         APIError,
@@ -68,6 +68,9 @@ _HOMES = {
     "check_history": "history",
     "Run": "models",
     "Comparison": "comparison",
+    "Decision": "comparison",
+    "Decisions": "comparison",
+    "ReleaseResult": "comparison",
     "compare": "workspace",
     "Metric": "comparison",
     "metrics": "comparison",
@@ -112,6 +115,9 @@ __all__ = [
     "check_history",
     "Run",
     "Comparison",
+    "Decision",
+    "Decisions",
+    "ReleaseResult",
     "compare",
     "Metric",
     "metrics",

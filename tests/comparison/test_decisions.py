@@ -73,12 +73,12 @@ def lost(losing: range, *, wrong: range = range(0), number: int = 20, **options:
         (
             [YES] * 40,
             [YES] * 40,
-            "v2: cannot tell yet. 0 better, 0 worse of 40 cases; about 33 more cases would decide.",
+            "v2: cannot tell yet. 0 better, 0 worse of 40 cases; about 73 more cases would decide.",
         ),
         (
             [YES] * 2,
             [YES, NO],
-            "v2: cannot tell yet. 0 better, 1 worse of 2 cases; about 10 more cases would decide.",
+            "v2: cannot tell yet. 0 better, 1 worse of 2 cases; about 190 more cases would decide.",
         ),
     ],
 )
@@ -260,9 +260,9 @@ def test_lost_seconds_are_left_out_and_more_than_a_twentieth_decides_nothing():
 
     few, many = seconds(2), seconds(10)
     assert (few.verdict, few.n) == (REPLACE, 58)
-    assert few.sentence.endswith("2 cases left out because a figure is missing.")
+    assert few.sentence.endswith("2 cases left out: no answer on a release.")
     assert (many.verdict, many.more) == (OPEN, None)
-    assert "10 of 60 cases have no figure on both" in many.sentence
+    assert "10 of 60 cases have no answer on both" in many.sentence
     assert seconds(10, missing="drop").verdict == REPLACE
 
 
@@ -289,7 +289,29 @@ def test_cases_that_were_not_run_decide_nothing():
     runs = [run("v1", text) for text in texts] + [run("v2", text) for text in texts[:150]]
     cmp = compared(*runs, cases=wanted(dict.fromkeys(texts, YES)), metrics="exact")
     assert cmp.decide()["v2"].verdict == OPEN
-    assert "50 of 200 cases have no figure on both" in cmp.decide()["v2"].sentence
+    sentence = cmp.decide()["v2"].sentence
+    assert (
+        "50 of 200 cases were not run on both. 50 cases left out: not run on a release." in sentence
+    )
+
+
+def test_cases_not_run_are_distinct_from_cases_without_an_answer():
+    texts = [str(n) for n in range(60)]
+    runs = [run("v1", text, latency_s=1 + at % 7) for at, text in enumerate(texts)]
+    runs += [run("v2", text, latency_s=1 + at % 5) for at, text in enumerate(texts[:40])]
+    runs += [failed("v2", text) for text in texts[40:50]]
+    decision = compared(*runs, metrics="latency_s").decide(margin=0.2)["v2"]
+    assert decision.reason == (
+        "10 of 60 cases were not run on both and 10 of 60 cases have no answer on both"
+    )
+    assert (
+        "10 cases left out: not run on a release. 10 cases left out: no answer on a release"
+        in str(decision)
+    )
+    for made, text in ((runs[:60], "was run"), ([*runs[:60], failed("v2", "0")], "has a figure")):
+        cases = wanted(dict.fromkeys(texts, YES))
+        none = compared(*made, cases=cases, metrics="latency_s").decide(margin=0.2)["v2"]
+        assert none.reason == f"no case {text} on both"
 
 
 def test_a_sweep_that_stopped_early_may_replace_if_it_is_better():
@@ -321,8 +343,12 @@ def test_lost_answers_do_not_turn_what_a_sequential_test_decided():
 @pytest.mark.parametrize(
     ("lost", "verdict", "says"),
     [
-        (45, OPEN, "45 of 60 cases have no figure on both. 45 cases left out because"),
-        (3, REPLACE, "(95 %). 3 cases left out because a figure is missing."),
+        (
+            45,
+            OPEN,
+            "45 of 60 cases have no answer on both. 45 cases left out: no answer",
+        ),
+        (3, REPLACE, "(95 %). 3 cases left out: no answer on a release."),
         (0, REPLACE, "better on 60 of 60 cases, not worse by more than 0.2 (95 %)."),
     ],
 )
@@ -444,9 +470,25 @@ def test_junit_has_the_result_of_the_gate_that_it_is_asked_for():
 
 
 def test_junit_has_the_options_of_the_gate():
-    cmp = lost(range(3), number=100)
-    assert "v2: cannot tell yet" in cmp.to_junit(margin=0.05)
-    assert "v2 may replace v1" in cmp.to_junit(margin=0.05, missing="drop")
+    assert "v2: cannot tell yet" in lost(range(3), number=100).to_junit(margin=0.05)
+    dropped = lost(range(3), number=100, missing="drop")
+    assert "v2 may replace v1" in dropped.to_junit(margin=0.05)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'least'"):
+        dropped.to_junit(least=3)
+
+
+def test_junit_of_both_gates_has_the_suites_of_both():
+    answers = {"v1": [YES] * 400, "v2": [NO] * 6 + [YES] * 394}
+    root = ET.fromstring(judged(answers, margin=0.05).to_junit(max_regressions=5))  # noqa: S314
+    names = [f"words v2 against v1: exact ({gate})" for gate in ("margin", "regressions")]
+    assert [suite.get("name") for suite in root] == names
+    by_margin, by_cases = root
+    assert (by_margin.get("failures"), by_cases.get("failures")) == ("0", "7")
+    assert by_margin[-1].find("system-out").text.startswith("v2 may replace v1: ")
+    message = by_cases[-1].find("failure").get("message")
+    assert message.startswith("6 cases are worse; max_regressions=5 allows 5")
+    tests = [(test.get("classname"), test.get("name")) for suite in root for test in suite]
+    assert len(set(tests)) == len(tests) == 802
 
 
 def test_junit_does_not_pass_an_open_metric_of_a_release_that_fails():
@@ -489,9 +531,16 @@ def test_several_open_metrics_name_the_largest_number_of_cases():
     assert decision.by_metric["latency_s"].verdict == KEEP
     loose = cmp.decide(margin={"latency_s": 0.4})["v2"]
     assert loose.sentence == (
-        "v2: cannot tell yet. By exact, 0 better, 0 worse of 20 cases; about 53 more cases would "
+        "v2: cannot tell yet. By exact, 0 better, 0 worse of 20 cases; about 140 more cases would "
         "decide."
     )
+
+
+@pytest.mark.parametrize("ask", ["decide", "assert_not_worse", "plan"])
+def test_number_in_place_of_a_metric_hints_at_the_margin(ask):
+    cmp = judged({"v1": [YES], "v2": [YES]})
+    with pytest.raises(vnb.InputError, match="metric must be .*; give margin=0.05 by name"):
+        getattr(cmp, ask)(0.05)
 
 
 def scored(*columns: Any, lower: bool = False, **options: Any) -> vnb.Comparison:
@@ -516,9 +565,73 @@ def scored(*columns: Any, lower: bool = False, **options: Any) -> vnb.Comparison
 def test_relative_margin_is_that_of_the_mean_and_not_of_its_size(shift):
     base = shift + np.tile([-1.0, 1.0], 50)
     new = base - 0.05 + np.tile([0.01, 0.01, -0.01, -0.01], 25)
-    decision = scored(base, new).decide(margin="10%")["v2"]
+    decision = scored(base, new, margin="10%").result("v2").decision
     assert decision.margin == pytest.approx(0.1 * shift)
     assert decision.verdict != REPLACE
+
+
+def test_relative_margin_of_a_mean_of_zero_needs_units_of_the_metric():
+    cmp = judged({"v1": [NO] * 20, "v2": [NO] * 20}, margin="10%")
+    remedy = "margin='10%' of exact is 0, because the mean of v1 is 0: give it in units of the"
+    for ask in (cmp.decide, cmp.assert_not_worse, cmp.plan, cmp.to_junit):
+        with pytest.raises(vnb.InputError, match=remedy):
+            ask()
+    assert remedy in str(cmp)  # reports do not fail
+    assert cmp.result("v2").decision.verdict == OPEN
+    cmp.decide(margin=0.1)
+
+
+def paged(*releases: list[str], **options: Any) -> vnb.Comparison:
+    """Compare five cases of each page, which all have its answer."""
+    texts = {f"{page} {at}": page for page in range(len(releases[0])) for at in range(5)}
+    cases = [
+        replace(case, labels={"page": texts[case.inputs["text"]]})
+        for case in wanted(dict.fromkeys(texts, YES))
+    ]
+    tags = [f"v{number}" for number in range(1, len(releases) + 1)]
+    runs = [
+        run(tag, text, answers[page])
+        for tag, answers in zip(tags, releases, strict=True)
+        for text, page in texts.items()
+    ]
+    return compared(*runs, tags=tags, cases=cases, metrics="exact", **options)
+
+
+NOTE = "v2: cases share label.page: with cluster='label.page' it is 'cannot tell yet'"
+
+
+def test_decisions_and_gate_warn_of_a_label_that_would_change_them():
+    cmp = paged([YES] * 30, [YES] * 30)
+    decisions = cmp.decide()
+    assert (decisions["v2"].verdict, decisions.notes) == (REPLACE, (NOTE,))
+    assert f"{NOTE}." in str(decisions)
+    assert all(NOTE.replace("'", mark) in text for text, mark in (
+        (str(cmp), "'"), (cmp.to_html(), "&#39;"), (html_of(cmp), "&#39;"),
+        (cmp.to_junit(margin=0.05), "'"),
+    ))  # fmt: skip
+    with pytest.warns(UserWarning, match=NOTE):
+        cmp.assert_not_worse()
+    with pytest.warns(UserWarning, match=NOTE):
+        cmp.summary()
+    worse = paged([YES] * 8, [NO] * 3 + [YES] * 5)
+    with pytest.raises(RegressionError, match=NOTE):
+        worse.assert_not_worse()
+    with pytest.raises(RegressionError, match="v2: cases share label.page.* it is 'undecided'"):
+        worse.assert_no_regressions(max_regressions=None)
+    assert paged([YES] * 30, [YES] * 30, cluster="label.page").decide().notes == ()
+
+
+def test_too_few_clusters_are_named():
+    few = paged([YES] * 5, [YES] * 5, cluster="label.page")
+    assert few.decide()["v2"].reason.startswith("there are too few clusters, or too few that")
+
+
+def test_loss_within_the_noise_of_repeats_names_both():
+    new = [[-1.1 - case / 100, 0.9] for case in range(40)]
+    decision = scored([[-1, 1]] * 40, new).decide(margin=0.2)["v2"]
+    assert decision.reason == (
+        "a loss of 0.20 is within the noise: repeats alone cause differences up to 0.47"
+    )
 
 
 def test_relative_margin_of_a_negative_mean_is_its_size():
@@ -608,7 +721,7 @@ def test_few_numbers_that_differ_do_not_promise_that_one_more_case_decides():
 
 
 def test_one_more_case_is_one():
-    sentence = judged({"v1": [YES] * 72, "v2": [YES] * 72}).decide()["v2"].sentence
+    sentence = timed(11).decide(margin="50%")["v2"].sentence
     assert sentence.endswith("; about 1 more case would decide.")
 
 

@@ -7,6 +7,8 @@ from dom_kit import dom, text_of, texts
 from report_kit import compared, failed, judged, run
 from runs_kit import html_of
 
+import vellum_nb as vnb
+
 
 def rows(html: str) -> list[str]:
     return texts(html, "table.vnb-cmp tr:has(> th[scope=row])")
@@ -14,6 +16,31 @@ def rows(html: str) -> list[str]:
 
 def shown(*runs: Any, **options: Any) -> str:
     return html_of(compared(*runs, **options))
+
+
+def test_every_report_says_that_no_metric_tells_which_is_better():
+    runs = [
+        run(tag, str(at), f"{tag if at < 3 else 'yes'}") for at in range(4) for tag in ("v1", "v2")
+    ]
+    cmp = compared(*runs, failed("v1", "5"), run("v2", "5"))
+    head, tail = "v2 differs from v1", (
+        " on 3 of 4 cases. 1 case has no answer. No metric says which is better. "
+        "Rate the answers blind, or give a metric or expected outputs."
+    )  # fmt: skip
+    assert cmp.result("v2").remark == head + tail
+    assert head + tail in str(cmp)
+    assert all(f"<b>{head}</b>{tail}" in text for text in (cmp.to_html(), html_of(cmp)))
+    assert f"**{head}**{tail}" in cmp.to_markdown()
+    assert head + tail in str(vnb.ComparisonView(cmp).table.get_state("_head"))
+    assert "better nor worse" not in cmp.to_html() + cmp.to_markdown()
+    assert "Different outputs: 3 cases" in cmp.to_markdown()
+
+
+def test_equal_outputs_need_no_metric():
+    equal = compared(run("v1"), run("v2"))
+    assert equal.result("v2").remark == "v2 does not differ from v1 on 1 case."
+    none = compared(run("v1"), failed("v2"))
+    assert none.result("v2").remark.endswith("No case has an answer on v2 and v1.")
 
 
 def test_different_cases_are_listed_before_missing_ones():

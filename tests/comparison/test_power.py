@@ -1,18 +1,19 @@
 """Power and numbers of cases against enumeration, and against a peer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from vellum_nb.comparison.power import (
+    Pilot,
     cases_for,
-    cases_needed,
     mean_power,
     share_margin_power,
-    share_power,
 )
-from vellum_nb.comparison.statistics import mcnemar, paired_share
+from vellum_nb.comparison.statistics import paired_share
 
 
 def drawn(number: int, gained: float, lost: float, times: int = 3_000):
@@ -21,31 +22,38 @@ def drawn(number: int, gained: float, lost: float, times: int = 3_000):
     return rng.multinomial(number, [gained, lost, 1 - gained - lost], size=times)[:, :2].tolist()
 
 
-@pytest.mark.parametrize(("number", "gained", "lost"), [(12, 0.1, 0.4), (20, 0.5, 0.2), (9, 0, 0)])
-def test_power_of_mcnemars_test_is_the_sum_over_all_tables(number, gained, lost):
-    power = sum(
-        stats.multinomial.pmf(
-            [up, down, number - up - down], number, [gained, lost, 1 - gained - lost]
-        )
-        for up in range(number + 1)
-        for down in range(number - up + 1)
-        if mcnemar(up, down) <= 0.05
-    )
-    assert share_power(gained, lost, number) == pytest.approx(power, abs=1e-9)
-
-
 def test_power_of_the_paired_test_is_statsmodels():
     for mean, number in ((0.5, 20), (-0.3, 100)):
         peer = TTestPower().power(abs(mean), number, 0.05)
         assert mean_power(mean, 1.0, number) == pytest.approx(peer, abs=1e-3)
 
 
-def test_cases_needed_deliver_the_power():
-    assert cases_needed(0.5, 1.0) == 34  # R: pwr.t.test(d = 0.5, power = 0.8, type = "paired")
-    assert cases_needed(0.0, 1.0) is None
-    number = cases_needed(-0.2, 0.6, shares=(0.1, 0.3))
-    shown = [mcnemar(up, down) <= 0.05 for up, down in drawn(number, 0.1, 0.3)]
-    assert 0.78 < np.mean(shown) < 0.85
+@pytest.mark.parametrize(("gained", "lost"), [(2, 3), (5, 2), (1, 6)])
+def test_power_of_a_pilot_is_the_share_of_samples_that_decide(gained, lost):
+    number, margin, total = 60, 0.1, 150
+    pilot = Pilot.of_shares(gained, lost, number, margin)
+    rng = np.random.default_rng(4)
+    hits = np.zeros(2)
+    for unequal in rng.beta(gained + lost + 1, number - gained - lost + 1, 1_500):
+        shares = (unequal + pilot.expected) / 2, (unequal - pilot.expected) / 2
+        if min(shares) < 0:
+            shares = (unequal, 0.0) if pilot.expected > 0 else (0.0, unequal)
+        up, down, _ = rng.multinomial(total - number, [*shares, 1 - sum(shares)])
+        estimate = paired_share(gained + int(up), lost + int(down), total)
+        hits += estimate.low > -margin, estimate.mean < 0 and estimate.p <= 0.05
+    assert pilot.power(total, 0.05) == pytest.approx(max(hits) / 1_500, abs=0.06)
+
+
+def test_power_of_numbers_includes_the_uncertainty_of_their_spread():
+    rng = np.random.default_rng(2)
+    pilot = Pilot.of_numbers(0.0, 1.0, 12, 0.5)
+    spreads = np.sqrt(11 / rng.chisquare(11, 4_000))
+    means = rng.normal(0, spreads * np.sqrt(28)) / 40
+    edges = stats.t.ppf(0.975, 39) * spreads / np.sqrt(40)
+    assert pilot.power(40, 0.05) == pytest.approx(np.mean(means + 0.5 > edges), abs=0.03)
+    one = np.ones(1)
+    known = replace(pilot, spreads=one, at_margin=one, at_zero=one)
+    assert known.power(40, 0.05) > pilot.power(40, 0.05)
 
 
 def test_cases_that_exclude_a_loss_deliver_the_power():
@@ -56,5 +64,5 @@ def test_cases_that_exclude_a_loss_deliver_the_power():
 
 
 def test_an_infeasible_number_of_cases_is_none():
-    assert cases_needed(1e-5, 1.0) is None
+    assert cases_for(lambda n: mean_power(1e-5, 1.0, n)) is None
     assert cases_for(lambda n: share_margin_power(0.1, 0.2, n, 0.1)) is None

@@ -32,6 +32,11 @@ def test_decisions_with_a_margin_err_as_seldom_as_they_say():
         assert not module.defects(found, margin=0.062), (title, found)
 
 
+def test_additional_cases_of_an_open_decision_deliver_the_power():
+    found = simulation("statistics").simulate_pilots("pass or fail, 70 %", 20, times=200)
+    assert 0.72 <= found["delivered"] <= 0.94
+
+
 @pytest.mark.parametrize("right", [0.7, 0.9, 0.98])
 def test_intervals_of_a_judge_and_of_raters_hold_the_truth(right):
     module, rng = simulation("agreement"), np.random.default_rng(17)

@@ -76,7 +76,7 @@ def test_what_is_compared_is_reported_and_by_itself_fails_nothing(swept):
     assert (status, err) == (0, "")
     assert out.startswith(
         "shout against v1, 3 cases\n"
-        "  v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 6 more cases would decide.\n"
+        "  v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 23 more cases would decide.\n"
         "  v2: 0 better · 2 worse · 1 same · p = 0.25 · noise floor unknown (exact)\n"
         "    not enough data"
     )
@@ -114,7 +114,9 @@ MARGIN = ("compare", "shout", *TAGS, "--metric", "exact", "--margin")
 
 def test_a_margin_has_three_statuses(swept, tmp_path):
     status, out, err = swept(*MARGIN, "0.05", "--markdown", "--junit", "junit.xml")
-    sentence = "v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 6 more cases would decide."
+    sentence = (
+        "v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 23 more cases would decide."
+    )
     assert status == 3
     assert err.startswith("vellum-nb: shout: v2 is inconclusive against v1, 3 cases:\n")
     assert sentence in err
@@ -125,6 +127,13 @@ def test_a_margin_has_three_statuses(swept, tmp_path):
     assert sentence in err
     slow = ("--metric", "latency_s", "--margin", "latency_s=1e6%", "--margin", "exact=0.05")
     assert swept("compare", "shout", *TAGS, "--metric", "exact", *slow)[0] == 3
+
+
+def test_junit_has_the_gates_that_are_given(swept, tmp_path):
+    for gate, suites in (((), 1), (("--fail-on-regression",), 2)):
+        swept(*MARGIN, "0.05", *gate, "--junit", "junit.xml")
+        root = ET.parse(tmp_path / "junit.xml").getroot()  # noqa: S314  (ours)
+        assert len(root) == suites
 
 
 def test_a_margin_fails_and_passes(command, tmp_path):

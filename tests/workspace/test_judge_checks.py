@@ -133,6 +133,31 @@ def test_a_gate_that_requires_a_checked_judge_fails_without_the_check(unchecked)
         assert f'<failure message="{UNCHECKED}' in text
 
 
+def test_gate_with_a_margin_names_the_judge_before_the_decision(ws):
+    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(60)]
+    cmp = judged(ws, cases, rated=lambda text: text in {"pp 1", "pp 2", "ff 3"})
+    with pytest.raises(RegressionError) as raised:
+        cmp.assert_not_worse(require_checked_judge=True)
+    head, judge, decision = str(raised.value).splitlines()
+    assert head.endswith("v2 did not pass against v1, 120 cases:")
+    assert judge == f"  {UNCHECKED}"
+    assert decision.startswith("  Otherwise, v2 may replace v1: no difference larger than 0.05")
+    assert raised.value.reasons == (UNCHECKED, decision.strip())
+    with pytest.warns(UserWarning, match=UNCHECKED):
+        cmp.assert_not_worse()
+
+
+def test_inputs_of_a_judge_are_a_mapping_or_a_function(ws):
+    with pytest.raises(InputError, match=r"inputs must be a mapping, such as .*, not 'output.out'"):
+        ws.judge("grader", inputs="output.out")
+
+
+@pytest.mark.parametrize("by", [3, None, ["length", 3]])
+def test_columns_of_a_bias_are_texts(compared, by):
+    with pytest.raises(InputError, match="by must be a"):
+        compared.judge_check().bias(by)
+
+
 def test_specificity_without_a_failing_rating_has_not_enough_data(unchecked):
     assert "not enough data (n = 0)" in unchecked.judge_check().line
 

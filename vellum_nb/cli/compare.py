@@ -14,6 +14,7 @@ from vellum_nb.errors import InconclusiveError, InputError, RegressionError
 
 if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
+    from vellum_nb.comparison.gate import RegressionLimits
 
 
 Refusal = RegressionError | InconclusiveError
@@ -166,10 +167,13 @@ def _write(comparison: Comparison, args: argparse.Namespace, error: Refusal | No
     if args.csv is not None:
         comparison.to_csv(args.csv)
     if args.junit is not None:
-        comparison.to_junit(args.junit, allow_inconclusive=args.allow_inconclusive, **_limits(args))
+        limits: RegressionLimits = (
+            {} if args.margin and not args.fail_on_regression else _limits(args)
+        )
+        comparison.to_junit(args.junit, allow_inconclusive=args.allow_inconclusive, **limits)
 
 
-def _limits(args: argparse.Namespace) -> dict[str, Any]:
+def _limits(args: argparse.Namespace) -> RegressionLimits:
     return {
         "max_regressions": args.max_regressions,
         "max_missing": args.max_missing,

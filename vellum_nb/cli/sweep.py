@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import opened
 from vellum_nb.cli.printing import data, print_safely, say
+from vellum_nb.errors import InputError
 
 if TYPE_CHECKING:
     from vellum_nb.sweep import Sweep, SweepPlan
@@ -52,6 +53,8 @@ def add_sweep(command: argparse.ArgumentParser) -> None:
     text = "the folder of the files that cases name; no other files are read"
     command.add_argument("--files", metavar="FOLDER", help=text)
     command.add_argument("--dry-run", action="store_true", help="check and plan only")
+    text = "with --dry-run: show whether the sweep can exclude a loss of 0.05, or 10%% of the mean"
+    command.add_argument("--margin", metavar="LOSS", help=text)
     existing = command.add_mutually_exclusive_group()
     for value, text in _EXISTING.items():
         existing.add_argument(
@@ -71,6 +74,9 @@ def sweep(args: argparse.Namespace) -> int:
     if args.margin is not None:
         options["stop_when"] = StopWhen(margin=args.margin)
     options["limits"] = _given(args, [name for name, _, _ in _LIMITS])
+    if args.margin and not args.dry_run:
+        msg = "--margin needs --dry-run: a sweep itself has no margin"
+        raise InputError(msg)
     with opened(args, args.history) as workspace:
         if args.dry_run:
             _print_plan(workspace.sweep(args.name, args.cases, dry_run=True, **options), args)
@@ -91,12 +97,17 @@ def _given(args: argparse.Namespace, options: list[str]) -> dict[str, Any]:
 
 
 def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
+    power = plan.power(args.margin) if args.margin else None
     if not args.json:
         print_safely(str(plan))
+        if power is not None:
+            print_safely(power.to_string(index=False, float_format="{:.4g}".format))
         return
     names = ("deployment", "cases", "repeats", "planned", "found", "calls", "seconds", "cost_usd")
     fields = {name: getattr(plan, name) for name in (*names, "resumes", "notes")}
     fields["release_tags"] = json.loads(plan.frame().to_json(orient="records"))
+    if power is not None:
+        fields["power"] = json.loads(power.to_json(orient="records"))
     print(json.dumps(fields, ensure_ascii=False), file=data())
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from vellum_nb.comparison import metrics
 from vellum_nb.comparison.comparison import Comparison, compare_runs
+from vellum_nb.comparison.decisions import Decision, Decisions
+from vellum_nb.comparison.figures import ReleaseResult
 from vellum_nb.comparison.metrics import Metric
 
-__all__ = ["Comparison", "Metric", "compare_runs", "metrics"]
+__all__ = [
+    "Comparison",
+    "Decision",
+    "Decisions",
+    "Metric",
+    "ReleaseResult",
+    "compare_runs",
+    "metrics",
+]
 
 
 def __dir__() -> list[str]:

@@ -23,6 +23,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
+from vellum_nb.models.checks import check_texts
 from vellum_nb.rendering.format import figure, percent, plural
 from vellum_nb.rendering.html import render
 
@@ -129,7 +130,7 @@ class Agreement:
         if self.sensitivity is None:
             msg = "bias() tests a judge: use cmp.judge_check().bias(...)"
             raise InputError(msg)
-        return bias_frame(self._rated, [by] if isinstance(by, str) else list(by))
+        return bias_frame(self._rated, [by] if isinstance(by, str) else check_texts("by", by))
 
     @property
     def line(self) -> str:

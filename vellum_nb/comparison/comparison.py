@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, SweepRuns, require
@@ -40,7 +41,14 @@ from vellum_nb.comparison.figures import (
     summary_frame,
     summary_rows,
 )
-from vellum_nb.comparison.gate import check, decided, failures, junit
+from vellum_nb.comparison.gate import (
+    REGRESSION_LIMITS,
+    RegressionLimits,
+    check,
+    decided,
+    failures,
+    junit,
+)
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -52,7 +60,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.comparison.pairs import MissingOption
-from vellum_nb.comparison.planning import Goal, plan
+from vellum_nb.comparison.planning import PlannedSweep, plan
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -338,23 +346,29 @@ class Comparison:
         >>> decision.verdict, decision.n
         ('cannot tell yet', 1)
         """
+        figures, names = self._deciding(metric, margin, missing)
+        return figures.decisions(names)
+
+    def _deciding(
+        self, metric: Names, margin: MarginOption, missing: MissingOption = None
+    ) -> tuple[ComparisonFigures, list[str] | None]:
+        """Return the figures with these options, and the names of the metrics, if given.
+
+        A single margin is that of a single metric.
+        """
+        given: Any = metric
+        if isinstance(given, Real):
+            refuse("metric", given, f"the name of a metric; give margin={given} by name")
         names = None if metric is None else self._metric_names(metric)
         self._metric(None)  # raises without a metric
-        self._others(None)
-        return self._with(margin, missing, names).decisions(names)
-
-    def _with(
-        self, margin: MarginOption, missing: MissingOption, metrics: Sequence[str] | None
-    ) -> ComparisonFigures:
-        """Return the figures with other options; a single margin is that of a single metric."""
-        if margin is not None and not isinstance(margin, Mapping) and len(metrics or ()) == 1:
-            margin = dict.fromkeys(metrics or (), margin)
+        if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
+            margin = dict.fromkeys(names or (), margin)
         changes: dict[str, Any] = {"margin": margin, "missing": missing}
         changes = {name: value for name, value in changes.items() if value is not None}
         if not changes:
-            return self.figures
+            return self.figures, names
         _check_options(margin, missing, [metric.name for metric in self.metrics])
-        return replace(self.figures, **changes)
+        return replace(self.figures, **changes), names
 
     def frame(self, only: Group | None = None, *, rows: Rows = "cases") -> pd.DataFrame:
         """Return one row per case, or per run.
@@ -418,9 +432,11 @@ class Comparison:
 
         Warns if cases share a label that would change a verdict as `cluster`.
         """
+        caveats = self.figures.all_decisions.caveats
         for release in self.figures.others if self.metrics else ():
-            if note := self.figures.cluster_note(release, self.metrics[0].name):
-                warn(f"{release}: {note}", stacklevel=2)
+            note = self.figures.cluster_note(release, self.metrics[0].name)
+            for text in dict.fromkeys(filter(None, (note, *caveats.get(release, ())))):
+                warn(f"{release}: {text}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
     def judge_check(self, metric: str | None = None) -> Agreement:
@@ -509,11 +525,24 @@ class Comparison:
         [[152, 1, 204]]
         >>> ws.close()
         """
+        options: Any = {"repeats": repeats, "concurrency": concurrency, "assume": assume}
+        return self._planned(metric, release, margin, target=power, **options)
+
+    def _planned(
+        self,
+        metric: str | None,
+        release: str | None,
+        margin: MarginOption,
+        *,
+        assume: Mapping[str, float] | None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return the plans of a release by one metric."""
+        figures, _ = self._deciding(metric, margin)
         name, others = self._metric(metric), self._others(release)
-        figures = self._with(margin, None, None if metric is None else [name])
         chosen, decision = next(iter(figures.decisions([name], others[:1]).items()))
-        goal = Goal(decision.margin, power, repeats, concurrency)
-        return plan(figures, name, chosen, goal, {} if assume is None else assume)
+        assume = {} if assume is None else assume
+        return plan(figures, name, chosen, margin=decision.margin, assume=assume, **options)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
@@ -728,15 +757,14 @@ class Comparison:
             self.deployment, rows, release_tag=release_tag, repeats=repeats, progress=progress
         )
 
+    @with_options(RegressionLimits, REGRESSION_LIMITS)
     def assert_no_regressions(
         self,
         metric: Names = None,
         *,
         release: str | None = None,
-        max_regressions: int | None = 0,
-        max_missing: int | None = 0,
-        alpha: float | None = 0.05,
         require_checked_judge: bool = False,
+        **limits: Unpack[RegressionLimits],
     ) -> None:
         """Raise if cases are worse than on the baseline; for tests and CI.
 
@@ -751,14 +779,14 @@ class Comparison:
             Metrics of this comparison. Default: the first.
         release : str, optional
             The release to check. Default: all except the baseline.
+        require_checked_judge : bool, default False
+            Whether a judge must agree with people, see `judge_check`. If False, warn instead.
         max_regressions : int, default 0
             Largest number of worse cases.
         max_missing : int, default 0
             Largest number of cases without an answer or figure on either release.
         alpha : float, default 0.05
             Significance level for the mean difference, after correction for several releases.
-        require_checked_judge : bool, default False
-            Whether a judge must agree with people, see `judge_check`. If False, warn instead.
 
         Raises
         ------
@@ -776,9 +804,8 @@ class Comparison:
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
         names, releases = self._metric_names(metric), self._others(release)
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
-        limits["require_checked_judge"] = require_checked_judge
-        check(self.figures, failures(self.figures, names, releases, **limits))
+        checked = {"require_checked_judge": require_checked_judge}
+        check(self.figures, failures(self.figures, names, releases, limits, **checked))
 
     def assert_not_worse(
         self,
@@ -820,11 +847,8 @@ class Comparison:
         Traceback (most recent call last):
         vellum_nb.errors.InconclusiveError: ...
         """
-        names = None if metric is None else self._metric_names(metric)
-        releases = self._others(release)
-        self._metric(None)  # raises without a metric
-        figures = self._with(margin, missing, names)
-        decisions = figures.decisions(names)
+        figures, names = self._deciding(metric, margin, missing)
+        decisions, releases = figures.decisions(names), self._others(release)
         checked = {"require_checked_judge": require_checked_judge}
         results = decided(figures, decisions, releases, **checked)
         check(figures, results, allow_inconclusive=allow_inconclusive)
@@ -909,37 +933,33 @@ class Comparison:
             write_csv_frame(frames[rows], file)
         return target
 
+    @with_options(RegressionLimits, REGRESSION_LIMITS)
     def to_junit(
         self,
         path: str | Path | None = None,
         *,
         metric: Names = None,
         margin: MarginOption = None,
-        missing: MissingOption = None,
-        max_regressions: int | None = 0,
-        max_missing: int | None = 0,
-        alpha: float | None = 0.05,
         allow_inconclusive: bool = False,
         require_checked_judge: bool = False,
+        **limits: Unpack[RegressionLimits],
     ) -> str | Path:
         """Return the comparison as JUnit XML, or write it to `path`.
 
         Each release and metric is a suite with one test case per case, and a last one for the
         release as a whole. A worse case is a failure; a case without an answer or figure is an
         error. With a `margin`, given here or to the comparison, the last test case alone decides,
-        as `assert_not_worse` does: a failure, or an error if the result is inconclusive. Options
-        as in `assert_no_regressions` and `assert_not_worse`; raises as `to_csv`.
+        as `assert_not_worse` does: a failure, or an error if the result is inconclusive. With a
+        margin and a limit of `assert_no_regressions`, such as ``max_regressions=0``, the file has
+        the suites of both gates. Options as in these two methods; raises as `to_csv`.
         """
-        names = self._metric_names(metric)
-        figures = self._with(margin, missing, None if metric is None else names)
-        checked: Any = {"require_checked_judge": require_checked_judge}
-        if figures.margin is not None:
-            decisions = figures.decisions(None if metric is None else names)
-            results = decided(figures, decisions, figures.others, **checked)
-        else:
-            limits: Any = {"max_regressions": max_regressions, "max_missing": max_missing}
-            results = failures(figures, names, figures.others, alpha=alpha, **limits, **checked)
-            allow_inconclusive = False  # `assert_no_regressions` has no such option
+        figures, names = self._deciding(metric, margin)
+        checked = {"require_checked_judge": require_checked_judge}
+        others, by_margin = figures.others, figures.margin is not None
+        results = decided(figures, figures.decisions(names), others, **checked) if by_margin else []
+        if limits or not by_margin:
+            names = names or self._metric_names(None)
+            results += failures(figures, names, others, limits, **checked)
         text = junit(figures, results, allow_inconclusive=allow_inconclusive)
         return self._saved(text, path, "the JUnit XML")
 
@@ -1161,6 +1181,18 @@ def _evaluations(
             if run.id not in changed
         }
     return evaluations
+
+
+def plan_sweep_power(
+    comparison: Comparison,
+    sweep: PlannedSweep,
+    release: str | None,
+    margin: MarginOption,
+    **options: Any,
+) -> pd.DataFrame:
+    """Return the plans documented in `SweepPlan.power`, from the stored runs of its releases."""
+    options |= {"sweep": sweep, "concurrency": sweep.concurrency}
+    return comparison._planned(None, release, margin, **options)  # noqa: SLF001  (ours)
 
 
 def _checked_runs(runs: Iterable[Run]) -> list[Run]:

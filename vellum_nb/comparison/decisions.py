@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import INTERVAL, SHARE, Against, Scored
-from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power, share_power
+from vellum_nb.comparison.power import Pilot, cases_for
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
@@ -33,6 +33,7 @@ MarginOption = float | str | Mapping[str, float | str] | None
 
 DEFAULT_MARGIN = 0.05
 """Margin of scores and pass rates."""
+_PREDICTED_POWER = 0.83  # 80 % in simulations: open comparisons are the unlucky ones
 _TANGO = "Tango's score test"
 _MIN_CASES = 12  # of numbers: fewer could miss a long tail of losses
 
@@ -100,12 +101,23 @@ class Decisions(Mapping[str, Decision]):
     Attributes
     ----------
     notes : tuple of str
-        Caveats, such as metrics that have no margin and are left out.
+        Metrics that have no margin and are left out, and labels by which cases may be dependent.
+    caveats : dict
+        Those of these labels, by release.
     """
 
-    def __init__(self, decisions: Mapping[str, Decision], notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        decisions: Mapping[str, Decision],
+        notes: Sequence[str] = (),
+        caveats: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._decisions = dict(decisions)
-        self.notes = tuple(notes)
+        self.caveats = dict(caveats or {})
+        texts = (
+            f"{printable(name)}: {text}" for name, some in self.caveats.items() for text in some
+        )
+        self.notes = (*notes, *texts)
 
     def __getitem__(self, release: str) -> Decision:
         return self._decisions[release]
@@ -175,8 +187,13 @@ class Evidence:
         return band is not None and abs(self.gain.mean) <= band
 
     @property
+    def has_no_margin(self) -> bool:
+        """Whether a relative margin is 0 because the baseline's mean is."""
+        return bool(self.relative) and not self.margin
+
+    @property
     def is_small(self) -> bool:
-        """Whether there are too few cases to exclude a loss."""
+        """Whether there are too few cases or clusters to exclude a loss."""
         has_few = not self.scored.passes and self.against.units < _MIN_CASES
         return has_few or math.isnan(self.gain.low)
 
@@ -269,6 +286,15 @@ def needs_margin(name: str) -> InputError:
     )
 
 
+def zero_margin(evidence: Evidence) -> str:
+    """Return the problem with a relative margin of a baseline whose mean is 0."""
+    name, share = evidence.metric.name, f"{100 * (evidence.relative or 0):g}%"
+    return (
+        f"margin={share!r} of {name} is 0, because the mean of {evidence.baseline} is 0: give it "
+        f"in units of the metric, such as margin={{{name!r}: {DEFAULT_MARGIN}}}"
+    )
+
+
 def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str, Decision]:
     """Return the decision of each release. p values have Holm's correction.
 
@@ -322,7 +348,7 @@ def _decided(
         verdict = _YES
     elif is_worse or (is_below and tests * margin_p <= alpha):
         verdict = _NO
-    elif not (evidence.blocked or is_stopped):
+    elif not (evidence.blocked or evidence.has_no_margin or is_stopped):
         more = _more(evidence, alpha / factor)
     reason = _reason(evidence, verdict)
     body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
@@ -389,7 +415,7 @@ def _sentence(
     if first.verdict == _UNKNOWN:
         more, joint = _joint_more(decisions), ". "
         reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-        remedy = f"{about(more, 'more case')} would decide" if more else reasons
+        remedy = f"{_about(more, 'more case')} would decide" if more else reasons
         body = f"{body[:1].upper()}{body[1:]}; {remedy}"
     text = f"{head_text(first.release, first.baseline, first.verdict)}{joint}{body}."
     gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
@@ -435,16 +461,17 @@ def _reason(evidence: Evidence, verdict: MayReplace) -> str:
 
 def _gap(evidence: Evidence) -> str:
     """Return why the cases cannot decide, or ""."""
-    number, gaps = evidence.gain.n, evidence.against.left_out
-    if not number:
-        return "no case has a figure on both"
-    if evidence.blocked:
-        return f"{gaps:,} of {number + gaps:,} cases have no figure on both"
+    against = evidence.against
+    if evidence.blocked or not against.change.n:
+        return against.gap_text(against.left_out)
+    if evidence.has_no_margin:
+        return zero_margin(evidence)
     if evidence.remaining is not None:
         cases = plural(evidence.remaining, "case")
         return f"the sweep stopped before {cases} were run{_stop_text(evidence)}"
     if evidence.is_small:
-        return "there are too few cases, or too few that differ, to exclude a loss"
+        units = "cases" if evidence.clusters is None else "clusters"
+        return f"there are too few {units}, or too few that differ, to exclude a loss"
     return ""
 
 
@@ -465,6 +492,9 @@ def _doubt(evidence: Evidence) -> str:
         is_corrected = evidence.margin_test[0] <= evidence.alpha
         level = "after correction" if is_corrected else f"at alpha={evidence.alpha:g}"
         return f"the 95 % interval, {interval}, excludes a loss of {margin}, but not {level}"
+    if evidence.gain.high < 0 and evidence.is_noise:
+        band, mean = figure(evidence.against.band or 0.0), figure(abs(evidence.gain.mean))
+        return f"a loss of {mean} is within the noise: repeats alone cause differences up to {band}"
     if evidence.gain.high < 0:
         test = evidence.against.test
         return f"the 95 % interval, {interval}, excludes 0, but {test} does not decide"
@@ -480,31 +510,35 @@ def _margin_text(evidence: Evidence) -> str:
 def _more(evidence: Evidence, alpha: float) -> int | None:
     """Return the number of additional cases that would decide with a power of 80 %.
 
-    It assumes the observed differences, and counts towards the nearer of both verdicts.
+    Further cases are assumed to differ by one standard error less than those so far, or not at all.
     """
     gain, number = evidence.gain, evidence.gain.n
     has_too_few_differences = number >= _MIN_CASES and math.isnan(gain.low)
     if not number or has_too_few_differences or evidence.clusters is not None:
         return None  # with clusters, more of them are needed, and not more cases
-    spread, margin = evidence.against.spread, evidence.margin
-    totals: list[int | None] = []
+    pilot = _pilot(evidence)
+    if pilot is None:
+        return None
+    predict = partial(pilot.power, alpha=alpha)
+    total = cases_for(predict, least=number + 1, target=_PREDICTED_POWER)
+    least = 1 if evidence.scored.passes else _MIN_CASES - number
+    return None if total is None else max(least, total - number)
+
+
+def _pilot(evidence: Evidence) -> Pilot | None:
+    """Return what the cases show about further ones; None if they show nothing."""
+    gain, number = evidence.gain, evidence.gain.n
+    spread, bounds = evidence.against.spread, evidence.scored.bounds
     if evidence.against.shares is not None and evidence.relative is None:
         gained, lost = evidence.against.shares[:: evidence.metric.sign]
-        totals.append(cases_for(lambda n: share_margin_power(gained, lost, n, margin, alpha)))
-        if gain.mean < 0:
-            totals.append(cases_for(lambda n: share_power(gained, lost, n, alpha)))
-    elif spread > 0:
-        if gain.mean > -margin:
-            totals.append(cases_for(lambda n: mean_power(gain.mean + margin, spread, n, alpha)))
-        if gain.mean < 0:
-            totals.append(cases_for(lambda n: mean_power(gain.mean, spread, n, alpha)))
-    elif evidence.scored.bounds is not None and margin and not gain.mean:  # none differs
-        low, high = evidence.scored.bounds
-        share = margin / (high - low)
-        totals.append(cases_for(lambda n: share_margin_power(0, 0, n, share, alpha)))
-    known = [total for total in totals if total is not None]
-    least = 1 if evidence.scored.passes else _MIN_CASES - number
-    return max(1, least, min(known) - number) if known else None
+        counts = round(gained * number), round(lost * number)
+        return Pilot.of_shares(*counts, number, evidence.margin)
+    if spread > 0:
+        return Pilot.of_numbers(gain.mean, spread, number, evidence.margin)
+    if bounds is not None and evidence.margin and not gain.mean:  # none differs
+        share = evidence.margin / (bounds[1] - bounds[0])
+        return Pilot.of_shares(0, 0, number, share)
+    return None
 
 
 def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
@@ -516,10 +550,10 @@ def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
     return " to ".join(figure(end, digits=digits) for end in ends)
 
 
-def about(number: int, noun: str) -> str:
+def _about(number: int, noun: str) -> str:
     """Format a number with two digits, and its noun.
 
-    >>> about(3134, "case"), about(1, "more case")
+    >>> _about(3134, "case"), _about(1, "more case")
     ('about 3,100 cases', 'about 1 more case')
     """
     return f"about {plural(int(float(f'{number:.2g}')), noun)}"

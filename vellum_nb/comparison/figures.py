@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,11 +31,11 @@ from vellum_nb.comparison.decisions import (
     Decisions,
     Evidence,
     MarginOption,
-    about,
     decide,
     interval_text,
     needs_margin,
     resolved_margin,
+    zero_margin,
 )
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
@@ -49,7 +50,6 @@ from vellum_nb.comparison.pairs import (
     compared_with,
     scored_by,
 )
-from vellum_nb.comparison.power import cases_needed
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.errors import InputError
@@ -57,7 +57,7 @@ from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import cut, p_sentence, percent, plural, value_key
+from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +77,7 @@ _NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _RUN_TEXTS = ("release_tag", "release_id", "environment")
 _TEXTS = ("release", *_RUN_TEXTS, "finding", "test", "interval", "decision")
+_RATE = "Rate the answers blind, or give a metric or expected outputs."
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
@@ -560,19 +561,39 @@ class ComparisonFigures:
     def cluster_note(self, release: str, metric: str) -> str:
         """Return a warning if a label that cases share would change the verdict as `cluster`."""
         finding = self.finding(release, metric)
-        notes = [
-            f"cases share label.{label}: with cluster='label.{label}' it is {clustered_finding!r}"
-            for label, figures in self._clustered.items()
-            if (clustered_finding := figures.finding(release, metric)) != finding
-        ]
+        findings = {label: f.finding(release, metric) for label, f in self._clustered.items()}
+        notes = (_cluster_text(label, e) for label, e in findings.items() if e != finding)
         return "; ".join(notes)
 
+    def _caveats(
+        self, decisions: Mapping[str, Decision], metrics: Sequence[str]
+    ) -> dict[str, list[str]]:
+        """Return warnings if a label that cases share would change a decision or its finding."""
+        clustered = {
+            label: decide(figures.evidence(metrics, list(decisions)), self.alpha)
+            for label, figures in self._clustered.items()
+        }
+        caveats = {}
+        for release, decision in decisions.items():
+            verdicts = {label: made[release].verdict for label, made in clustered.items()}
+            texts = [
+                _cluster_text(label, e) for label, e in verdicts.items() if e != decision.verdict
+            ]
+            note = self.cluster_note(release, metrics[0])
+            caveats[release] = [*texts, note] if note else texts
+        return caveats
+
     def decisions(
-        self, metrics: Sequence[str] | None = None, releases: Sequence[str] | None = None
+        self,
+        metrics: Sequence[str] | None = None,
+        releases: Sequence[str] | None = None,
+        *,
+        must_have_margin: bool = True,
     ) -> Decisions:
         """Return the decision of each release, by all metrics that have a margin, or by `metrics`.
 
-        Raises an `InputError` if no metric has a margin, or one of `metrics` has none.
+        Raises an `InputError` if no metric has a margin, or one of `metrics` has none; also for a
+        relative margin of a mean of 0, if it `must_have_margin`.
         """
         self.check_others()
         margins = self.margins(metrics or list(self.scored))
@@ -580,13 +601,24 @@ class ComparisonFigures:
         for name in names or list(self.scored)[:1]:
             if margins[name] is None:
                 raise needs_margin(name)
-        evidence = {
-            release: [self._evidence(release, name, margins[name]) for name in names]
-            for release in releases or self.others
-        }
+        evidence = self.evidence(names, releases or self.others)
+        for one in chain.from_iterable(evidence.values()) if must_have_margin else ():
+            if one.has_no_margin:
+                raise InputError(zero_margin(one))
         left = [name for name in self.scored if not metrics and name not in names]
         notes = [f"{name} is not part of the decision: it has no margin" for name in left]
-        return Decisions(decide(evidence, self.alpha), notes)
+        decisions = decide(evidence, self.alpha)
+        return Decisions(decisions, notes, self._caveats(decisions, names))
+
+    def evidence(
+        self, metrics: Sequence[str], releases: Sequence[str]
+    ) -> dict[str, list[Evidence]]:
+        """Return what decides about each release, by metric."""
+        margins = self.margins(metrics)
+        return {
+            release: [self._evidence(release, name, margins[name]) for name in metrics]
+            for release in releases
+        }
 
     def margins(self, metrics: Sequence[str]) -> dict[str, tuple[float, bool] | None]:
         """Return the margin of each metric, and whether it is relative; raise if it is invalid."""
@@ -598,7 +630,9 @@ class ComparisonFigures:
     def all_decisions(self) -> Decisions:
         """Decisions by all metrics that have a margin; empty if none has one."""
         has_margin = any(self.margins(list(self.scored)).values())
-        return self.decisions() if self.cases and self.others and has_margin else Decisions({})
+        if not (self.cases and self.others and has_margin):
+            return Decisions({})
+        return self.decisions(must_have_margin=False)
 
     def _evidence(self, release: str, metric: str, given: tuple[float, bool] | None) -> Evidence:
         import numpy as np
@@ -636,7 +670,7 @@ class ComparisonFigures:
             return self.all_decisions.get(release)
         option = self.margin if isinstance(self.margin, Mapping) else None
         is_known = resolved_margin(option, self.scored[metric], is_only=False)
-        return self.decisions([metric])[release] if is_known else None
+        return self.decisions([metric], must_have_margin=False)[release] if is_known else None
 
     def result(self, release: str, metric: str | None) -> ReleaseResult:
         """Return how a release compares; the baseline has only a mean and a noise floor."""
@@ -657,6 +691,7 @@ class ComparisonFigures:
             unchanged=statuses["same"],
             missing=statuses["missing"],
             line="" if is_baseline else f"{release} {self.output_counts(release)}",
+            remark="" if is_baseline or metric else "".join(self.verdict_without_metric(release)),
         )
         if metric is None:
             return result
@@ -686,6 +721,20 @@ class ComparisonFigures:
             **counts,
         )
 
+    def verdict_without_metric(self, release: str) -> tuple[str, str]:
+        """Return whether the answers differ, as the beginning and the end of a sentence."""
+        counts = Counter[str](self.statuses[release])
+        number = counts["differs"] + counts["same"]
+        cases, name, base = plural(number, "case"), printable(release), printable(self.baseline)
+        gaps = plural(counts["missing"], "case has", "cases have")
+        gap = f" {gaps} no answer." if counts["missing"] else ""
+        if not number:
+            return f"{name}: nothing to compare", f". No case has an answer on {name} and {base}."
+        if not counts["differs"]:
+            return f"{name} does not differ from {base}", f" on {cases}.{gap}"
+        tail = f" on {counts['differs']:,} of {cases}.{gap} No metric says which is better."
+        return f"{name} differs from {base}", f"{tail} {_RATE}"
+
     def output_counts(self, release: str) -> str:
         """Return the numbers of different, identical and missing answers as text."""
         counts = Counter[str](self.statuses[release])
@@ -702,32 +751,31 @@ class ComparisonFigures:
 
     def _remark(self, release: str, metric: str) -> str:
         against, finding = self.compared(release, metric), self.finding(release, metric)
-        sign_p = self.sign_p.get((release, metric))
+        sign_p, band = self.sign_p.get((release, metric)), against.band
         if finding == "missing":
-            return "nothing to compare: no case has a figure on both"
+            return f"nothing to compare: {against.gap_text(against.gap_counts)}"
         if finding in {"better", "worse"}:
-            floor = "" if against.band is None else ", larger than the noise floor"
+            floor = "" if band is None else f", larger than the noise of repeats ({figure(band)})"
             signs_decide = sign_p is not None and sign_p <= self.alpha
             mean = "" if signs_decide else " on average"
             return f"{finding}{mean}: unlikely to be chance{floor}; {self._basis(release, metric)}"
         if finding == "noise":
-            return "within the noise: repeats of one release differ as much"
+            return f"within the noise: repeats alone cause differences up to {figure(band or 0.0)}"
         if finding == "same":
             return f"no difference; {self._cases(against)}, all alike"
         return f"{self._doubt(release, metric)}; {self._basis(release, metric)}"
 
     def _doubt(self, release: str, metric: str) -> str:
-        """Return why the difference could be chance, and how many cases would show it."""
+        """Return why the difference could be chance."""
         against, p = self.compared(release, metric), self.p.get((release, metric))
         if self.is_stopped and p is None:
             other = printable(self.stopped_by or "another metric")
             return f"no p value: {other} stopped the sweep, and {metric} was chosen later"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
-            return "not enough data: too few cases to show a difference"
+            units = "cases" if self.clusters is None else "clusters"
+            return f"not enough data: too few {units} to show a difference"
         if not against.change.mean and against.leaves_many_out:
-            gaps = against.left_out
-            total = against.change.n + gaps
-            return f"not enough data: {gaps:,} of {total:,} cases have no figure on both"
+            return f"not enough data: {against.gap_text(against.left_out)}"
         low, high = against.change.low, against.change.high
         several = f" after correction for {len(self.others)} releases"
         corrected = several if len(self.others) > 1 else ""
@@ -738,18 +786,9 @@ class ComparisonFigures:
             why += f"{p_sentence(p)}{corrected} does not decide"
         else:
             why = f"{p_sentence(p)}{corrected}"
-        more = cases_needed(
-            against.change.mean,
-            against.spread,
-            alpha=self.alpha / max(1, len(self.others)),
-            shares=against.shares,
-        )
-        would = ""
-        if more is not None and more > against.change.n and self.order is None:
-            would = f"; {about(more, 'case')} would show this difference"
         sign_p = self.sign_p.get((release, metric))
         mean = " on average" if sign_p is not None and sign_p <= self.alpha else ""
-        return f"could be chance{mean}: {why}{would}"
+        return f"could be chance{mean}: {why}"
 
     def gap_texts(self, release: str, metric: str) -> list[str]:
         """Return sentences on lost answers, and on cases that are left out."""
@@ -763,9 +802,7 @@ class ComparisonFigures:
             role = one if number == 1 else several
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
-        if against.left_out:
-            texts.append(f"{plural(against.left_out, 'case')} left out because a figure is missing")
-        return texts
+        return texts + against.left_out_texts
 
     def _basis(self, release: str, metric: str) -> str:
         """Return the number of cases, what became of lost answers, and the name of the test."""
@@ -781,6 +818,10 @@ class ComparisonFigures:
         has = ~np.isnan(against.differences)
         number = plural(len(np.unique(self.clusters[has])), "cluster")
         return f"{plural(against.change.n, 'case')} in {number}"
+
+
+def _cluster_text(label: str, verdict: str) -> str:
+    return f"cases share label.{label}: with cluster='label.{label}' it is {verdict!r}"
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:

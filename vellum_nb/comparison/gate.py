@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from xml.etree import ElementTree as ET
 
 from vellum_nb.comparison.cases import Case, error_text
@@ -28,6 +28,18 @@ _MAX_CHARS = 70  # of a value in a message
 _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": "skipped"}
 
 
+class RegressionLimits(TypedDict, total=False):
+    """Limits of `Comparison.assert_no_regressions`, which documents them."""
+
+    max_regressions: int | None
+    max_missing: int | None
+    alpha: float | None
+
+
+REGRESSION_LIMITS: Mapping[str, Any] = {"max_regressions": 0, "max_missing": 0, "alpha": 0.05}
+"""Their defaults."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """Gate result of one release for one metric.
@@ -43,15 +55,33 @@ class Result:
     problem: str  # of an unchecked judge
     doubts: tuple[str, ...] = ()
     sentence: str = ""  # the decision, if a margin decides
+    caveats: tuple[str, ...] = ()  # labels by which cases may be dependent
+
+    @property
+    def problems(self) -> list[str]:
+        """The judge's problem, if it is among the reasons."""
+        return [self.problem] if self.problem and self.problem in self.reasons else []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings."""
+        texts = (f"{printable(self.release)}: {text}" for text in self.caveats)
+        return tuple(filter(None, (self.problem, *texts)))
 
 
 def failures(
     figures: ComparisonFigures,
     metrics: Sequence[str],
     releases: Sequence[str],
-    **limits: Any,
+    given: RegressionLimits,
+    *,
+    require_checked_judge: bool = False,
 ) -> list[Result]:
-    """Return the gate results by release and metric; `limits` as in `assert_no_regressions`."""
+    """Return the gate results by release and metric; limits as in `assert_no_regressions`."""
+    limits: dict[str, Any] = {**REGRESSION_LIMITS, **given}
+    if unknown := [name for name in limits if name not in REGRESSION_LIMITS]:
+        msg = f"got an unexpected keyword argument {unknown[0]!r}"
+        raise TypeError(msg)
     for name in ("max_regressions", "max_missing", "alpha"):
         value = limits[name]
         kinds = (int, float) if name == "alpha" else (int,)
@@ -60,6 +90,7 @@ def failures(
             expected = "a number from 0 to 1" if name == "alpha" else "a whole number from 0 on"
             refuse(name, value, f"{expected}, or None for no limit")
     figures.check_others()
+    limits["require_checked_judge"] = require_checked_judge
     return [_result(figures, release, m, **limits) for release in releases for m in metrics]
 
 
@@ -71,7 +102,7 @@ def _result(
     max_regressions: int | None,
     max_missing: int | None,
     alpha: float | None,
-    require_checked_judge: bool = False,
+    require_checked_judge: bool,
 ) -> Result:
     worse = figures.cases_by("worse", (release,), metric)
     missing = [case for case in figures.cases if _is_gap(figures, case, release, metric)]
@@ -99,8 +130,17 @@ def _result(
         doubts.append(_could_not_fail(result.compared, max_regressions, alpha))
     problem = figures.checks[metric].problem if metric in figures.checks else ""
     reasons += [problem] if problem and require_checked_judge else []
-    named = tuple(missing if too_many or not result.compared else ())
-    return Result(release, metric, tuple(reasons), tuple(worse), named, problem, tuple(doubts))
+    note = figures.cluster_note(release, metric) if alpha is not None else ""
+    return Result(
+        release,
+        metric,
+        tuple(reasons),
+        tuple(worse),
+        missing=tuple(missing if too_many or not result.compared else ()),
+        problem=problem,
+        doubts=tuple(doubts),
+        caveats=(note,) if note else (),
+    )
 
 
 def _is_gap(figures: ComparisonFigures, case: Case, release: str, metric: str) -> bool:
@@ -131,8 +171,10 @@ def decided(
         whole = decisions[release]
         for metric, decision in whole.by_metric.items():
             problem = figures.checks[metric].problem if metric in figures.checks else ""
-            reasons = [decision.reason] if decision.verdict == "should not replace" else []
-            reasons += [problem] if problem and require_checked_judge else []
+            is_unchecked, fails = bool(problem) and require_checked_judge, "should not replace"
+            reasons = [problem] if is_unchecked else []
+            reasons += [decision.reason] if decision.verdict == fails else []
+            is_overruled = is_unchecked and whole.verdict != fails
             is_open = decision.verdict == "cannot tell yet"
             result = Result(
                 release,
@@ -142,7 +184,8 @@ def decided(
                 missing=(),
                 problem=problem,
                 doubts=(decision.reason,) if is_open else (),
-                sentence=whole.sentence,
+                sentence=f"{'Otherwise, ' if is_overruled else ''}{whole.sentence}",
+                caveats=tuple(decisions.caveats.get(release, ())),
             )
             results.append(result)
     return results
@@ -161,7 +204,7 @@ def check(
     """
     failed = [result for result in results if result.reasons]
     open_ = [result for result in results if result.doubts]
-    notes = dict.fromkeys(result.problem for result in failed or results if result.problem)
+    notes = dict.fromkeys(note for result in failed or results for note in result.notes)
     if not failed and open_ and allow_inconclusive:
         doubts = ((r.sentence, doubt) for r in open_ for doubt in r.doubts)
         notes |= dict.fromkeys(" ".join(filter(None, texts)) for texts in doubts)
@@ -187,16 +230,21 @@ def check(
     if failed:
         error = RegressionError(text)
         error.case_ids = tuple(dict.fromkeys(case.case_id for r in failed for case in r.worse))
-    error.reasons = tuple(dict.fromkeys(r.sentence for r in chosen if r.sentence)) or tuple(reasons)
+    sentences = (text for r in chosen if r.sentence for text in (*r.problems, r.sentence))
+    error.reasons = tuple(dict.fromkeys(sentences)) or tuple(reasons)
     raise error
 
 
 def _result_lines(figures: ComparisonFigures, result: Result) -> list[str]:
     """Return the lines of a message about a release that does not pass."""
     key = result.release, result.metric
-    lines = [f"  {result.sentence or f'{figures.result(*key).line} ({result.metric})'}"]
-    texts = result.reasons or result.doubts
-    lines += [f"  {text}" for text in texts if text not in result.sentence]
+    first = result.sentence or f"{figures.result(*key).line} ({result.metric})"
+    texts = [text for text in result.reasons or result.doubts if text not in result.sentence]
+    if result.sentence:
+        texts = [*result.problems, first, *(text for text in texts if text != result.problem)]
+    else:
+        texts = [first, *texts]
+    lines = [f"  {text}" for text in texts]
     worse = result.worse if result.reasons else ()
     lines += [f"  - {_case_line(figures, case, *key)}" for case in worse[:_SHOWN]]
     if len(worse) > _SHOWN:
@@ -243,18 +291,25 @@ def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -
 def junit(
     figures: ComparisonFigures, results: Sequence[Result], *, allow_inconclusive: bool = False
 ) -> str:
-    """Return JUnit XML: one suite per release and metric, with a last test case for all cases.
+    """Return JUnit XML: one suite per result, with a last test case for all cases.
 
-    A worse case is a failure unless a margin decides, a case without an answer or figure is an
-    error, and a case outside the scope of the metric is skipped.
+    With results of both gates, the names of the suites include the gate. A worse case is a failure
+    unless a margin decides, a case without an answer or figure is an error, and a case outside the
+    scope of the metric is skipped.
     """
     root = ET.Element("testsuites", name=xml_text(figures.deployment))
+    are_both = len({bool(result.sentence) for result in results}) > 1
     for result in results:
-        name = f"{figures.deployment} {result.release} against {figures.baseline}: {result.metric}"
+        gate = (" (margin)" if result.sentence else " (regressions)") if are_both else ""
+        pair = f"{figures.deployment} {result.release} against {figures.baseline}"
+        name = f"{pair}: {result.metric}{gate}"
         suite = ET.SubElement(root, "testsuite", name=xml_text(name))
         kinds = _KINDS | ({"worse": "system-out", "missing": "skipped"} if result.sentence else {})
+        class_name = f"{figures.deployment} {result.release} {result.metric}{gate}"
         for case in figures.cases:
-            suite.append(_test_case(figures, case, result.release, result.metric, kinds))
+            made = _test_case(figures, case, result.release, result.metric, kinds)
+            made.set("classname", xml_text(class_name))
+            suite.append(made)
         suite.append(_summary(figures, result, name, allow_inconclusive=allow_inconclusive))
         for kind in ("failure", "error", "skipped"):
             number = sum(test.find(kind) is not None for test in suite)
@@ -273,10 +328,12 @@ def _summary(
     kind, messages, error = "system-out", result.reasons or result.doubts, ""
     if result.reasons:
         kind, error = "failure", RegressionError.__name__
-    elif result.doubts:
-        kind, error = "skipped" if allow_inconclusive else "error", InconclusiveError.__name__
+    elif result.doubts:  # `assert_no_regressions` cannot allow them
+        is_allowed = allow_inconclusive and bool(result.sentence)
+        kind, error = "skipped" if is_allowed else "error", InconclusiveError.__name__
     made = ET.SubElement(test, kind)
-    made.text = xml_text("\n".join(filter(None, (result.sentence, row.line, result.problem))))
+    texts = (*result.problems, result.sentence, row.line, *result.notes)
+    made.text = xml_text("\n".join(dict.fromkeys(filter(None, texts))))
     if error:
         made.set("message", xml_text("; ".join(messages)))
         made.set("type", error)
@@ -286,11 +343,7 @@ def _summary(
 def _test_case(
     figures: ComparisonFigures, case: Case, release: str, metric: str, kinds: Mapping[str, str]
 ) -> ET.Element:
-    made = ET.Element(
-        "testcase",
-        classname=xml_text(f"{figures.deployment} {release} {metric}"),
-        name=f"case {case.number} ({case.case_id})",
-    )
+    made = ET.Element("testcase", name=f"case {case.number} ({case.case_id})")
     run = case.counting(release)
     if run is not None and run.latency_s is not None:
         made.set("time", f"{run.latency_s:.6f}")

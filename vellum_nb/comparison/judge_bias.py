@@ -10,6 +10,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.statistics import LEAST_UNITS, NO_ESTIMATE, Estimate, holm, slope
 from vellum_nb.errors import InputError
 from vellum_nb.history import cell, frame_of_cells
+from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import value_key
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _values(column: str, answers: Sequence[RatedAnswer]) -> list[Any]:
     dicts = sides.get(side, [])
     if answers and not any(name in values for values in dicts):
         known = (f"{s}.{key}" for s, values in sides.items() for row in values for key in row)
-        available = ", ".join(dict.fromkeys(["length", "release", *known]))
-        msg = f"{column!r} is not a column of the rated cases; available: {available}"
+        columns = dict.fromkeys(["length", "release", *known])
+        msg = f"{column!r} is not a column of the rated cases{available(columns)}"
         raise InputError(msg)
     return [values.get(name) for values in dicts]

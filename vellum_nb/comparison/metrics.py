@@ -537,6 +537,9 @@ def judge(
     """
     check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
+    given: Any = inputs
+    if not (given is None or isinstance(given, Mapping) or callable(given)):
+        refuse("inputs", given, "a mapping, such as {'answer': 'output.reply'}, or a function")
     for variable, column in inputs.items() if isinstance(inputs, Mapping) else ():
         side, _, of = str(column).partition(".")
         if side not in {"input", "output", "expected"} or not of:

@@ -13,6 +13,7 @@ from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.escaping import printable
 from vellum_nb.models.checks import refuse
+from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,12 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ERROR_RATE = 0.05  # of an interval
 MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
+_GAPS = (
+    ("not run", "were not run", "was run"),
+    ("no answer", "have no answer", "has an answer"),
+    ("no figure", "have no figure", "has a figure"),
+)
+"""Reasons why a case has no pair: as an attribute, of some cases, and negated."""
 
 
 INTERVAL, CONFIDENCE_SEQUENCE = "interval", "confidence sequence"
@@ -198,8 +205,7 @@ class Against:
     order: NDArray[np.intp] | None  # of a sweep that could stop, up to a decision that it is worse
     is_decided: bool  # the test of a sweep that can stop early has decided
     lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
-    gaps: int  # cases without a pair: not run, an error, or lost and left out
-    not_run: int  # of these, cases that a sweep that could stop early did not run
+    gap_counts: tuple[int, ...]  # cases without a pair by `_GAPS`, the first reason that applies
 
     @property
     def decided(self) -> int:
@@ -237,17 +243,42 @@ class Against:
     @property
     def has_gaps(self) -> bool:
         """Whether so many cases have no pair that no difference can be excluded."""
-        return self.gaps > MAX_GAP_SHARE * (self.gaps + self.change.n)
+        return self._are_many(self.gap_counts)
 
     @property
-    def left_out(self) -> int:
-        """Number of cases without a pair, although a sweep that could stop early ran them."""
-        return self.gaps - self.not_run
+    def left_out(self) -> tuple[int, ...]:
+        """`gap_counts` without the cases that a sweep that could stop early did not run."""
+        return (0, *self.gap_counts[1:]) if self.order is not None else self.gap_counts
 
     @property
     def leaves_many_out(self) -> bool:
         """Whether so many of the cases that were run have no pair that none may replace."""
-        return self.left_out > MAX_GAP_SHARE * (self.left_out + self.change.n)
+        return self._are_many(self.left_out)
+
+    def _are_many(self, counts: Sequence[int]) -> bool:
+        return sum(counts) > MAX_GAP_SHARE * (sum(counts) + self.change.n)
+
+    def gap_text(self, counts: Sequence[int]) -> str:
+        """Return how many cases have no pair, and why."""
+        total = sum(counts) + self.change.n
+        reasons = [words for words, count in zip(_GAPS, counts, strict=True) if count]
+        if not self.change.n:
+            return f"no case {reasons[0][2] if len(reasons) == 1 else _GAPS[-1][2]} on both"
+        texts = (
+            f"{count:,} of {total:,} cases {verb} on both"
+            for (_, verb, _), count in zip(_GAPS, counts, strict=True)
+            if count
+        )
+        return " and ".join(texts)
+
+    @property
+    def left_out_texts(self) -> list[str]:
+        """Phrases on the cases that are left out."""
+        return [
+            f"{plural(count, 'case')} left out: {reason} on a release"
+            for (reason, *_), count in zip(_GAPS, self.left_out, strict=True)
+            if count
+        ]
 
 
 def compared_with(
@@ -263,8 +294,8 @@ def compared_with(
 ) -> Against:
     """Compare the release in `column` with `baseline` at level `alpha` for this pair.
 
-    `was_run` is the cases in `order` with runs, by release. `stopped_by` is the metric that stopped
-    the sweep, if that is another one: this one, chosen later, has no p value.
+    `was_run` tells which cases have runs, by release. Default: all. `stopped_by` is the metric that
+    stopped the sweep, if that is another one: this one, chosen later, has no p value.
     """
     import numpy as np
 
@@ -278,10 +309,9 @@ def compared_with(
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
     change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
     is_known, sign_p, is_decided, sequence = number > 0, change.p, False, None
+    was_run = np.ones_like(figures.answered) if was_run is None else was_run
     interval = INTERVAL
-    gaps, not_run = _has_gap(figures, columns, codes) & ~has, 0
-    if order is not None and was_run is not None:  # the sweep could stop after every case
-        not_run = int((gaps & ~was_run[:, columns].all(axis=1)).sum())
+    if order is not None:  # the sweep could stop after every case
         sequence, left = np.array(order), int((~was_run.all(axis=1)).sum())
         rule: Any = {"order": sequence, "left": left, "alpha": alpha}
         floor = 0.0 if clusters is None else (1.0 if change.p is None else change.p)
@@ -320,9 +350,17 @@ def compared_with(
         order=sequence,
         is_decided=is_decided,
         lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
-        gaps=int(gaps.sum()),
-        not_run=not_run,
+        gap_counts=_gap_counts(figures, columns, _has_gap(figures, columns, codes) & ~has, was_run),
     )
+
+
+def _gap_counts(
+    figures: Scored, columns: Sequence[int], gaps: NDArray[np.bool_], was_run: NDArray[np.bool_]
+) -> tuple[int, ...]:
+    """Return the number of `gaps` by the first of `_GAPS` that applies."""
+    run, answered = (has[:, columns].all(axis=1) for has in (was_run, figures.answered))
+    masks = (gaps & ~run, gaps & run & ~answered, gaps & run & answered)
+    return tuple(int(mask.sum()) for mask in masks)
 
 
 def _lost(figures: Scored, column: int, other: int, has: NDArray[np.bool_]) -> int:

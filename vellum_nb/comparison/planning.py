@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import statistics as stats
@@ -31,6 +30,21 @@ ASSUMPTIONS = ("difference", "discordance", "spread", "noise", "latency_s", "cos
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedSweep:
+    """A sweep whose power is planned."""
+
+    cases: int
+    repeats: int
+    tags: int  # number of release tags
+    stored: int  # runs that the history has
+    concurrency: int
+
+    def calls(self, cases: int, repeats: int) -> int:
+        """Return the number of calls of such a sweep with other cases and repeats."""
+        return max(0, self.tags * cases * repeats - self.stored)
+
+
+@dataclass(frozen=True, slots=True)
 class Assumptions:
     """What a plan assumes about two releases.
 
@@ -51,30 +65,25 @@ class Assumptions:
         return math.sqrt(max(0.0, self.variance + (self.noise or 0.0) / repeats))
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a plan must reach, and with which repeats."""
+def _check_goal(margin: float, power: float, concurrency: int) -> None:
+    """Raise if a plan cannot have this goal."""
+    if math.isnan(margin):
+        msg = "a plan without compared cases needs a margin in units of the metric, without %"
+        raise InputError(msg)
+    check_number("power", power, above=0)
+    if power >= 1:
+        refuse("power", power, "a number between 0 and 1, such as 0.8")
+    check_integer("concurrency", concurrency, least=1)
 
-    margin: float  # in units of the metric; NaN if it is relative to a mean that is unknown
-    power: float
-    repeats: Sequence[int]
-    concurrency: int
 
-    def checked_repeats(self) -> list[int]:
-        """Return the numbers of repeats; raise for an invalid value."""
-        if math.isnan(self.margin):
-            msg = "a plan without compared cases needs a margin in units of the metric, without %"
-            raise InputError(msg)
-        check_number("power", self.power, above=0)
-        if self.power >= 1:
-            refuse("power", self.power, "a number between 0 and 1, such as 0.8")
-        check_integer("concurrency", self.concurrency, least=1)
-        expected = "a list of whole numbers, such as [1, 2]"
-        if not (numbers := check_list("repeats", self.repeats, expected)):
-            refuse("repeats", self.repeats, expected)
-        for number in numbers:
-            check_integer("repeats", number, least=1)
-        return numbers
+def _checked_repeats(repeats: object) -> list[int]:
+    """Return the numbers of repeats; raise for an invalid value."""
+    expected = "a list of whole numbers, such as [1, 2]"
+    if not (numbers := check_list("repeats", repeats, expected)):
+        refuse("repeats", repeats, expected)
+    for number in numbers:
+        check_integer("repeats", number, least=1)
+    return numbers
 
 
 def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptions:
@@ -112,10 +121,8 @@ def assumed(known: Assumptions, given: Mapping[str, Any], *, sign: int) -> Assum
         msg = f"assume: {format_value(unknown[0])} is unknown{available(ASSUMPTIONS)}"
         raise InputError(msg)
     for name, value in given.items():
-        lowest = -math.inf if name == "difference" else 0
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_number or not lowest <= value < math.inf:
-            refuse(f"assume[{name!r}]", value, "a number such as 0.1")
+        lowest = -math.inf if name == "difference" else None
+        check_number(f"assume[{name!r}]", value, above=lowest)
     changes: dict[str, Any] = {n: given[n] for n in ("latency_s", "cost_usd") if n in given}
     changes["difference"] = sign * given.get("difference", 0.0)
     noise, total = known.noise, known.variance + (known.noise or 0.0)
@@ -166,47 +173,73 @@ def planned_cases(
 
 
 def plan(
-    figures: ComparisonFigures, metric: str, release: str, goal: Goal, assume: Mapping[str, float]
+    figures: ComparisonFigures,
+    metric: str,
+    release: str,
+    *,
+    margin: float,
+    target: float,
+    repeats: Sequence[int],
+    concurrency: int,
+    assume: Mapping[str, float],
+    sweep: PlannedSweep | None = None,
 ) -> pd.DataFrame:
-    """Return the plans documented in `Comparison.plan`."""
-    import numpy as np
+    """Return the plans documented in `Comparison.plan`, or in `SweepPlan.power` for a `sweep`.
+
+    `margin` is NaN if it is relative to a mean that is unknown.
+    """
     import pandas as pd
 
-    allowed = goal.checked_repeats()
+    _check_goal(margin, target, concurrency)
+    allowed = _checked_repeats(repeats) + ([sweep.repeats] if sweep else [])
     sign = figures.scored[metric].metric.sign
     assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
-    if math.isnan(assumptions.variance):
+    if not math.isfinite(assumptions.variance + assumptions.difference):
         msg = f"a plan needs {stats.LEAST_UNITS} compared cases, or assume={{'discordance': 0.2}}"
         raise InputError(msg)
-    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
-    answers: Any = figures.scored[metric].count[:, columns]
-    options: Any = {"margin": goal.margin, "alpha": figures.alpha / len(figures.others)}
-    choices = [each for each in allowed if each == 1 or assumptions.noise is not None]
-    if not choices:
+    options: Any = {"margin": margin, "alpha": figures.alpha / len(figures.others)}
+    choices = sorted({each for each in allowed if each == 1 or assumptions.noise is not None})
+    if not choices or (sweep and sweep.repeats not in choices):
         msg = "the noise of repeats is unknown: plan repeats=[1], or give assume={'noise': 0.1}"
         raise InputError(msg)
-    needed = [planned_cases(assumptions, each, target=goal.power, **options) for each in choices]
+    needed = [planned_cases(assumptions, each, target=target, **options) for each in choices]
+    calls_of = sweep.calls if sweep else _remaining_calls(figures, metric, release)
+    sizes = _sizes(sweep.cases if sweep else len(figures.cases), needed, may_shrink=bool(sweep))
     rows: list[dict[str, Any]] = []
-    for cases in _sizes(len(answers), needed):
-        for repeats in choices:
-            calls = 2 * cases * repeats - int(np.minimum(answers, repeats).sum())
-            seconds = calls * assumptions.latency_s / goal.concurrency
-            rows.append({"cases": cases, "repeats": repeats})
-            rows[-1]["power"] = power(assumptions, cases, repeats, **options)
-            rows[-1] |= {
-                "calls": calls,
-                "time_s": seconds,
-                "cost_usd": calls * assumptions.cost_usd,
-            }
-    enough = [row for row in rows if row["power"] >= goal.power]
+    for cases in sizes:
+        for number in choices:
+            calls = calls_of(cases, number)
+            row: dict[str, Any] = {"cases": cases, "repeats": number}
+            row["power"] = power(assumptions, cases, number, **options)
+            row |= {"calls": calls, "time_s": calls * assumptions.latency_s / concurrency}
+            row["cost_usd"] = calls * assumptions.cost_usd
+            if sweep:
+                row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
+            rows.append(row)
+    enough = [row for row in rows if row["power"] >= target]
     cheapest = min(enough, key=lambda row: row["calls"], default=None)
     return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])
 
 
-def _sizes(existing: int, needed: Sequence[int | None]) -> list[int]:
+def _remaining_calls(
+    figures: ComparisonFigures, metric: str, release: str
+) -> Callable[[int, int], int]:
+    """Return a function that counts the calls still to be made for cases and repeats."""
+    import numpy as np
+
+    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
+    answers: Any = figures.scored[metric].count[:, columns]
+
+    def calls(cases: int, repeats: int) -> int:
+        return 2 * cases * repeats - int(np.minimum(answers, repeats).sum())
+
+    return calls
+
+
+def _sizes(existing: int, needed: Sequence[int | None], *, may_shrink: bool) -> list[int]:
     """Return the numbers of cases to list: those needed, the existing one, and steps between."""
     feasible = [number for number in needed if number is not None]
     largest = 2 * max(feasible, default=_STEPS[-1])
-    least = max(existing, stats.LEAST_UNITS)
+    least = 0 if may_shrink else max(existing, stats.LEAST_UNITS)
     sizes = {*feasible, existing, *(step for step in _STEPS if step <= largest)}
     return sorted(number for number in sizes if number >= least)

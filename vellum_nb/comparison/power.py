@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vellum_nb.comparison.statistics import least_cases, two_sided
+from vellum_nb.comparison.statistics import two_sided
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,51 +15,8 @@ if TYPE_CHECKING:
 
 _POWER = 0.8
 _MAX_CASES = 100_000  # more are infeasible
-_MAX_EXACT_CASES = 2_000  # most cases whose power is computed exactly
-
-
-def share_power(gained: float, lost: float, number: int, alpha: float = 0.05) -> float:
-    """Return the power of McNemar's mid-p test over `number` pass or fail cases.
-
-    `gained` and `lost` are the shares of cases that pass only on one of two releases.
-
-    >>> round(share_power(0.1, 0.3, 50), 2)
-    0.62
-    """
-    import numpy as np
-    from scipy.special import bdtr, bdtrc
-    from scipy.stats import binom
-
-    unequal = gained + lost
-    if not unequal:
-        return 0.0
-    if number > _MAX_EXACT_CASES:
-        return mean_power(gained - lost, math.sqrt(unequal - (gained - lost) ** 2), number, alpha)
-    differing = np.arange(1, number + 1)
-    fewest = _critical_counts(alpha)[:number]
-    share = max(gained, lost) / unequal
-    rejected = bdtr(fewest, differing, 1 - share) + bdtrc(
-        differing - fewest - 1, differing, 1 - share
-    )
-    chances = binom.pmf(differing, number, min(1.0, unequal))
-    return float(chances @ np.where(fewest >= 0, rejected, 0.0))
-
-
-@lru_cache(maxsize=16)
-def _critical_counts(alpha: float) -> NDArray[np.intp]:
-    """Return the largest significant number of cases on the rarer side; -1 if none is.
-
-    By the number of cases that differ, from 1 on.
-    """
-    import numpy as np
-    from scipy.stats import binom
-
-    differing = np.arange(1, _MAX_EXACT_CASES + 1)
-    count: NDArray[np.intp] = binom.ppf(alpha / 2, differing, 0.5).astype(np.intp) + 1
-    for _ in range(3):
-        mid_p = binom.cdf(count, differing, 0.5) - binom.pmf(count, differing, 0.5) / 2
-        count -= (count >= 0) & (mid_p > alpha / 2)
-    return count
+_TINY = 1e-12
+_VALUES = 15  # equally likely values of an uncertain figure
 
 
 def share_margin_power(
@@ -73,8 +30,8 @@ def share_margin_power(
     from scipy.special import ndtr
 
     unequal, mean = gained + lost, gained - lost
-    spread = math.sqrt(max(unequal - mean**2, 1e-12))
-    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, 1e-12))
+    spread = math.sqrt(max(unequal - mean**2, _TINY))
+    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, _TINY))
     distance = (mean + margin) * math.sqrt(number) - float(two_sided(alpha)) * at_margin
     return float(ndtr(distance / spread))
 
@@ -108,18 +65,82 @@ def cases_for(
     return high
 
 
-def cases_needed(
-    mean: float, spread: float, *, alpha: float = 0.05, shares: tuple[float, float] | None = None
-) -> int | None:
-    """Return the number of cases that would show such a mean difference; None if infeasible.
+@dataclass(frozen=True)
+class Pilot:
+    """Gains of the cases compared so far, and what they leave uncertain about further cases.
 
-    `shares` are those of the cases that pass only on one of two releases, for McNemar's test.
-
-    >>> cases_needed(0.5, 1.0), cases_needed(0.0, 1.0)
-    (34, None)
+    The other fields are equally likely values of standard deviations of a case's gain.
     """
-    if mean == 0 or not math.isfinite(mean) or not math.isfinite(spread):
-        return None
-    if shares is not None:
-        return cases_for(lambda n: share_power(*shares, n, alpha), least=least_cases(alpha))
-    return cases_for(lambda n: mean_power(mean, spread, n, alpha), least=least_cases(alpha))
+
+    mean: float
+    number: int
+    margin: float
+    expected: float  # gain of further cases
+    spreads: NDArray[np.float64]
+    at_margin: NDArray[np.float64]  # assumed by the test of the margin
+    at_zero: NDArray[np.float64]  # assumed by the test of no difference
+    is_share: bool
+
+    @classmethod
+    def of_shares(cls, gained: int, lost: int, number: int, margin: float) -> Pilot:
+        """Return a pilot of pass or fail cases, some of which pass only on one release."""
+        import numpy as np
+        from scipy.special import betaincinv
+
+        mean = (gained - lost) / number
+        variance = max((gained + lost) / number - mean**2, 0.5 / number)
+        expected = expected_gain(mean, math.sqrt(variance / number))
+        unequal = betaincinv(gained + lost + 1, number - gained - lost + 1, _chances())
+        unequal = np.maximum(unequal, abs(expected))
+        at_margin = np.sqrt(np.maximum(np.maximum(unequal, margin) - margin**2, _TINY))
+        spreads = np.sqrt(np.maximum(unequal - expected**2, _TINY))
+        return cls(
+            mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True
+        )
+
+    @classmethod
+    def of_numbers(cls, mean: float, spread: float, number: int, margin: float) -> Pilot:
+        """Return a pilot of gains with this mean and standard deviation."""
+        import numpy as np
+        from scipy.special import chdtri
+
+        spreads = spread * np.sqrt((number - 1) / chdtri(number - 1, _chances()))
+        expected = expected_gain(mean, spread / math.sqrt(number))
+        return cls(mean, number, margin, expected, spreads, spreads, spreads, is_share=False)
+
+    def power(self, total: int, alpha: float) -> float:
+        """Return the probability that `total` cases, these included, decide.
+
+        That they exclude a loss of the margin or, if that is likelier, show a significant loss.
+
+        >>> pilot = Pilot.of_shares(2, 3, 40, 0.1)
+        >>> round(pilot.power(100, 0.05), 2)
+        0.74
+        """
+        import numpy as np
+        from scipy.special import ndtr
+
+        more = total - self.number
+        center = (self.number * self.mean + more * self.expected) / total
+        spreads = self.spreads * math.sqrt(more) / total
+        edge = float(two_sided(alpha) if self.is_share else two_sided(alpha, total - 1))
+        edge /= math.sqrt(total)
+        excluded = ndtr((center + self.margin - edge * self.at_margin) / spreads)
+        worse = ndtr((-center - edge * self.at_zero) / spreads) if self.expected < 0 else 0.0
+        return float(np.maximum(excluded, worse).mean())
+
+
+def _chances() -> NDArray[np.float64]:
+    """Return the probabilities of equally likely values."""
+    import numpy as np
+
+    return (np.arange(_VALUES) + 0.5) / _VALUES
+
+
+def expected_gain(mean: float, error: float) -> float:
+    """Return the gain that a plan expects: the observed one, less its standard error.
+
+    >>> expected_gain(-0.25, 0.1), expected_gain(0.05, 0.1)
+    (-0.15, 0.0)
+    """
+    return math.copysign(max(0.0, abs(mean) - error), mean) if mean else 0.0

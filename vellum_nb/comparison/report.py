@@ -30,12 +30,13 @@ GROUPS = {
     "worse": "Worse",
     "missing": "Without an answer or a figure",
     "better": "Better",
-    "changed": "Changed, neither better nor worse",
+    "changed": "Changed, neither better nor worse",  # or `_CHANGED` without metrics
     "same": "Identical outputs",
 }
 """Groups of cases, most important first, and their titles."""
 
 
+_CHANGED = "Different outputs"
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times are before this
 _MAX_NAMED_CASES = 20  # per verdict in plain text
 _MAX_OVERVIEW_CASES = 50
@@ -67,6 +68,18 @@ class ReportModel:
     decisions: Decisions  # by release
     groups: Mapping[str, Sequence[Case]]  # by group
     code: Mapping[str, CodeDiff]  # by release
+
+    @property
+    def verdicts(self) -> list[tuple[str, str]]:
+        """The verdict on each release, as the beginning and the end of a sentence."""
+        if not self.metrics and self.figures.cases:
+            return [self.figures.verdict_without_metric(name) for name in self.figures.others]
+        return [(d.head, d.sentence.removeprefix(d.head)) for d in self.decisions.values()]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the groups."""
+        return GROUPS if self.metrics else GROUPS | {"changed": _CHANGED}
 
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, baseline first."""
@@ -169,7 +182,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
     return render(
         "report.html.j2",
         model=model,
-        groups=GROUPS,
+        groups=model.titles,
         beside=beside,
         css=stylesheet("report.css"),
         is_answer=is_answer,
@@ -208,7 +221,7 @@ def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str
     made = render(
         "report.md.j2",
         model=model,
-        groups={group: title for group, title in GROUPS.items() if group in chosen},
+        groups={group: title for group, title in model.titles.items() if group in chosen},
         left_out=", ".join(left_out),
     )
     return re.sub(r"\n{3,}", "\n\n", made).strip() + "\n"
@@ -219,7 +232,8 @@ def text(model: ReportModel) -> str:
     figures = model.figures
     cases = plural(len(figures.cases), "case")
     lines = [f"{figures.deployment} against {figures.baseline}, {cases}"]
-    lines += [f"  {line}" for line in str(model.decisions).splitlines()]
+    lines += [f"  {head}{tail}" for head, tail in model.verdicts]
+    lines += [f"  {note}." for note in model.decisions.notes]
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at].line} ({name})")

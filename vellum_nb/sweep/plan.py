@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import escape
 from itertools import count, takewhile
 from statistics import fmean, median
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vellum_nb.comparison.comparison import Comparison, plan_sweep_power
+from vellum_nb.comparison.decisions import MarginOption
+from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.comparison.planning import PlannedSweep
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.history import PastRun, Sweeps
@@ -97,6 +101,69 @@ class SweepPlan:
     resumes: str | None = None
     last_seen: datetime | None = None
     ended: str | None = None
+    _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
+
+    def power(
+        self,
+        margin: MarginOption = None,
+        *,
+        metric: Metrics | None = None,
+        release: str | None = None,
+        power: float = 0.8,
+        repeats: Sequence[int] = (1, 2, 3, 5),
+        assume: Mapping[str, float] | None = None,
+    ) -> pd.DataFrame:
+        """Return whether this sweep can show that a release loses less than `margin`.
+
+        The differences between cases and the noise of repeats are those of the stored runs of these
+        releases; the release is assumed to be as good as the baseline.
+
+        Parameters
+        ----------
+        margin : float, str or mapping, optional
+            The acceptable loss, as in `Comparison.decide`.
+        metric : Metric, callable or str, optional
+            The metric. Default: as in `Workspace.compare`. A judge is not called.
+        release : str, optional
+            Default: the second release tag.
+        power : float, default 0.8
+            The required probability of success.
+        repeats : list of int, default (1, 2, 3, 5)
+            Numbers of repeats to list, besides those of this sweep.
+        assume : dict, optional
+            Replaces what the runs show, or stands in for runs, as in `Comparison.plan`.
+
+        Returns
+        -------
+        DataFrame
+            One row per number of `cases` and `repeats`: the `power`, the `calls` on all release
+            tags, their `time_s` and `cost_usd`, whether it is the `planned` sweep, and whether it
+            is the `cheapest` plan with enough power.
+
+        Raises
+        ------
+        InputError
+            There are too few stored runs, or an option is invalid.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> from vellum_nb.local.samples import cases
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> tags, planned = ["v1", "v2"], cases("ticket-triage")
+        >>> plan = ws.sweep("ticket-triage", planned, release_tags=tags, dry_run=True)
+        >>> table = plan.power(margin=0.1, assume={"discordance": 0.2})
+        >>> table.loc[table["planned"], ["cases", "calls"]].values.tolist()
+        [[50, 100]]
+        >>> ws.close()
+        """
+        if self._history is None:
+            msg = "power() needs a workspace: use ws.sweep(..., dry_run=True).power(...)"
+            raise InputError(msg)
+        stored = self.planned - self.calls
+        sweep = PlannedSweep(self.cases, self.repeats, len(self.tags), stored, self.at_once)
+        options: Any = {"target": power, "repeats": repeats, "assume": assume}
+        return plan_sweep_power(self._history(metric), sweep, release, margin, **options)
 
     @property
     def planned(self) -> int:

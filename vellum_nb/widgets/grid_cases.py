@@ -306,17 +306,16 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
             "same": "identical",
             "missing": NO_ANSWER,
         }
-        always, unknown, remark = {"differs", "same"}, counts["missing"], ""
+        always, unknown = {"differs", "same"}, counts["missing"]
     else:
         counts = {kind: getattr(result, kind) for kind in _KINDS}
         words_of, always = _WORDS, {"better", "same", "worse"}
         unknown = counts["missing"] + counts["unscored"] + counts["error"]
-        remark = cut(result.remark, 240)
     sizes = {**counts, "missing": unknown}
     return {
         "parts": [(kind, _SIGNS[kind], sizes[kind]) for kind in counts if kind in _SIGNS],
         "words": [f"{n:,} {words_of.get(e, e)}" for e, n in counts.items() if n or e in always],
-        "remark": remark,
+        "remark": cut(result.remark, 240),
     }
 
 

@@ -18,14 +18,14 @@ from vellum_nb.comparison.comparison import CompareOptions, compare_options, met
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
-from vellum_nb.comparison.metrics import as_metrics
+from vellum_nb.comparison.metrics import Metrics, as_metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, moment
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.sweep.cases import Cases, checked_cases, read_table
+from vellum_nb.sweep.cases import Cases, Releases, checked_cases, read_table
 from vellum_nb.sweep.options import Limits, SweepOptions
 from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.workspace.executions import rate_run, read_nodes
@@ -149,6 +149,31 @@ class WorkspaceActions:
             self, record.deployment, record.release_tags, options, sweep=sweep
         )
         return judged(comparison, self, options)
+
+    def pilot(
+        self,
+        deployment: str,
+        releases: Releases,
+        cases: Sequence[SweepCase],
+        metrics: Metrics | None = None,
+    ) -> Comparison:
+        """Compare the stored runs of `releases`, the first of which is the baseline.
+
+        `cases` are those of a planned sweep. Judges are not called.
+        """
+        tags = list(releases)
+        runs, stored, _ = _runs_and_cases(self.history, deployment, tags, None, None)
+        ids = {tag: release and release.id for tag, release in releases.items()}
+        current = [run for run in runs if ids[run.release_tag] in {None, run.release_id}]
+        comparison = compare_runs(
+            current,
+            deployment=deployment,
+            release_tags=tags,
+            cases=[*cases, *stored],
+            metrics=metrics,
+            actions=self,
+        )
+        return judged(comparison, self, {"max_calls": 0, "progress": False})
 
     def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
         """Execute one case and return its run."""

@@ -408,10 +408,12 @@ def start_sweep(
     options: SweepOptions,
     *,
     judge: str | None = None,
+    pilot: Callable[..., Comparison] | None = None,
 ) -> Sweep | SweepPlan:
     """Check and plan a sweep, then start it, resume it, or return it if it has ended.
 
-    The runs of a `judge`, named by that text, are the same in all of its sweeps.
+    The runs of a `judge`, named by that text, are the same in all of its sweeps. `pilot` compares
+    the stored runs of the releases of a plan.
     """
     table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
@@ -426,7 +428,7 @@ def start_sweep(
     reuse = options.existing == "reuse"
     planned = make_plan(reuse=reuse and options.dry_run)
     if options.dry_run:
-        return planned[1]
+        return replace(planned[1], _history=pilot and partial(pilot, deployment, releases, checked))
     if (sweep := _changed_live_sweep(sweeps, new, planned[0].id, options)) is not None:
         return sweep.resume(background=options.background, progress=options.progress)
     check_metric(planned[0], options)

@@ -490,7 +490,8 @@ class Workspace:
             relative to it, and links that leave it are not followed. By default such a name is an
             `InputError`: text is never read as a path.
         dry_run : bool, default False
-            Whether to check and plan only, and return the `SweepPlan`.
+            Whether to check and plan only, and return the `SweepPlan`, whose `power` tells whether
+            the sweep can show that a release is not worse.
         progress : bool, default True
             Whether to show a view in a notebook, or one line in a terminal.
         background : bool, default False
@@ -527,7 +528,8 @@ class Workspace:
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         options["files"] = parse_location(options.get("files"))
         plan = SweepOptions.of_arguments(options, dry_run=dry_run)
-        return start_sweep(self._runner, self._actions.compare, deployment, cases, plan)
+        actions, runner = self._actions, self._runner
+        return start_sweep(runner, actions.compare, deployment, cases, plan, pilot=actions.pilot)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return one row per sweep of this history, or of `deployment`, newest first.
