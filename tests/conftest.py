@@ -69,6 +69,16 @@ def history(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def forks():
+    """Return what starts processes that have imported everything."""
+    from fork_kit import ForkServer
+
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def postgres():
     """Return a PostgreSQL server that nothing else uses."""
     from private_postgres import PrivatePostgres

@@ -213,10 +213,10 @@ def execute_only(server, hostile):
 
 
 @pytest.fixture
-def kernels(tmp_path, monkeypatch):
+def kernels(forks, tmp_path, monkeypatch):
     """Return what starts processes that sweep; they end with the test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # of pending runs
-    made = sweep_processes.Kernels(tmp_path)
+    made = sweep_processes.Kernels(forks, tmp_path)
     yield made
     made.close()
 
