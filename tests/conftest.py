@@ -36,13 +36,14 @@ def pytest_collection():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark the tests that need PostgreSQL. Workers start with the files of most slow tests."""
+    """Mark the tests that need PostgreSQL. Workers start with the files that take longest."""
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
     if hasattr(config, "workerinput"):  # pytest-xdist: a long file must not be the last one
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: -slow[item.path])
+        number = Counter(item.path for item in items)
+        items.sort(key=lambda item: (-slow[item.path], -number[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter):
