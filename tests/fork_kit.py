@@ -62,6 +62,10 @@ class ForkServer:
                 with suppress(BrokenPipeError):
                     stdin.close()
 
+    def code(self, text, *arguments):
+        """Start a process as `python -c` does."""
+        return self.process(__file__, "run_code", text, *arguments)
+
     def close(self):
         self._replies.close()
         self._link.close()
@@ -77,6 +81,10 @@ class Forked:
     def write_line(self, line=""):
         print(line, file=self.stdin, flush=True)
 
+    @property
+    def is_alive(self):
+        return is_alive(self.pid)
+
     def kill(self):
         kill(self.pid)
 
@@ -85,6 +93,12 @@ def say(*words):
     """Write a line for the test, in a process with pipes."""
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
+
+
+def run_code(text, *arguments):
+    """Run a program, in a process."""
+    sys.argv = ["-c", *arguments]
+    exec(compile(text, "<code of a test>", "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
 def is_alive(pid):
