@@ -68,6 +68,7 @@ def closing_if_open(path):
         yield history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damaged_history_is_read_or_refused_with_our_errors(kind, content, path):
     path.write_bytes(content)
