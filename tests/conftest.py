@@ -105,3 +105,11 @@ def postgres_url(postgres, _postgres_template):
     url = postgres.fresh(_postgres_template)
     yield url
     postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Return where a history lies: a file, or a database on a real server."""
+    if request.param == "sqlite":
+        return tmp_path / "shared-runs.db"
+    return request.getfixturevalue("postgres_url")

@@ -11,13 +11,6 @@ from test_blind import compared
 from vellum_nb import History
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    if request.param == "sqlite":
-        return tmp_path / "runs.db"
-    return request.getfixturevalue("postgres_url")
-
-
 class Kernels:
     """Processes that receive the same commands at the same time."""
 

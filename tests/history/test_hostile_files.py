@@ -230,6 +230,7 @@ def columns(content, tmp_path_factory):
         return [(table, name) for table in TABLES for (name,) in db.execute(sql, (table,))]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=15)
 def test_any_value_in_any_column_is_read_or_refused_with_our_errors(

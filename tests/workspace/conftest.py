@@ -221,14 +221,6 @@ def kernels(forks, tmp_path, monkeypatch):
     made.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    """Return where a history lies: a file, or a database on a real server."""
-    if request.param == "sqlite":
-        return tmp_path / "shared-runs.db"
-    return request.getfixturevalue("postgres_url")
-
-
 @pytest.fixture
 def counting():
     """Return a server that counts executions, and executes an external id again."""
