@@ -134,6 +134,7 @@ def main(link):
         module = importlib.import_module(order["module"])
         pid = os.fork()
         if pid == 0:
+            os.close(link.fileno())
             run(module, order, standard)
         for fd in standard:
             os.close(fd)
