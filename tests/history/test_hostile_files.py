@@ -111,6 +111,7 @@ def test_a_csv_of_very_many_lines_or_cells_is_read_or_refused_in_time(name, cont
     assert failures({name: FILE_READERS[name]}, path) == {}
 
 
+@pytest.mark.slow
 def test_a_csv_of_too_many_rows_is_refused_with_the_remedy(path):
     path.write_bytes(b"a\n" + b"1\n" * 1_048_577)
     with pytest.raises(HistoryError, match=r"more than 1,048,576 rows or .*; split it, or use Par"):

@@ -171,6 +171,7 @@ def test_isolated_code_reads_only_the_key_that_it_was_deployed_with(tmp_path):
     assert not [place for place in seen["keys"] if place.startswith(("environ", "cmdline"))]
 
 
+@pytest.mark.slow
 def test_a_state_is_restored_in_the_next_process(isolated, asking):
     api = asking(isolated)
     previous, said = None, []
@@ -189,6 +190,7 @@ def test_inputs_are_checked_before_a_process_is_started(isolated, asking):
         assert message in reply.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_timeout_kills_all_processes_of_a_run(tmp_path, asking):
     file, place = tmp_path / "flow.py", tmp_path / "pids"
     file.write_text(SOURCE)

@@ -165,6 +165,7 @@ def test_a_check_uses_the_ratings_of_the_compared_cases(ws, wrong):
     assert some.judge_check().n == 20
 
 
+@pytest.mark.slow
 def test_runs_of_a_case_count_as_one_case(ws):
     kinds = {"pp": 17, "pf": 3, "fp": 2, "ff": 10}
     cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
