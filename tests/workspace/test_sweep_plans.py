@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pandas as pd
@@ -396,12 +398,15 @@ with vnb.History(sys.argv[1]) as history:
 
 
 @pytest.fixture
-def held(ws, path, forks):
+def held(ws, path):
     """Return a stopped sweep, and another process that holds its lease."""
     sweep = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 2})
-    with forks.code(HOLD, path, sweep.id) as other:
-        assert other.stdout.readline() == "held\n"
+    command = [sys.executable, "-c", HOLD, str(path), sweep.id]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == b"held\n"
         yield sweep, other
+        other.kill()
 
 
 def test_sweep_of_another_process_cannot_be_resumed(ws, held):
