@@ -31,7 +31,7 @@ TWO := -n 2 --dist loadfile
 
 official: $(VENV)/.dev # in one process: importing Vellum's client and SDK takes longer than all other modules
 	@echo "==> tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
-OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_node_results.py)
+OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
 
 others: $(VENV)/.dev
 	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(addprefix --ignore=,tests/e2e $(OFFICIAL)) $(MANY) $(ARGS)
