@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test static test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
+.PHONY: help lab test static test-lowest test-newer check lint units units-official cells lowest browser official others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -20,21 +20,25 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=3 others browser static
+	@$(MAKE) --no-print-directory --jobs=4 others official browser static
 
 static: # beside the tests, which wait half of the time
 	@nice $(MAKE) --no-print-directory --output-sync lint docs cells lowest
 
 browser: $(VENV)/.dev
-	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e -m browser --reruns 1 -q $(TWO) $(ARGS)
+	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e --reruns 1 -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
 
+official: $(VENV)/.dev # in one process: importing Vellum's client and SDK takes longer than all other modules
+	@echo "==> tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
+OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
+
 others: $(VENV)/.dev
-	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
-OTHERS := -m "not browser" -n 4 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
+	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(addprefix --ignore=,tests/e2e $(OFFICIAL)) $(MANY) $(ARGS)
+MANY := -n 6 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint units
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint units units-official
 
 lint: $(VENV)/.dev
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -46,10 +50,13 @@ lint: $(VENV)/.dev
 SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(QUICK) -q -n 4 --dist loadfile $(ARGS) # they wait half of the time
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(addprefix --ignore=,$(OFFICIAL)) $(QUICK) -q $(MANY) $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
 QUICK := -m "not slow and not browser" -k "not postgres"
+
+units-official: $(VENV)/.dev
+	@echo "==> unit tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(filter tests/local/%,$(OFFICIAL)) $(QUICK) -q $(ARGS)
 
 cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 	@echo "==> notebooks, against their stored outputs"
@@ -71,7 +78,7 @@ test-newer: $(VENV)/newer/.made ## The unit tests on the newest installed Python
 VERSIONS := $(CORE) tests/local/test_lifecycle.py $(QUICK) -q $(TWO)
 
 coverage: $(VENV)/.dev programs ## Code coverage of all tests except those in a browser
-	@$(BIN)/python -m pytest tests $(OTHERS) --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/e2e $(MANY) --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed

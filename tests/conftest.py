@@ -18,7 +18,7 @@ BUSY = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
-settings.register_profile("same", **BUSY, derandomize=True)
+settings.register_profile("same", **BUSY, derandomize=True, max_examples=50)
 settings.register_profile("new", **BUSY)  # --hypothesis-profile=new looks for more
 settings.load_profile("same")
 
@@ -36,13 +36,14 @@ def pytest_collection():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark the tests that need PostgreSQL. Workers start with the files of most slow tests."""
+    """Mark the tests that need PostgreSQL. Workers start with the files that take longest."""
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
     if hasattr(config, "workerinput"):  # pytest-xdist: a long file must not be the last one
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: -slow[item.path])
+        number = Counter(item.path for item in items)
+        items.sort(key=lambda item: (-slow[item.path], -number[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -66,6 +67,16 @@ def history(tmp_path):
 
     with History(tmp_path / "runs.db") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Return what starts processes that have imported everything."""
+    from fork_kit import ForkServer
+
+    server = ForkServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +105,11 @@ def postgres_url(postgres, _postgres_template):
     url = postgres.fresh(_postgres_template)
     yield url
     postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Return where a history lies: a file, or a database on a real server."""
+    if request.param == "sqlite":
+        return tmp_path / "shared-runs.db"
+    return request.getfixturevalue("postgres_url")

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PASSES = "def test_it(): pass"
 LEAVES = "from pathlib import Path\ndef test_it(): Path(__file__).with_name('left.db').touch()"
 CACHES = """
 from pathlib import Path
@@ -43,7 +42,7 @@ def run(folder, conftest, test, *options):
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize(("test", "status"), [(PASSES, 0), (CACHES, 0), (LEAVES, 1)])
+@pytest.mark.parametrize(("test", "status"), [(CACHES, 0), (LEAVES, 1)])
 def test_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status, workers):
     returned, output = run(tmp_path, ROOT / "conftest.py", test, "-n", workers)
     assert returned == status
@@ -65,7 +64,7 @@ def test_only_failed_browser_tests_run_again():
     commands = [line for line in done.stdout.splitlines() if " -m pytest " in line]
     with_reruns = [line for line in commands if "--reruns 1 " in line]
     assert len(commands) >= 6
-    assert with_reruns == [line for line in commands if " tests/e2e -m browser " in line]
+    assert with_reruns == [line for line in commands if " tests/e2e " in line]
     assert len(with_reruns) == 1
 
 

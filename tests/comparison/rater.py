@@ -1,4 +1,4 @@
-"""A kernel that rates blind: ``rater.py PLACE LOG``, then a command per line on stdin.
+"""A kernel that rates blind, by a command per line on stdin.
 
 ``begin QUESTION``, ``rate CHOICE`` and ``send SECONDS``, which logs each actual and takes that
 long. Prints ``ready``, then the result of each command.
@@ -8,16 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+from fork_kit import say
 from test_blind import compared
 
 from vellum_nb import History
 
 CASES = 40
-
-
-def say(*words):
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
 
 
 def main(place, log):
@@ -44,7 +40,3 @@ def logging_to(log, seconds):
         time.sleep(seconds)
 
     return rate
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

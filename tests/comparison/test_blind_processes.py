@@ -1,24 +1,14 @@
 """Blind ratings by several kernels at once: one session, one rating per pair, sent once."""
 
-import os
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
+import rater
 from rater import CASES
 from test_blind import compared
 
 from vellum_nb import History
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    if request.param == "sqlite":
-        return tmp_path / "runs.db"
-    return request.getfixturevalue("postgres_url")
 
 
 class Kernels:
@@ -29,26 +19,21 @@ class Kernels:
 
     def tell(self, line):
         for process in self.processes:
-            print(line, file=process.stdin, flush=True)
+            process.write_line(line)
 
     def hear(self):
         return [process.stdout.readline().strip() for process in self.processes]
 
 
 @pytest.fixture
-def kernels(place, tmp_path):
+def kernels(place, forks, tmp_path):
     """Return a function that starts kernels, which log the ratings they send to ``sent``."""
     with ExitStack() as stack:
-        command = [sys.executable, Path(__file__).with_name("rater.py"), place, tmp_path / "sent"]
 
         def start(number):
-            options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            options["env"] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the kits
-            processes = [subprocess.Popen(command, **options) for _ in range(number)]
-            for process in processes:
-                stack.enter_context(process)
-                stack.callback(process.kill)
-            kernels = Kernels(processes)
+            arguments = rater.__file__, "main", place, tmp_path / "sent"
+            started = [stack.enter_context(forks.process(*arguments)) for _ in range(number)]
+            kernels = Kernels(started)
             assert kernels.hear() == ["ready"] * number
             return kernels
 
@@ -115,7 +100,6 @@ def test_what_a_killed_kernel_sent_is_not_sent_again(kernels, place, tmp_path):
     while not log.exists() or len(log.read_text().split()) < 10:
         time.sleep(0.01)
     one.processes[0].kill()
-    one.processes[0].wait()
     with History(place) as history:
         session = compared(history, CASES).blind(question="which")
         assert session.record.id == session_id

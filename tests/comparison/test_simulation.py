@@ -16,6 +16,7 @@ def simulation(name):
     return module
 
 
+@pytest.mark.slow
 def test_intervals_hold_and_tests_err_as_seldom_as_they_say():
     module = simulation("statistics")
     for title in module.SCENARIOS:

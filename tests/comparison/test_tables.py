@@ -61,7 +61,7 @@ def exactly(frame):
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(comparison=comparisons())
 @pytest.mark.parametrize("rows", ["cases", "runs"])
 def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from report_kit import against, failed, run
 from report_kit import compared as of_runs
@@ -318,7 +318,6 @@ REPEATS = st.lists(st.floats(-9e99, 9e99) | st.booleans() | st.integers(-9, 9), 
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
 @given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
 def test_summary_counts_each_case_once_in_both_directions(cases):
     sides = [one for one, _ in cases], [other for _, other in cases]
@@ -336,7 +335,6 @@ def test_summary_counts_each_case_once_in_both_directions(cases):
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
 @given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
 def test_result_of_a_release_agrees_with_its_verdicts(cases):
     comparison = compared([one for one, _ in cases], [other for _, other in cases])

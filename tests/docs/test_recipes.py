@@ -68,19 +68,22 @@ def checkout(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("title", "steps"), recipes().items(), ids=list(recipes()))
-def test_recipe_works(checkout, title, steps):
-    assert len(steps) >= 3, title
-    for indent, path, where, line, block in steps:
-        text = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
-        insert(checkout / path, where, line.replace(r"\"", '"'), text)
-    _, path, _, _, text = steps[-1]
-    (test,) = re.findall(r"def (test_\w+)", text)
-    changed = sorted({path for _, path, *_ in steps if path.endswith(".py")})
+def test_recipes_work(checkout):
+    """All are applied to one copy, so that ruff and pytest start once."""
+    tests, changed = [], set()
+    for title, steps in recipes().items():
+        assert len(steps) >= 3, title
+        for indent, path, where, line, block in steps:
+            text = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
+            insert(checkout / path, where, line.replace(r"\"", '"'), text)
+        _, path, _, _, text = steps[-1]
+        (test,) = re.findall(r"def (test_\w+)", text)
+        tests.append(f"{path}::{test}")
+        changed |= {path for _, path, *_ in steps if path.endswith(".py")}
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     for command in (
-        ["ruff", "check", "--no-cache", *changed],
-        ["ruff", "format", "--no-cache", "--check", *changed],
-        ["pytest", "-q", "-n0", "-p", "no:cacheprovider", f"{path}::{test}"],
+        ["ruff", "check", "--no-cache", *sorted(changed)],
+        ["ruff", "format", "--no-cache", "--check", *sorted(changed)],
+        ["pytest", "-q", "-n0", "-p", "no:cacheprovider", *tests],
     ):
         subprocess.run([sys.executable, "-m", *command], cwd=checkout, env=environment, check=True)

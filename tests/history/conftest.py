@@ -1,10 +1,6 @@
 """A history in a real file, and runs to put into it."""
 
 import itertools
-import os
-import select
-import signal
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -105,33 +101,3 @@ def put(make_run):
 def record(history, put):
     """Record a run in the history of the test."""
     return partial(put, history)
-
-
-@pytest.fixture
-def recorder():
-    """Run `recorder.py`, which forks processes that can be killed."""
-    script = Path(__file__).with_name("recorder.py")
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        process.stdin.close()
-
-
-@pytest.fixture
-def opened(recorder):
-    """Return what has a history opened by another process, killed so long after something."""
-
-    def opened(url, seconds, *, after=lambda: True):
-        print("open", url, file=recorder.stdin, flush=True)
-        pid = int(recorder.stdout.readline().split()[1])
-        while not after() and not select.select([recorder.stdout], [], [], 0.001)[0]:
-            pass
-        if not select.select([recorder.stdout], [], [], seconds)[0]:
-            os.kill(pid, signal.SIGKILL)
-        return int(recorder.stdout.readline().split()[1])
-
-    return opened

@@ -10,11 +10,12 @@ import signal
 import sqlite3
 import sys
 import time
+import traceback
 from contextlib import closing, suppress
 from functools import partial
 
 import pandas  # noqa: F401, ICN001 - once, for all
-from recorder import fork, record, say
+from recorder import record, say
 
 import vellum_nb as vnb
 from vellum_nb.history import ordered_runs
@@ -96,6 +97,20 @@ def back_up(history):
 def work(do, place):
     with vnb.History(place) as history:
         do(history)
+
+
+def fork(work):
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        if status:
+            traceback.print_exc()
+        os._exit(status)
 
 
 def main(place):

@@ -1,22 +1,9 @@
-"""Forks processes that record runs, for the tests that kill them or let many of them race.
-
-Started as a program of its own that has imported everything, so that a child costs a fork. It
-obeys lines on stdin:
-
-``kill PATH ROUND``: fork a child that records until it is killed; three threads of it print each
-id that was acknowledged, ``began ID`` and ``ended ID``. ``gone`` follows its death.
-
-``open PATH``: fork a child that opens the history and closes it; ``gone STATUS`` follows.
-
-``race PATH COUNT RUNS``: fork COUNT children that open PATH at the same moment and record RUNS
-runs each; print ``gone STATUS...``.
-"""
+"""Processes that record runs, for the tests that kill them or let many of them race."""
 
 import itertools
 import os
 import sys
 import threading
-import traceback
 from datetime import UTC, datetime
 
 from vellum_nb.history import History
@@ -50,7 +37,6 @@ def record(history, name, deployment, tell):
 
 
 def record_for_ever(path, deployment):
-    say(f"pid {os.getpid()}")
     history = History(path)
 
     def work(thread):
@@ -65,52 +51,15 @@ def record_for_ever(path, deployment):
 
 
 def open_once(path):
-    say(f"pid {os.getpid()}")
     History(path).close()
+    say("closed")
 
 
-def race(path, count, runs):
-    start, gun = os.pipe()
-    children = [fork(lambda: race_one(path, runs, start, gun)) for _ in range(count)]
-    os.close(start)
-    os.close(gun)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-
-
-def race_one(path, runs, start, gun):
-    os.close(gun)
-    os.read(start, 1)  # ends for all at once when the parent has closed its end
+def race(path, runs):
+    """Open a history when a line comes on stdin, and record some runs."""
+    say("ready")
+    sys.stdin.readline()
     with History(path) as history:
         for number in range(runs):
             record(history, f"{os.getpid()}-{number}", "race", lambda _: None)
-
-
-def fork(work):
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        work()
-        status = 0
-    finally:
-        if status:
-            traceback.print_exc()
-        os._exit(status)
-
-
-def main():
-    for line in sys.stdin:
-        command, path, *rest = line.split()
-        if command == "kill":
-            os.waitpid(fork(lambda: record_for_ever(path, rest[0])), 0)  # noqa: B023
-            say("gone")
-        elif command == "open":
-            status = os.waitpid(fork(lambda: open_once(path)), 0)[1]  # noqa: B023
-            say(f"gone {os.waitstatus_to_exitcode(status)}")
-        else:
-            say(f"gone {race(path, *map(int, rest))}")
-
-
-if __name__ == "__main__":
-    main()
+    say("done")

@@ -107,7 +107,9 @@ def test_no_number_of_a_deletion_is_used_twice(history, record):
             history.undelete(deletion)
 
 
-def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(history, record, path):
+def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(
+    history, record, path, forks
+):
     runs = [record() for _ in range(50)]
     child = (
         "import sys; from vellum_nb import History\n"
@@ -115,10 +117,8 @@ def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(history, 
         "for run_id in sys.argv[2:]:\n"
         "    history.delete([run_id]); print(run_id, flush=True)"
     )
-    arguments = [sys.executable, "-c", child, str(path), *(run.id for run in runs)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+    with forks.code(child, path, *(run.id for run in runs)) as process:
         acknowledged = [process.stdout.readline().strip() for _ in range(10)]
-        process.kill()
     gone = set(history.deletions()["deletion"])
     assert history.count(ids=acknowledged) == 0
     assert history.count() == 50 - len(gone)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -315,13 +314,11 @@ History(sys.argv[1]).to_csv(sys.argv[2], progress=False)
 
 
 @pytest.mark.slow
-def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path):
+def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path, forks):
     target = tmp_path / "runs.csv"
     target.write_text("old")
-    command = [sys.executable, "-c", KILLED, str(path), str(target)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        assert child.stdout.readline() == b"written\n"
-        child.send_signal(signal.SIGKILL)
+    with forks.code(KILLED, path, target) as child:
+        assert child.stdout.readline() == "written\n"
     assert target.read_text() == "old"
     (left,) = tmp_path.glob(".runs.csv.*.part")
     many.to_csv(target)

@@ -68,6 +68,7 @@ def closing_if_open(path):
         yield history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damaged_history_is_read_or_refused_with_our_errors(kind, content, path):
     path.write_bytes(content)
@@ -110,6 +111,7 @@ def test_a_csv_of_very_many_lines_or_cells_is_read_or_refused_in_time(name, cont
     assert failures({name: FILE_READERS[name]}, path) == {}
 
 
+@pytest.mark.slow
 def test_a_csv_of_too_many_rows_is_refused_with_the_remedy(path):
     path.write_bytes(b"a\n" + b"1\n" * 1_048_577)
     with pytest.raises(HistoryError, match=r"more than 1,048,576 rows or .*; split it, or use Par"):
@@ -229,6 +231,7 @@ def columns(content, tmp_path_factory):
         return [(table, name) for table in TABLES for (name,) in db.execute(sql, (table,))]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=15)
 def test_any_value_in_any_column_is_read_or_refused_with_our_errors(

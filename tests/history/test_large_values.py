@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from runs_kit import html_of
 
@@ -146,7 +146,6 @@ values = st.recursive(
 objects = st.dictionaries(names, values, max_size=4)
 
 
-@settings(max_examples=60)
 @given(inputs=objects, outputs=objects, desired=st.none() | objects)
 def test_whatever_json_can_say_comes_back(make_run, monkeypatch, inputs, outputs, desired):
     monkeypatch.setattr(rows, "LARGE", 8)

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
@@ -432,7 +432,6 @@ def sorted_runs(history):
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
 @given(one=sides, two=sides)
 def test_a_merge_loses_nothing(make_run, one, two):
     runs = [make_run(id=f"r{n}", state="FULFILLED", outputs={"x": n}) for n in range(4)]
@@ -457,7 +456,6 @@ def test_a_merge_loses_nothing(make_run, one, two):
                 assert f"quality {run.quality}" in ours_now.note
 
 
-@settings(max_examples=40)
 @given(one=sides, two=sides, mine=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two, mine):
     one = [(side[0], side[1] if own else {}) for side, own in zip(one, mine, strict=True)]

@@ -1,9 +1,8 @@
 """A PostgreSQL server that goes away while runs are recorded, and comes back; or refuses them."""
 
 import io
-import os
 import random
-import signal
+import select
 import sqlite3
 import stat
 import sys
@@ -16,6 +15,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
+import recorder
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
@@ -120,26 +120,31 @@ def test_a_run_that_another_process_recorded_in_between_stays_as_it_is(
     assert any("1 differ, ours stay: same (outputs)" in str(each.message) for each in caught)
 
 
+def is_killed_while_opening(forks, url, seconds):
+    with forks.process(recorder.__file__, "open_once", url) as process:
+        has_ended = select.select([process.stdout], [], [], seconds)[0]
+        assert not has_ended or process.stdout.readline() == "closed\n"
+        return not has_ended
+
+
 @pytest.mark.slow
 def test_killing_the_client_while_runs_are_pending_loses_no_acknowledged_run(
-    postgres_url, down, recorder, opened, folder
+    postgres_url, down, forks, folder
 ):
     chance = random.Random(20261125)  # noqa: S311  (no secret depends on it)
     acknowledged, killed = 0, 0
     for number in range(2):
         name = f"round{number}"
-        print("kill", postgres_url, name, file=recorder.stdin, flush=True)
-        pid = int(recorder.stdout.readline().split()[1])
-        lines = [recorder.stdout.readline() for _ in range(chance.randrange(1, 30))]
-        with down:
-            while not any(folder.glob("pending-*")):  # what was written before is in the pipe
-                lines.append(recorder.stdout.readline())
-            lines += [recorder.stdout.readline() for _ in range(chance.randrange(60, 120))]
-            os.kill(pid, signal.SIGKILL)
-            while not (line := recorder.stdout.readline()).startswith("gone"):
-                lines.append(line)
+        with forks.process(recorder.__file__, "record_for_ever", postgres_url, name) as process:
+            lines = [process.stdout.readline() for _ in range(chance.randrange(1, 30))]
+            with down:
+                while not any(folder.glob("pending-*")):  # what was written before is in the pipe
+                    lines.append(process.stdout.readline())
+                lines += [process.stdout.readline() for _ in range(chance.randrange(60, 120))]
+                process.kill()
+                lines += process.stdout
         longest = 0.05
-        while opened(postgres_url, chance.uniform(0, longest)) == -signal.SIGKILL:
+        while is_killed_while_opening(forks, postgres_url, chance.uniform(0, longest)):
             killed += 1
             longest *= 1.2
         began = {line.split()[1] for line in lines if line.startswith("began")}

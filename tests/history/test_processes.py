@@ -2,12 +2,13 @@
 
 import os
 import random
-import select
-import signal
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 
 import pytest
+import recorder
 
 from vellum_nb import History
 
@@ -18,24 +19,22 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the recorder fo
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, place):
+def test_killing_the_recording_process_loses_no_acknowledged_run(forks, place):
     chance = random.Random(20260701)  # noqa: S311  (no secret depends on it)
     is_server = str(place).startswith("postgresql:")
     rounds = 6 if is_server else 50
     acknowledged, started = 0, 0
     for number in range(rounds):
         name = f"round{number}"
-        print("kill", place, name, file=recorder.stdin, flush=True)
-        pid = int(recorder.stdout.readline().split()[1])
-        # From before the history is open, by time, to the midst of some runs, by their number.
-        by_number = is_server or number % 2
-        most = chance.randrange(40) if by_number else 0
-        lines = [recorder.stdout.readline().split() for _ in range(most)]
-        select.select([], [], [], 0 if by_number else chance.uniform(0, 0.1))
-        os.kill(pid, signal.SIGKILL)
-        while not (line := recorder.stdout.readline()).startswith("gone"):
-            assert line, "the recorder died"
-            lines.append(line.split())
+        with forks.process(recorder.__file__, "record_for_ever", place, name) as process:
+            # From before the history is open, by time, to the midst of some runs, by their number.
+            by_number = is_server or number % 2
+            most = chance.randrange(40) if by_number else 0
+            lines = [process.stdout.readline().split() for _ in range(most)]
+            time.sleep(0 if by_number else chance.uniform(0, 0.1))
+            assert process.is_alive
+            process.kill()
+            lines += [line.split() for line in process.stdout]
         began = {run_id for word, run_id in lines if word == "began"}
         ended = {run_id for word, run_id in lines if word == "ended"}
         with History(place) as history:
@@ -53,11 +52,18 @@ def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, place
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-def test_eight_processes_open_and_write_one_fresh_history_at_once(recorder, request, tmp_path):
+def test_eight_processes_open_and_write_one_fresh_history_at_once(forks, request, tmp_path):
     places = [tmp_path / f"fresh{number}.db" for number in range(15)]
     for place in (*places, request.getfixturevalue("postgres").fresh()):
-        print("race", place, 8, 10, file=recorder.stdin, flush=True)
-        assert recorder.stdout.readline().strip() == f"gone {[0] * 8}"
+        with ExitStack() as stack:
+            racers = [
+                stack.enter_context(forks.process(recorder.__file__, "race", place, 10))
+                for _ in range(8)
+            ]
+            assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 8
+            for racer in racers:
+                racer.write_line()
+            assert [racer.stdout.readline() for racer in racers] == ["done\n"] * 8
         with History(place) as history:
             assert history.count(state="FULFILLED") == 8 * 10
 

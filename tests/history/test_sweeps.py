@@ -1,6 +1,5 @@
 """Sweeps and blind ratings in a history: plans, leases, rows that are begun, ended, withdrawn."""
 
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -466,19 +465,16 @@ def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lease has to expire")
-def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
+def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path, forks):
     with History(path) as history:
         Sweeps(history).add(SWEEP, [])
         code = "import sys; from vellum_nb.history import History, Sweeps; "
         code += "sweeps = Sweeps(History(sys.argv[1])); "
         code += "sweeps.acquire(sweeps.every()[0]); print('held', flush=True); input()"
-        command = [sys.executable, "-c", code, path]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
-            assert child.stdout.readline() == b"held\n"
+        with forks.code(code, path) as child:
+            assert child.stdout.readline() == "held\n"
             with pytest.raises(HistoryError, match=f"running in process {child.pid}"):
                 Sweeps(history).acquire(SWEEP)
-            child.kill()
         assert Sweeps(history).lost(SWEEP) is not None
         Sweeps(history).acquire(SWEEP)
 

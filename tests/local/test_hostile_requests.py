@@ -154,6 +154,7 @@ def test_nested_json(api, routes, depth):
                 assert not too_deep, (path, number, answer.text[:200])
 
 
+@pytest.mark.slow
 def test_strange_values(api, routes):
     valid = {
         "workflow_deployment_name": "echo",

@@ -163,6 +163,7 @@ def test_isolated_code_reads_no_key_from_environments_arguments_descriptors_file
     assert "file workflow.py" in seen["looked"]
 
 
+@pytest.mark.slow
 def test_isolated_code_reads_only_the_key_that_it_was_deployed_with(tmp_path):
     keys, seen = keys_seen(tmp_path, FUNCTION, entry="look", kind="process", env=["A_KEY"])
     assert seen["keys"]["os.environ"] == [keys["A_KEY"]]
@@ -170,6 +171,7 @@ def test_isolated_code_reads_only_the_key_that_it_was_deployed_with(tmp_path):
     assert not [place for place in seen["keys"] if place.startswith(("environ", "cmdline"))]
 
 
+@pytest.mark.slow
 def test_a_state_is_restored_in_the_next_process(isolated, asking):
     api = asking(isolated)
     previous, said = None, []
@@ -188,6 +190,7 @@ def test_inputs_are_checked_before_a_process_is_started(isolated, asking):
         assert message in reply.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_timeout_kills_all_processes_of_a_run(tmp_path, asking):
     file, place = tmp_path / "flow.py", tmp_path / "pids"
     file.write_text(SOURCE)
@@ -404,6 +407,7 @@ def test_a_script_that_deploys_is_not_imported_by_its_processes(tmp_path):
     assert (tmp_path / "ran").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_many_runs_at_once_do_not_mix(code):
     with ThreadPoolExecutor(8) as pool:
         texts = [f"text-{number}" for number in range(24)]

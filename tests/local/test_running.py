@@ -242,6 +242,7 @@ def test_a_run_that_has_ended_is_freed_without_the_garbage_collector(api, how):
         gc.enable()
 
 
+@pytest.mark.slow
 def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):
     def speaks(text: str):
         for letter in text:

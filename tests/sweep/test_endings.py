@@ -48,6 +48,7 @@ def test_only_a_second_interrupt_cuts_off_what_runs(history, interrupts, state):
     assert again_later(history, sweep, answered).resume().state == "done"
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on():
     for number in range(1, 400):
         with History(":memory:") as history:

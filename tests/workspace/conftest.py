@@ -230,20 +230,12 @@ def execute_only(server, hostile):
 
 
 @pytest.fixture
-def kernels(tmp_path, monkeypatch):
+def kernels(forks, tmp_path, monkeypatch):
     """Return what starts processes that sweep; they end with the test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # of pending runs
-    made = sweep_processes.Kernels(tmp_path)
+    made = sweep_processes.Kernels(forks, tmp_path)
     yield made
     made.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    """Return where a history lies: a file, or a database on a real server."""
-    if request.param == "sqlite":
-        return tmp_path / "shared-runs.db"
-    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture

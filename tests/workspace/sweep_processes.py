@@ -1,7 +1,6 @@
 """Sweeps in processes of their own, which a test stops, continues and kills.
 
-As a program, which has imported everything, it forks a process for each line on its stdin: an
-order as JSON. The process writes its outcome to a file, so that a killed one has none.
+A process sweeps as an order says, and writes its outcome to a file: a killed one has none.
 """
 
 import json
@@ -9,13 +8,14 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import fork_kit
 
 LONG = 20.0  # seconds; waits that end long before
 KEY = "sk-counting-0123456789"
@@ -32,30 +32,22 @@ def wait_until(condition, seconds=LONG):
 class Kernels:
     """Starts processes that sweep; `close` kills those that are left."""
 
-    def __init__(self, folder):
-        self.folder, self._kernels = folder, []
-        command = [sys.executable, "-W", "ignore", __file__]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._program = subprocess.Popen(command, text=True, env=env, **pipes)
+    def __init__(self, forks, folder):
+        self._forks, self.folder, self._kernels = forks, folder, []
 
     def start(self, url, history, cases, *, until=None, **order):
         """Start a kernel that sweeps `cases`; with `until`, when the file of that name exists."""
         number = len(self._kernels)
         order |= {"url": url, "history": str(history), "cases": cases}
         order |= {"outcome": str(self.folder / f"outcome-{number}"), "until": until and str(until)}
-        print(json.dumps(order), file=self._program.stdin, flush=True)
-        kernel = Kernel(int(self._program.stdout.readline()), Path(order["outcome"]))
+        pid = self._forks.start(__file__, "run_order", order)
+        kernel = Kernel(pid, Path(order["outcome"]))
         self._kernels.append(kernel)
         return kernel
 
     def close(self):
         for kernel in self._kernels:
-            if kernel.is_alive:
-                kernel.kill()
-        self._program.stdin.close()
-        self._program.wait()
-        self._program.stdout.close()
+            kernel.kill()
 
 
 class Kernel:
@@ -66,10 +58,7 @@ class Kernel:
 
     @property
     def is_alive(self):
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, 0)
-            return True
-        return False
+        return fork_kit.is_alive(self.pid)
 
     @property
     def is_ready(self):
@@ -114,9 +103,7 @@ class Kernel:
             os.kill(self.pid, signal.SIGINT)
 
     def kill(self):
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        wait_until(lambda: not self.is_alive)
+        fork_kit.kill(self.pid)
 
     def outcome(self, seconds=LONG):
         """Wait for its end; return the state, the id and the error of its sweep."""
@@ -276,40 +263,11 @@ def shorten_look_ups():
     retry_policy.SHORTEST_S = 0.0
 
 
-def main():
-    import psycopg  # noqa: F401  (has everything imported)
-
-    import vellum_nb
-    import vellum_nb.history.postgres_store
-
-    vellum_nb.connect  # noqa: B018
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children leave at once
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            run_order(json.loads(line))
-        print(pid, flush=True)
-
-
 def run_order(order):
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1):  # its parent's
-        os.dup2(null, standard)
-    status = 1
     try:
-        try:
-            outcome = sweep(order)
-        except BaseException as exc:  # noqa: BLE001  (the outcome says so)
-            outcome = {"error": f"{type(exc).__name__}: {exc}"}
-        path = Path(order["outcome"])
-        path.with_suffix(".new").write_text(json.dumps(outcome))
-        path.with_suffix(".new").rename(path)
-        status = 0
-    finally:
-        os._exit(status)
-
-
-if __name__ == "__main__":
-    main()
+        outcome = sweep(order)
+    except BaseException as exc:  # noqa: BLE001  (the outcome says so)
+        outcome = {"error": f"{type(exc).__name__}: {exc}"}
+    path = Path(order["outcome"])
+    path.with_suffix(".new").write_text(json.dumps(outcome))
+    path.with_suffix(".new").rename(path)

@@ -67,6 +67,7 @@ def test_run_on_a_machine_without_a_key_shows_two_releases_and_records_both(tmp_
         assert [run.release_tag for run in kept.runs()] == ["v2", "v1"]
 
 
+@pytest.mark.slow
 def test_run_prints_text_as_it_grows(key, faucet, tmp_path):
     history = tmp_path / "runs.db"
     arguments = ("run", "faucet", "--input", "text=hello", "--stream", "--history", str(history))
@@ -198,6 +199,7 @@ def test_data_is_utf8_with_plain_line_feeds_whatever_the_terminal_is(recorded):
     assert r"LATEST \xb7 FULFILLED" in process(*arguments, PYTHONIOENCODING="ascii").stdout
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(recorded):
     command = [*COMMAND, "history", "export", "--history", str(recorded)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as export:

@@ -246,6 +246,7 @@ def test_the_commands_of_the_page_on_ci_run(tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_test_of_the_page_on_ci_is_one(monkeypatch, tmp_path):
     found = re.search(r"```python\n(.*?)```", CI.read_text(encoding="utf-8"), re.DOTALL)[1]
     scope = {}

@@ -5,8 +5,6 @@ The text of a case says which verdicts it gets: "pf" passes with people, and fai
 
 import math
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -192,6 +190,7 @@ def test_a_check_uses_the_ratings_of_the_compared_cases(ws, wrong):
     assert some.judge_check().n == 20
 
 
+@pytest.mark.slow
 def test_runs_of_a_case_count_as_one_case(ws):
     kinds = {"pp": 17, "pf": 3, "fp": 2, "ff": 10}
     cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
@@ -468,7 +467,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 
 
 @pytest.mark.slow
-def test_no_answer_of_a_judge_is_paid_twice_after_a_kill(server, tmp_path):
+def test_no_answer_of_a_judge_is_paid_twice_after_a_kill(server, tmp_path, forks):
     calls, go_on = [], threading.Event()
 
     def slow(text):
@@ -480,14 +479,12 @@ def test_no_answer_of_a_judge_is_paid_twice_after_a_kill(server, tmp_path):
     cases, path = [{"text": f"case {at}"} for at in range(8)], tmp_path / "runs.db"
     with vnb.connect(server, history=path) as ws:
         ws.sweep("echo", cases, release_tags=["v1"], progress=False)
-        command = [sys.executable, "-c", PROGRAM, server.url, server.api_key, str(path)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        with forks.code(PROGRAM, server.url, server.api_key, path) as process:
             before = 0
             while len(calls) <= 8 or len(calls) > before:  # until all others are under way
-                assert process.poll() is None
+                assert process.is_alive
                 before = len(calls)
                 time.sleep(0.5)
-            process.kill()
         go_on.set()
         assert "STARTED" in {run.state for run in ws.history.runs(deployment="slow")}
         judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)

@@ -1,21 +1,17 @@
-"""Judges whose process is killed, or that two kernels run at once: each answer is judged once.
+"""Judges whose process is killed, or that two kernels run at once: each answer is judged once."""
 
-As a program of its own it compares, for ``URL HISTORY TIMEOUT``, when a line comes on its stdin.
-"""
-
-import os
-import subprocess
 import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from counting_server import KEY, CountingServer
+from fork_kit import say
 from runs_kit import later_run
 
 import vellum_nb as vnb
+import vellum_nb.workspace.comparing  # before kernels are forked
 
 ANSWERS = 16
 
@@ -31,21 +27,14 @@ def connect(url, history, timeout):
     return vnb.connect(url, api_key=KEY, history=history, timeout=(10, float(timeout)))
 
 
-def main(url, history, timeout):
+def compare_on_a_line(url, history, timeout):
+    """Compare when a line comes on stdin."""
     with connect(url, history, timeout) as ws:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        say("ready")
         sys.stdin.readline()
         compared = compare(ws)
         missing = compared.errors()["message"].str.contains("was not called|was called").sum()
-        sys.stdout.write(f"{missing} missing\n")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    if request.param == "sqlite":
-        return tmp_path / "runs.db"
-    return request.getfixturevalue("postgres_url")
+        say(missing, "missing")
 
 
 @pytest.fixture
@@ -74,23 +63,17 @@ def counting():
         server.close()
 
 
-@contextmanager
-def kernel(*arguments):
-    """Start a process that compares; it is killed at the end."""
-    command = [sys.executable, Path(__file__), *map(str, arguments)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the kits
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=env, **pipes) as process:
-        try:
+@pytest.fixture
+def kernel(forks):
+    """Return a context with a process that compares; it is killed at the end."""
+
+    @contextmanager
+    def started(*arguments):
+        with forks.process(__file__, "compare_on_a_line", *arguments) as process:
             assert process.stdout.readline() == "ready\n"
             yield process
-        finally:
-            process.kill()
 
-
-def go(process):
-    process.stdin.write("\n")
-    process.stdin.flush()
+    return started
 
 
 def judgements(history):
@@ -100,15 +83,14 @@ def judgements(history):
 @pytest.mark.parametrize("refuses", [True, False])
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_answers_are_judged_once_after_a_kill_if_executions_are_listed_late(
-    answered, counting, until, refuses
+    answered, counting, kernel, until, refuses
 ):
     server = counting(latency=1.5, lag=12.0 if refuses else 5.0)
     server.refuses = refuses
     with kernel(server.url, answered, 3) as process:
-        go(process)
+        process.write_line()
         until(lambda: len(server.executed) == ANSWERS)
         process.kill()
-        process.wait()
     with connect(server.url, answered, 3) as ws:
         assert judgements(ws.history)["STARTED"] == ANSWERS
         compare(ws)
@@ -118,14 +100,14 @@ def test_answers_are_judged_once_after_a_kill_if_executions_are_listed_late(
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-def test_two_kernels_judge_each_answer_once(answered, counting, seconds):
+def test_two_kernels_judge_each_answer_once(answered, counting, kernel, seconds):
     server = counting(latency=1.5)
     server.refuses = False
     arguments = server.url, answered, 20
     with kernel(*arguments) as first, kernel(*arguments) as second:
-        go(first)
+        first.write_line()
         time.sleep(seconds)
-        go(second)
+        second.write_line()
         said = [process.stdout.readline() for process in (first, second)]
     assert said == ["0 missing\n"] * 2
     assert set(server.executed.values()) == {1}
@@ -134,16 +116,17 @@ def test_two_kernels_judge_each_answer_once(answered, counting, seconds):
         assert judgements(history) == {"FULFILLED": ANSWERS}
 
 
-def test_a_kernel_that_waits_goes_on_when_the_one_that_judges_is_killed(answered, counting, until):
+def test_a_kernel_that_waits_goes_on_when_the_one_that_judges_is_killed(
+    answered, counting, kernel, until
+):
     server = counting(latency=1.5)
     arguments = server.url, answered, 20
     with kernel(*arguments) as first, kernel(*arguments) as second:
-        go(first)
+        first.write_line()
         until(lambda: len(server.executed) >= ANSWERS // 2)
-        go(second)
+        second.write_line()
         time.sleep(0.5)
         first.kill()
-        first.wait()
         assert second.stdout.readline() == "0 missing\n"
     assert set(server.executed.values()) == {1}
     assert len(server.executed) == ANSWERS
@@ -177,7 +160,3 @@ def test_a_judgement_that_is_deleted_is_made_again(answered, counting):
     assert not ids & {run.id for run in deleted}
     assert len(server.executed) == ANSWERS + 2
     assert set(server.executed.values()) == {1}
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,8 +1,6 @@
 """Runs that the server works on by itself: handed in, waited for, taken up by a later kernel."""
 
 import json
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -124,7 +122,9 @@ def test_a_run_that_a_synchronisation_completed_first_keeps_its_answer(ws, later
 
 
 @pytest.mark.slow
-def test_a_kernel_that_was_killed_after_submitting_loses_nothing(server, later, gate, tmp_path):
+def test_a_kernel_that_was_killed_after_submitting_loses_nothing(
+    server, later, gate, tmp_path, forks
+):
     script = (
         "import json, sys, vellum_nb as vnb\n"
         "url, key, history = sys.argv[1:]\n"
@@ -133,12 +133,8 @@ def test_a_kernel_that_was_killed_after_submitting_loses_nothing(server, later, 
         "print(json.dumps(pending.execution_id), flush=True)\n"
         "sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", script, server.url, server.api_key, tmp_path / "runs.db"]
-    with subprocess.Popen(
-        list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as kernel:
+    with forks.code(script, server.url, server.api_key, tmp_path / "runs.db") as kernel:
         execution_id = json.loads(kernel.stdout.readline())
-        kernel.kill()
     (pending,) = later.resume_pending()
     assert pending.execution_id == execution_id
     gate.open.set()

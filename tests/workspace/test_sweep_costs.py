@@ -88,6 +88,7 @@ def test_a_run_that_the_server_cancelled_is_made_again(ws, fault):
     assert executions(ws) == len(ws.history.runs(sweep_id=sweep.id))
 
 
+@pytest.mark.slow
 def test_a_limit_of_cost_that_cannot_hold_is_noted_and_one_ends_the_calls_of_a_judge(ws):
     now = progress_of(
         ws.sweep("shout", [{"text": "a"}], limits={"max_cost_usd": 1}, progress=False)

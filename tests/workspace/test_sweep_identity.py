@@ -202,10 +202,23 @@ def expecting(cases):
     return [case | {"expected.said": f"v1 {case['text']}"} for case in cases]
 
 
-def test_another_seed_of_a_stored_sweep_that_may_stop_early_is_refused(undecided, counting):
+@pytest.mark.parametrize(
+    ("cases", "options"),
+    [
+        (CASES, {}),
+        (CASES[1:], {"existing": "reuse"}),
+        ([*CASES[1:], {"text": "another"}], {"existing": "reuse"}),
+    ],
+    ids=["all", "without one", "with another"],
+)
+def test_another_seed_of_a_stored_sweep_that_may_stop_early_is_refused(
+    undecided, counting, cases, options
+):
+    """Each seed would be another look at the same answers, for free."""
     posts = counting.posts
+    options = {**DECIDED, **options, "stop_when": vnb.StopWhen(seed=5)}
     with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep("count", expecting(CASES), **DECIDED | {"stop_when": vnb.StopWhen(seed=5)})
+        undecided.sweep("count", expecting(cases), **options)
     assert counting.posts == posts
 
 
@@ -226,27 +239,6 @@ def test_another_seed_is_taken_by_a_sweep_that_is_restarted(undecided):
         control_of(again).record.order()
         != control_of(undecided.open_sweep(first_id(undecided))).record.order()
     )
-
-
-def test_another_seed_is_refused_if_some_cases_are_left_out(undecided, counting):
-    """Each seed would be another look at the same answers, for free."""
-    posts = counting.posts
-    with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep(
-            "count",
-            expecting(CASES[1:]),
-            existing="reuse",
-            **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
-        )
-    assert counting.posts == posts
-
-
-def test_another_seed_is_refused_if_some_cases_are_replaced(undecided):
-    cases = expecting([*CASES[1:], {"text": "another"}])
-    with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep(
-            "count", cases, existing="reuse", **DECIDED | {"stop_when": vnb.StopWhen(seed=5)}
-        )
 
 
 def test_another_seed_is_taken_for_other_cases(undecided):

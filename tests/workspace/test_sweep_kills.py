@@ -1,23 +1,20 @@
 """Sweeps whose process is killed again and again, on a server that fails in every way it can.
 
-``SWEEP_KILLS=300 pytest tests/workspace/test_sweep_kills.py -s`` kills more often. As a program of
-its own, which has imported everything, it forks a process that sweeps for each line on its stdin,
-``URL KEY HISTORY NAME CALLS``; prints its id, and how it ended.
+``SWEEP_KILLS=300 pytest tests/workspace/test_sweep_kills.py -s`` kills more often.
 """
 
 import json
 import os
 import random
 import select
-import signal
 import subprocess
 import sys
-import traceback
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from fork_kit import say
 
 import vellum_nb as vnb
 from vellum_nb.history import Sweeps
@@ -42,51 +39,24 @@ def sweep(url, key, history, name, calls):
     with vnb.connect(url, api_key=key, history=history, timeout=(10, 0.5)) as ws:
         cases = [{"text": f"{name} {n}"} for n in range(int(calls) // len(TAGS))]
         ws.sweep("count", cases, release_tags=TAGS, concurrency=32)
-
-
-def fork_sweepers():
-    vnb.connect  # noqa: B018  (has everything imported)
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                sweep(*line.split())
-                status = 0
-            except BaseException:  # noqa: BLE001  (its status says so)
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-
-
-def program(name, *arguments):
-    command = [sys.executable, Path(__file__).with_name(name), *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    say("done")
 
 
 @pytest.fixture
 def server_url():
-    with program("counting_server.py", str(SEED)) as process:
+    command = [sys.executable, Path(__file__).with_name("counting_server.py"), str(SEED)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
         yield process.stdout.readline().strip()
         process.stdin.close()
 
 
-@pytest.fixture
-def sweeper():
-    with program(Path(__file__).name) as process:
-        yield process
-        process.stdin.close()
-
-
-def swept(sweeper, order, seconds):
-    """Have it swept for so long; return how the process ended."""
-    print(*order, file=sweeper.stdin, flush=True)
-    pid = int(sweeper.stdout.readline())
-    if not select.select([sweeper.stdout], [], [], seconds)[0]:
-        os.kill(pid, signal.SIGKILL)
-    return int(sweeper.stdout.readline())
+def swept(forks, order, seconds):
+    """Have it swept for so long; return whether the process was done before it was killed."""
+    with forks.process(__file__, "sweep", *order) as process:
+        has_ended = select.select([process.stdout], [], [], seconds)[0]
+        assert not has_ended or process.stdout.readline() == "done\n"
+        return bool(has_ended)
 
 
 def executed(url):
@@ -116,7 +86,7 @@ def check(path, name, counts):
 
 
 def test_a_sweep_that_is_killed_again_and_again_loses_no_run_and_pays_none_twice(
-    server_url, sweeper, tmp_path
+    server_url, forks, tmp_path
 ):
     chance = random.Random(SEED)
     path = tmp_path / "runs.db"
@@ -127,18 +97,13 @@ def test_a_sweep_that_is_killed_again_and_again_loses_no_run_and_pays_none_twice
         # From before the plan is kept to the midst of the last runs. The longest life grows: one
         # that ends before a look-up may conclude that a run never started gets nowhere.
         longest = 0.4
-        while (status := swept(sweeper, order, chance.uniform(0, longest))) == -signal.SIGKILL:
+        while not swept(forks, order, chance.uniform(0, longest)):
             kills += 1
             longest *= 1.05
             if ended(path) == number:  # killed on its way out: another call is another sweep
                 break
-        assert status == 0 or ended(path) == number
         known |= check(path, f"sweep{number}", executed(server_url))
     counts = executed(server_url)
     assert counts.keys() == known, "something was executed that is not in the history"
     assert set(counts.values()) == {1}
     print(f"{kills} kills, {number} sweeps of {CALLS} calls, each executed once")
-
-
-if __name__ == "__main__":
-    fork_sweepers()

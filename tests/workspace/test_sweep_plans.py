@@ -222,25 +222,24 @@ with vnb.connect(url, api_key=key, history=path) as ws:
         ws.sweep("echo", cases, release_tags=["v1", "v2"], repeats=3, existing="reuse")
     except vnb.HistoryError as exc:
         assert "is running in process" in str(exc), exc
+print("done", flush=True)
 """
 
 
 @pytest.mark.parametrize("stopped", [False, True])
 @pytest.mark.slow
-def test_run_that_two_processes_reuse_at_once_is_placed_once(ws, server, deployed, path, stopped):
+def test_run_that_two_processes_reuse_at_once_is_placed_once(ws, server, deployed, forks, stopped):
     if stopped:  # the two go on with it, and have new runs to place
         ws.sweep("echo", CASES, **BOTH, repeats=3, limits={"max_calls": 3})
     known = {ws.run("echo", case, release_tag=tag).id for case in TEXTS for tag in ("v1", "v2")}
     deployed.calls.clear()
-    command = [sys.executable, "-c", REUSE, server.url, server.api_key, str(path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
-        for each in (one, other):
-            assert each.stdout.readline() == b"ready\n"
-        for each in (one, other):
-            each.stdin.write(b"go\n")
-            each.stdin.flush()
-    assert (one.returncode, other.returncode) == (0, 0)
+    program = REUSE, server.url, server.api_key, ws.history.path
+    with forks.code(*program) as one, forks.code(*program) as other:
+        for process in (one, other):
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, other):
+            process.write_line("go")
+        assert [process.stdout.readline() for process in (one, other)] == ["done\n"] * 2
     [sweep_id] = ws.sweeps()["sweep_id"]
     runs = ws.open_sweep(sweep_id).runs()
     assert len({run.id for run in runs}) == len(runs) == 18

@@ -1,7 +1,5 @@
 """A sweep that stops as soon as it is decided which release is better, and what it may claim."""
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -179,7 +177,9 @@ def reason_of(sweep):
 
 @pytest.mark.usefixtures("quick_look_ups")
 @pytest.mark.parametrize("options", [DECIDED, EQUAL], ids=["decided", "margin"])
-def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, tmp_path, until, options):
+def test_killed_sweep_that_is_resumed_stops_at_the_same_case(
+    server, ws, tmp_path, until, forks, options
+):
     path = tmp_path / "runs.db"
     program = (
         "import sys, vellum_nb as vnb\n"
@@ -188,7 +188,7 @@ def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, tmp_pat
         f"    ws.sweep('count', {CASES!r}, concurrency=1, **{options!r})\n"
     )
     server.faults = Faults(latency_s=0.1, paths="/v1/execute-*")
-    with subprocess.Popen([sys.executable, "-c", program, server.api_key]) as killed:
+    with forks.code(program, server.api_key) as killed:
         until(path.exists)
         with vnb.History(path) as history:
             until(lambda: history.count() >= 6)

@@ -1,8 +1,5 @@
 """Executions that were made elsewhere, brought into a history."""
 
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -146,7 +143,9 @@ def test_limit_of_a_sync_takes_the_newest_executions(ws):
 
 
 @pytest.mark.slow
-def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws, server, tmp_path):
+def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(
+    ws, server, tmp_path, forks
+):
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda n: execute(ws, str(n)), range(230)))
     script = (
@@ -156,10 +155,10 @@ def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws,
         "die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
         "ws.history.subscribe(print, on_bulk_change=die)\n"
         "ws.sync('shout')\n"
+        "print('not killed')\n"
     )
-    command = [sys.executable, "-c", script, server.url, server.api_key, tmp_path / "runs.db"]
-    done = subprocess.run(list(map(str, command)), check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
+    with forks.code(script, server.url, server.api_key, tmp_path / "runs.db") as kernel:
+        assert "not killed" not in kernel.stdout.read()
     report = ws.sync("shout")
     assert (report.known, report.added, ws.history.count()) == (200, 30, 230)
     assert {run.execution_id for run in ws.history.runs()} == ids

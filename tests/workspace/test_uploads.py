@@ -94,6 +94,7 @@ def test_an_upload_can_be_cancelled(server, uploading):
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_uploads_a_file_once_however_many_calls_send_it(server, uploading):
     other = LARGE + b"!"
     cases = [{"file": content, "label": n} for n, content in enumerate([LARGE, other, LARGE])]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import opened
 from vellum_nb.cli.printing import data, print_safely, say
-from vellum_nb.errors import InputError
 
 if TYPE_CHECKING:
     from vellum_nb.sweep import Sweep, SweepPlan
@@ -48,13 +47,11 @@ def add_sweep(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name}", type=kind, metavar="N", help=text)
     text = "decided: as soon as the score decides which release is better, or cannot decide"
     command.add_argument("--stop-when", choices=["decided"], help=text)
-    text = "decided: also as soon as the score excludes this loss, such as 0.05"
-    command.add_argument("--margin", metavar="LOSS", help=text)
+    text = "stop as soon as the score excludes this loss, such as 0.05 or 10%%, or decides"
+    command.add_argument("--margin", metavar="LOSS", help=f"{text}; with --dry-run: show the power")
     text = "the folder of the files that cases name; no other files are read"
     command.add_argument("--files", metavar="FOLDER", help=text)
     command.add_argument("--dry-run", action="store_true", help="check and plan only")
-    text = "with --dry-run: show whether the sweep can exclude a loss of 0.05, or 10%% of the mean"
-    command.add_argument("--margin", metavar="LOSS", help=text)
     existing = command.add_mutually_exclusive_group()
     for value, text in _EXISTING.items():
         existing.add_argument(
@@ -74,9 +71,6 @@ def sweep(args: argparse.Namespace) -> int:
     if args.margin is not None:
         options["stop_when"] = StopWhen(margin=args.margin)
     options["limits"] = _given(args, [name for name, _, _ in _LIMITS])
-    if args.margin and not args.dry_run:
-        msg = "--margin needs --dry-run: a sweep itself has no margin"
-        raise InputError(msg)
     with opened(args, args.history) as workspace:
         if args.dry_run:
             _print_plan(workspace.sweep(args.name, args.cases, dry_run=True, **options), args)

@@ -1,13 +1,10 @@
 """The command `vellum-nb serve` with a model server for the prompts of prompt nodes."""
 
-import subprocess
-import sys
-
 import pytest
 from execution_kit import official, serving
 from openai_kit import KEY, order
 
-COMMAND = [sys.executable, "-m", "vellum_nb", "serve", "--port", "0", "--no-samples"]
+from vellum_nb.__main__ import main
 
 
 @pytest.mark.slow
@@ -37,12 +34,10 @@ def test_the_command_has_an_endpoint_answer_prompts(
         (("--models-url", f"http://{KEY}@nowhere/v1"), "not the address of a model"),
     ],
 )
-def test_options_that_do_not_do_are_refused_in_one_line(options, sentence):
-    done = subprocess.run(
-        [*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-    assert KEY not in done.stderr
-    assert done.stdout == ""
+def test_options_that_do_not_do_are_refused_in_one_line(options, sentence, capsys):
+    assert main(["serve", "--port", "0", "--no-samples", *options]) == 1
+    written = capsys.readouterr()
+    assert sentence in written.err
+    assert "Traceback" not in written.err
+    assert KEY not in written.err
+    assert written.out == ""
