@@ -175,28 +175,37 @@ def reason_of(sweep):
     return progress_of(sweep).reason.rpartition("; ")[0]
 
 
+@pytest.fixture
+def killed(server, tmp_path, until, forks):
+    """Return how to kill a sweep after some runs; it returns its history, and a copy of it."""
+
+    def kill(options):
+        path, copy = tmp_path / "runs.db", tmp_path / "copy.db"
+        program = (
+            "import sys, vellum_nb as vnb\n"
+            "from vellum_nb import StopWhen\n"
+            f"with vnb.connect({server.url!r}, api_key=sys.argv[1], history={str(path)!r}) as ws:\n"
+            f"    ws.sweep('count', {CASES!r}, concurrency=1, **{options!r})\n"
+        )
+        server.faults = Faults(latency_s=0.1, paths="/v1/execute-*")
+        with forks.code(program, server.api_key) as process:
+            until(path.exists)
+            with vnb.History(path) as history:
+                until(lambda: history.count() >= 6)
+                process.kill()
+                assert history.count() < 14
+                history.backup(copy)
+        server.faults = None
+        return path, copy
+
+    return kill
+
+
 @pytest.mark.usefixtures("quick_look_ups")
 @pytest.mark.parametrize("options", [DECIDED, EQUAL], ids=["decided", "margin"])
-def test_killed_sweep_that_is_resumed_stops_at_the_same_case(
-    server, ws, tmp_path, until, forks, options
-):
-    path = tmp_path / "runs.db"
-    program = (
-        "import sys, vellum_nb as vnb\n"
-        "from vellum_nb import StopWhen\n"
-        f"with vnb.connect({server.url!r}, api_key=sys.argv[1], history={str(path)!r}) as ws:\n"
-        f"    ws.sweep('count', {CASES!r}, concurrency=1, **{options!r})\n"
-    )
-    server.faults = Faults(latency_s=0.1, paths="/v1/execute-*")
-    with forks.code(program, server.api_key) as killed:
-        until(path.exists)
-        with vnb.History(path) as history:
-            until(lambda: history.count() >= 6)
-            killed.kill()
-            assert history.count() < 14
-            history.backup(tmp_path / "copy.db")
-    server.faults = None
-    with vnb.connect(server, history=tmp_path / "copy.db", timeout=1) as other:
+def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, killed, options):
+    path, copy = killed(options)
+    with vnb.connect(server, history=copy, timeout=1) as other:
         left_out = other.sweep("count", CASES, concurrency=1, resend_in_doubt=False, **options)
         assert reason_of(left_out).startswith("decided by score ")
     undisturbed = ws.sweep("count", CASES, concurrency=1, **options)
