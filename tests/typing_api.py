@@ -93,3 +93,11 @@ def a_decision(compared: vnb.Comparison) -> None:
     assert_type(decisions, Decisions)
     assert_type(decisions["v2"].more, int | None)
     compared.assert_not_worse("exact", margin=0.05, missing="drop", allow_inconclusive=True)
+
+
+def duels_of(ws: vnb.Workspace, compared: vnb.Comparison) -> None:
+    """Run duels and rank releases."""
+    duel = ws.duel_judge("grader", inputs={"a": "first.reply", "b": "second.reply"})
+    assert_type(compared.duels(duel, max_calls=10).ranking().frame(), pd.DataFrame)
+    assert_type(compared.duels(duel, dry_run=True).calls, int)
+    assert_type(compared.duels().summary(), pd.DataFrame)

@@ -48,3 +48,12 @@ def test_intervals_of_a_judge_and_of_raters_hold_the_truth(right):
         truth = (kappa, kappa**2, 0.5, -module.EFFECT)
         held.append([own.low <= true <= own.high for own, true in zip(found, truth, strict=True)])
     assert np.mean(held, axis=0).min() >= 0.93
+
+
+def test_equal_releases_win_few_duels_and_abilities_are_in_their_intervals():
+    module = simulation("duels")
+    for title in module.ARENAS:
+        wins, held = module.simulate(title, 20, times=50)
+        # by more than three standard errors of so few comparisons
+        assert wins <= module.MOST + 0.1, (title, wins)
+        assert held >= module.LEAST - 0.11, (title, held)

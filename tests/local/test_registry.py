@@ -157,7 +157,8 @@ def test_code_that_changed_is_not_run_as_the_old_release(tmp_path, module, askin
 def test_a_sample_that_is_there_is_left_alone(tmp_path):
     LocalServer(data=tmp_path).deploy(whisper, name="docs-qa")
     server = LocalServer(data=tmp_path, samples=True)
-    assert set(server.names()) == {"docs-qa", "summarise", "ticket-triage", "feedback-digest"}
+    samples = {"docs-qa", "summarise", "ticket-triage", "feedback-digest", "pair-grader"}
+    assert set(server.names()) == samples
     with pytest.raises(VellumNBError, match="no release 'v2'"):
         server.move_tag("docs-qa", "x", "v2")
 

@@ -159,9 +159,23 @@ def test_cases_of_an_unknown_sample_name_the_samples():
         cases("triage")
 
 
-def test_four_samples_are_deployed(samples):
+def test_four_samples_are_deployed_beside_a_judge(samples):
     listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
-    assert sorted(listed) == sorted(names()) == sorted(RELEASES)
+    assert sorted(listed) == sorted([*names(), "pair-grader"])
+    assert sorted(names()) == sorted(RELEASES)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "winner"),
+    [
+        ("Thanks.", "We are sorry. We refund the charge within 3 days.", "second"),
+        ("We are sorry. We refund the charge within 3 days.", "Thanks.", "first"),
+        ("Thanks.", "Hello.", "tie"),
+    ],
+)
+def test_the_sample_judge_prefers_the_concrete_reply(samples, a, b, winner):
+    values = {"question": "Why was there a second charge?", "a": a, "b": b}
+    assert samples.run("pair-grader", "v1", values).outputs["winner"] == winner
 
 
 @pytest.mark.parametrize(("name", "releases"), RELEASES.items())

@@ -11,7 +11,7 @@ from runs_kit import bundle_of, later_run, progress_of
 
 import vellum_nb as vnb
 from vellum_nb import History, errors
-from vellum_nb.comparison.judging import JudgePlan
+from vellum_nb.comparison.judge_calls import JudgePlan
 from vellum_nb.escaping import printable
 from vellum_nb.history import Sweeps
 from vellum_nb.history.check import HistoryCheck

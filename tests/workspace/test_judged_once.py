@@ -27,11 +27,23 @@ def connect(url, history, timeout):
     return vnb.connect(url, api_key=KEY, history=history, timeout=(10, float(timeout)))
 
 
-def compare_on_a_line(url, history, timeout):
-    """Compare when a line comes on stdin."""
+def both(first, second, _):
+    return {"text": f"{first.outputs['reply']} or {second.outputs['reply']}"}
+
+
+def duels(ws, **options):
+    judge = ws.duel_judge("count", inputs=both, release_tag="v1")
+    cmp = ws.compare("words", release_tags=["v1", "v2"])
+    return cmp.duels(judge, progress=False, **options)
+
+
+def compare_on_a_line(url, history, timeout, what=""):
+    """Compare when a line comes on stdin, by duels first if `what` says so."""
     with connect(url, history, timeout) as ws:
         say("ready")
         sys.stdin.readline()
+        if what == "duels":
+            duels(ws)
         compared = compare(ws)
         missing = compared.errors()["message"].str.contains("was not called|was called").sum()
         say(missing, "missing")
@@ -160,3 +172,40 @@ def test_a_judgement_that_is_deleted_is_made_again(answered, counting):
     assert not ids & {run.id for run in deleted}
     assert len(server.executed) == ANSWERS + 2
     assert set(server.executed.values()) == {1}
+
+
+@pytest.fixture
+def twice_answered(answered):
+    """Record the answers of a second release, too."""
+    runs = [
+        later_run("v2", {"text": str(n)}, {"reply": f"other {n}"}, deployment="words", id=f"x-{n}")
+        for n in range(ANSWERS)
+    ]
+    with vnb.History(answered) as history:
+        history.merge(runs)
+    return answered
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_duels_are_judged_once_after_a_kill(twice_answered, counting, kernel, until):
+    server = counting(latency=1.5)
+    server.refuses = False
+    with kernel(server.url, twice_answered, 20, "duels") as process:
+        process.write_line()
+        until(lambda: len(server.executed) >= ANSWERS // 2)
+        process.kill()
+    with connect(server.url, twice_answered, 20) as ws:
+        duels(ws)
+        duels(ws)
+        assert judgements(ws.history) == {"FULFILLED": 2 * ANSWERS}
+    assert set(server.executed.values()) == {1}
+    assert len(server.executed) == 2 * ANSWERS
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_duels_make_no_more_calls_than_their_limit(twice_answered, counting):
+    server = counting()
+    with connect(server.url, twice_answered, 5) as ws:
+        for total in (10, 20, 2 * ANSWERS):
+            duels(ws, max_calls=total - len(server.executed))
+            assert len(server.executed) == server.posts == total

@@ -174,22 +174,39 @@ def judge_check(
     for rate, passed in (("sensitivity", True), ("specificity", False)):
         both = zip(rows, verdicts, strict=True)
         made[rate] = _share([(row, judged == passed) for row, (p, judged) in both if p == passed])
-    problem, kappa = "", made["kappa"]
-    if made["n"] < _MIN_RATED_CASES:
-        number = plural(made["n"], "case that it judged is", "cases that it judged are")
-        problem = f"was not checked: {number} rated, {_MIN_RATED_CASES} are needed"
-    elif not kappa.low >= _MIN_KAPPA:  # or it is missing
-        agrees = "may agree" if kappa.mean >= _MIN_KAPPA else "agrees"
-        problem = f"{agrees} too little with people: kappa {_words('kappa', kappa)}"
-        problem += f", and its lower bound must reach {_MIN_KAPPA}"
-        if len({passed for _, passed in verdicts}) == 1:
-            problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
+    same = len({passed for _, passed in verdicts}) == 1
+    hint = f"; all get the same verdict: is threshold={judge.threshold} right?" if same else ""
     noise, answers = judge.noise()
     if answers:
         pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
         made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
     made["_rated"] = _rated_answers(rated, judge)
-    return Agreement(**made, problem=problem and f"The judge {judge.name} {problem}")
+    return Agreement(**made, problem=_problem(judge.name, made, hint))
+
+
+def duel_check(name: str, rows: Sequence[Mapping[str, Any]]) -> Agreement:
+    """Compare the judge `name` of duels with people; `rows` has both answers of each duel.
+
+    An answer passes if it is preferred: it has 1 in ``quality`` and in ``metric.<name>``.
+    """
+    column = f"metric.{name}"
+    verdicts = [(row["quality"] == 1, row[column] == 1) for row in rows]
+    who = {"quality": "people", column: "judge"}
+    made = _agreement(f"judge {name} against people", rows, verdicts, who)
+    return Agreement(**made, problem=_problem(name, made))
+
+
+def _problem(name: str, made: Mapping[str, Any], hint: str = "") -> str:
+    """Return the reason why a judge is not checked; `hint` follows a kappa that is too low."""
+    kappa = made["kappa"]
+    if made["n"] < _MIN_RATED_CASES:
+        number = plural(made["n"], "case that it judged is", "cases that it judged are")
+        return f"The judge {name} was not checked: {number} rated, {_MIN_RATED_CASES} are needed"
+    if kappa.low >= _MIN_KAPPA:
+        return ""
+    agrees = "may agree" if kappa.mean >= _MIN_KAPPA else "agrees"  # or it is missing
+    problem = f"The judge {name} {agrees} too little with people: kappa {_words('kappa', kappa)}"
+    return f"{problem}, and its lower bound must reach {_MIN_KAPPA}{hint}"
 
 
 def _rated_answers(

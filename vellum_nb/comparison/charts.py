@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +14,7 @@ import vl_convert
 
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.pairs import VERDICTS, Verdict
+from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
@@ -146,17 +147,34 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
             row |= {"low": estimate.low, "high": estimate.high}
         rows += [] if math.isnan(mean) else [row]
     _require(rows, f"no run has a figure of {name}")
+    text = f"{name} by release: the mean over cases with its 95 % interval"
+    return _intervals(rows, releases, f"{name}, 95 % interval", text)
+
+
+def ability_picture(abilities: Mapping[str, Estimate], title: str) -> Picture:
+    """Return a chart of a ranking: the ability of each release with its interval."""
+    rows: Rows = []
+    for release, estimate in abilities.items():
+        row: dict[str, Any] = {"release": release, "mean": estimate.mean, "n": estimate.n}
+        ends = {} if math.isnan(estimate.low) else {"low": estimate.low, "high": estimate.high}
+        rows.append(row | ends | {"kind": "release"})
+    text = f"ability by release, from the duels decided by {title}: log-odds against the average"
+    label = f"ability by {title} (log-odds), 95 % interval"
+    return _intervals(rows, list(abilities), label, text)
+
+
+def _intervals(rows: Rows, releases: Sequence[str], label: str, text: str) -> Picture:
+    """Draw means with their intervals, if any, and n."""
     digits = interval_digits((row for row in rows if "low" in row), "low", "high")
     for row in rows:
         row["text"] = f"{figure(row['mean'], digits=digits)}, n = {row['n']:,}"
     base = _by_release(rows, releases)
-    title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
+    title = alt.X("mean:Q", title=label, scale=alt.Scale(zero=False, padding=14))
     shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
     span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
     points = base.mark_point(color=_BLUE, filled=True, size=90, opacity=1)
     words = base.mark_text(dy=-13, color=_INK).encode(x="mean:Q", text="text:N")
     dots = points.encode(x=title, shape=alt.Shape("kind:N", scale=shapes, legend=None))
-    text = f"{name} by release: the mean over cases with its 95 % interval"
     return _finished([span, dots, words], len(releases) * _ROW_HEIGHT_PX, text)
 
 

@@ -29,6 +29,7 @@ from vellum_nb.comparison.cases import (
     without_run,
 )
 from vellum_nb.comparison.decisions import Decisions, MarginOption, checked_margin
+from vellum_nb.comparison.duels import DuelJudge, Duels, made_duels, plan_duels
 from vellum_nb.comparison.figures import (
     ComparisonFigures,
     ReleaseResult,
@@ -49,6 +50,7 @@ from vellum_nb.comparison.gate import (
     failures,
     junit,
 )
+from vellum_nb.comparison.judge_calls import JudgePlan
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -61,6 +63,7 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import PlannedSweep, plan
+from vellum_nb.comparison.ranking import charts_required
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -643,6 +646,83 @@ class Comparison:
         history = History(":memory:") if self._actions is None else self._actions.history
         return history.blind_ratings
 
+    @overload
+    def duels(self, duel: DuelJudge, *, dry_run: Literal[True]) -> JudgePlan: ...
+    @overload
+    def duels(
+        self,
+        duel: DuelJudge | None = None,
+        *,
+        question: str = QUESTION,
+        max_calls: int | None = 400,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+        dry_run: Literal[False] = False,
+    ) -> Duels: ...
+    def duels(
+        self,
+        duel: DuelJudge | None = None,
+        *,
+        question: str = QUESTION,
+        max_calls: int | None = 400,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+        dry_run: bool = False,
+    ) -> Duels | JudgePlan:
+        """Compare the answers of each pair of releases, case by case, by a judge or by people.
+
+        A judge sees both answers twice, in both orders. If its verdict depends on the order, the
+        duel is a tie. Equal answers are ties without a call, and a release that alone has an answer
+        wins, unless ``missing="drop"``. Judgements are stored and reused like those of `ws.judge`:
+        the same call resumes, and pays for none twice.
+
+        Parameters
+        ----------
+        duel : DuelJudge, optional
+            The judge, made by ``ws.duel_judge(...)``. Default: the blind ratings by people that
+            have ended, see `blind`.
+        question : str
+            The question of the blind ratings, which also check the judge.
+        max_calls, max_cost_usd : optional
+            Limits of the calls of the judge in this call, 400 by default. If `max_calls` does not
+            cover all duels, those of undecided pairs of releases are judged first.
+        progress : bool, default True
+            Whether to show progress.
+        dry_run : bool, default False
+            Whether to return only the number of calls that all duels would need.
+
+        Returns
+        -------
+        Duels or JudgePlan
+            Prints wins, ties, p and interval of each pair, and how often the order mattered;
+            `summary`, `frame` and `ranking` have the figures.
+
+        Raises
+        ------
+        InputError
+            There is only one release, the judge reads an unknown output, or nobody rated these
+            releases blind.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": f"{n}: I was charged twice"} for n in range(8)]
+        >>> tags = ["v1", "v2", "v3"]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=tags, progress=False)
+        >>> columns = {"question": "input.ticket", "a": "first.reply", "b": "second.reply"}
+        >>> judge = ws.duel_judge("pair-grader", inputs=columns, output="winner")
+        >>> duels = sweep.compare().duels(judge, progress=False)
+        >>> duels.summary()[["first", "second", "wins", "losses", "ties"]].values.tolist()
+        [['v1', 'v2', 8, 0, 0], ['v1', 'v3', 8, 0, 0], ['v2', 'v3', 0, 0, 8]]
+        >>> ws.close()
+        """
+        if duel is not None and dry_run:
+            return JudgePlan((plan_duels(self.figures, duel)[1],))
+        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd, "progress": progress}
+        ratings = self._ratings.frame(self.deployment)
+        return made_duels(self.figures, duel, ratings, question, limits)
+
     def chart(
         self,
         what: Chart,
@@ -683,13 +763,8 @@ class Comparison:
             The chart, metric or release does not exist, there is no data, or Altair is not
             installed.
         """
-        try:
+        with charts_required():
             from vellum_nb.comparison.charts import picture
-        except ImportError as exc:
-            msg = (
-                "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
-            )
-            raise InputError(msg) from exc
         check_text("what", what)
         if what == "frontier":
             x, name = (self._metric(axis, "cost_usd", "latency_s") for axis in (x, y))

@@ -1,144 +1,17 @@
-"""Judges: their calls are planned, counted, limited and executed like other runs."""
+"""The judges among the metrics of a comparison."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.comparison import CompareOptions, Comparison, with_judgements
+from vellum_nb.comparison.judge_calls import JudgeCalls, JudgePlan, run_judge, stored_judgements
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
-from vellum_nb.escaping import printed
-from vellum_nb.history import Sweeps
-from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
-from vellum_nb.models.base import canonical_json
-from vellum_nb.rendering.format import plural
-
-
-def judge_id(judge: Judge, release: WorkflowDeploymentRelease | None) -> str:
-    """Return the id that, with inputs and repeat, determines the ids of a judge's runs.
-
-    The release is identified by its tag if the key cannot read it.
-    """
-    plan = [judge.deployment, release.id if release else judge.release_tag]
-    return f"judge:{hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]}"
-
-
-def _stored_judgements(
-    actions: Actions, judge: Judge, case_ids: Sequence[str]
-) -> dict[str, list[Run]]:
-    """Return the stored judgements of these inputs by case id, at most `repeats` of each.
-
-    Rejected runs do not count, so their inputs are judged again.
-    """
-    tag = judge.release_tag
-    release = actions.release(judge.deployment, tag) if case_ids else None
-    stored: dict[str, list[Run]] = {}
-    for run in actions.history.runs(
-        deployment=judge.deployment, state="FULFILLED", case_id=list(case_ids)
-    ):
-        is_of = run.release_id == release.id if release else run.release_tag == tag
-        runs = stored.setdefault(run.case_id, [])
-        if is_of and not run.tag_moved and len(runs) < judge.repeats:
-            runs.append(run)
-    return {key: runs for key, runs in stored.items() if runs}
-
-
-def _run_judge(
-    calls: JudgeCalls, max_calls: int | None, max_cost_usd: float | None, *, progress: bool
-) -> tuple[list[Judgement], list[Run]]:
-    """Judge each case; return the judgements in the order of the cases, and the new runs.
-
-    A case whose inputs do not fit gets the reason as its judgement. Raises if no case fits and no
-    judgement is stored, since the judge itself is then misconfigured.
-    """
-    judge, actions = calls.judge, calls.actions
-    run_rows = partial(
-        actions.sweep,
-        judge.deployment,
-        release_tag=judge.release_tag,
-        repeats=judge.repeats,
-        judge=judge_id(judge, actions.release(judge.deployment, judge.release_tag)),
-        max_calls=max_calls,
-        max_cost_usd=max_cost_usd,
-        progress=progress,
-    )
-    rows = [{f"input.{k}": v for k, v in case.items()} for case in calls.cases.values()]
-    unfit: dict[int, str] = {}
-    try:
-        sweep = run_rows(rows)
-    except InputError as exc:
-        problems = [(p.row, f"not run: {p.variable}: {p.message}") for p in exc.problems]
-        unfit = {row - 1: reason for row, reason in reversed(problems) if row is not None}
-        if not unfit or (len(unfit) == len(rows) and not calls.stored):
-            raise
-        if len(unfit) == len(rows):
-            return [unfit[at] for at in range(len(rows))], []
-        sweep = run_rows([row for at, row in enumerate(rows) if at not in unfit])
-    runs = sweep.runs()
-    by_case: dict[str, list[Run]] = {}
-    for run in runs:
-        by_case.setdefault(run.case_id, []).append(run)
-    planned = iter(Sweeps(actions.history).cases(sweep.id))
-    judgements: list[Judgement] = []
-    for at in range(len(rows)):
-        judged = [] if at in unfit else by_case.get(next(planned).case_id, [])
-        called = f"called {len(judged)} of {judge.repeats} times" if judged else "not called"
-        is_complete = len(judged) == judge.repeats
-        stopped = f"was {called}: its sweep stopped"
-        judgements.append(unfit.get(at) or (judged if is_complete else stopped))
-    return judgements, [run for run in runs if run.sweep_id == sweep.id]
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeCalls:
-    """The missing calls of a judge, and its stored judgements, by `case_id` of inputs."""
-
-    judge: Judge
-    cases: Mapping[str, Mapping[str, Any]]
-    stored: Mapping[str, Sequence[Run]]
-    actions: Actions
-
-    @property
-    def calls(self) -> int:
-        """Number of executions."""
-        return sum(self.judge.repeats - len(self.stored.get(key, ())) for key in self.cases)
-
-    @property
-    def judgements(self) -> int:
-        """Number of stored judgements."""
-        return sum(map(len, self.stored.values()))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class JudgePlan:
-    """The planned calls of each judge of a comparison."""
-
-    judges: tuple[JudgeCalls, ...]
-
-    @property
-    def calls(self) -> int:
-        """Number of executions of all judges."""
-        return sum(calls.calls for calls in self.judges)
-
-    @property
-    def known(self) -> int:
-        """Number of stored judgements."""
-        return sum(calls.judgements for calls in self.judges)
-
-    @printed
-    def __repr__(self) -> str:
-        parts = [
-            f"{plural(calls.calls, 'call')} of {calls.judge.deployment} on "
-            f"{calls.judge.release_tag}, {plural(calls.judgements, 'judgement')} in the history"
-            for calls in self.judges
-        ]
-        return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
+from vellum_nb.models import case_id
 
 
 def plan_judges(comparison: Comparison, actions: Actions | None) -> JudgePlan:
@@ -161,7 +34,7 @@ def plan_judges(comparison: Comparison, actions: Actions | None) -> JudgePlan:
                 with suppress(Exception):  # `evaluate` reports it for this run
                     inputs = judge.request(run, dict(case.expected))
                     requests.setdefault(case_id(inputs), inputs)
-        stored = _stored_judgements(judge_actions, judge, list(requests))
+        stored = stored_judgements(judge_actions, judge, list(requests))
         cases = {k: v for k, v in requests.items() if len(stored.get(k, ())) < judge.repeats}
         plans.append(JudgeCalls(judge, cases, stored, judge_actions))
     return JudgePlan(tuple(plans))
@@ -181,7 +54,7 @@ def judged(comparison: Comparison, actions: Actions | None, options: CompareOpti
             k: v for k, v in calls.stored.items() if k not in calls.cases
         }
         if calls.cases and max_calls != 0 and max_cost_usd != 0:
-            judged_now, new_runs = _run_judge(calls, max_calls, max_cost_usd, progress=progress)
+            judged_now, new_runs = run_judge(calls, max_calls, max_cost_usd, progress=progress)
             by_inputs |= zip(calls.cases, judged_now, strict=True)
             max_calls = None if max_calls is None else max(0, max_calls - len(new_runs))
             if max_cost_usd is not None:

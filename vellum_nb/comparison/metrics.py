@@ -537,14 +537,7 @@ def judge(
     """
     check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
-    given: Any = inputs
-    if not (given is None or isinstance(given, Mapping) or callable(given)):
-        refuse("inputs", given, "a mapping, such as {'answer': 'output.reply'}, or a function")
-    for variable, column in inputs.items() if isinstance(inputs, Mapping) else ():
-        side, _, of = str(column).partition(".")
-        if side not in {"input", "output", "expected"} or not of:
-            columns = "input.<name>, output.<name> or expected.<name>"
-            refuse(f"inputs[{variable!r}]", column, columns)
+    check_columns(inputs, ("input", "output", "expected"))
     if _checked(threshold)[0] is None:
         refuse("threshold", threshold, "a number, such as 0.5")
     options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
@@ -552,12 +545,23 @@ def judge(
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
 
 
+def check_columns(inputs: object, sides: Sequence[str]) -> None:
+    """Raise if `inputs` of a judge maps a variable to something else than a column of `sides`."""
+    if not (inputs is None or isinstance(inputs, Mapping) or callable(inputs)):
+        refuse("inputs", inputs, "a mapping, such as {'answer': 'output.reply'}, or a function")
+    for variable, column in inputs.items() if isinstance(inputs, Mapping) else ():
+        side, _, of = str(column).partition(".")
+        if side not in sides or not of:
+            columns = [f"{name}.<name>" for name in sides]
+            refuse(f"inputs[{variable!r}]", column, f"{', '.join(columns[:-1])} or {columns[-1]}")
+
+
 Judgement: TypeAlias = Sequence[Run] | str
 """The runs of a judge on one answer, or the reason why they are missing."""
 
 
 class Judge(Metric):
-    """Metric that reads judgements, which `vellum_nb.comparison.judging` makes.
+    """Metric that reads judgements, which `vellum_nb.comparison.judge_calls` makes.
 
     Attributes
     ----------
@@ -566,6 +570,8 @@ class Judge(Metric):
     judgements : mapping
         The `case_id` of the judge's inputs to its runs, or to the reason why they are missing.
     """
+
+    default_output = "score"
 
     def __init__(
         self,
@@ -609,7 +615,7 @@ class Judge(Metric):
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
         if self.inputs is None:
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
-        return {variable: _of_column(sides, column) for variable, column in self.inputs.items()}
+        return {variable: of_column(sides, column) for variable, column in self.inputs.items()}
 
     def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
         """Return the judge's figure of a run or the reason why it is missing."""
@@ -655,12 +661,16 @@ class Judge(Metric):
         return sum(verdicts) / len(verdicts)
 
     def _figure(self, outputs: Mapping[str, Any]) -> bool | float:
-        name = self.output or ("score" if "score" in outputs else next(iter(outputs), ""))
-        if name not in outputs or (self.output is None and len(outputs) > 1 and name != "score"):
+        default = self.default_output
+        name = self.output or (default if default in outputs else next(iter(outputs), ""))
+        if name not in outputs or (self.output is None and len(outputs) > 1 and name != default):
             listed = ", ".join(outputs) or "none"
             msg = f"which output of {self.deployment} is the figure? give output=...: {listed}"
             raise ValueError(msg)
-        value = outputs[name]
+        return self._parsed(name, outputs[name])
+
+    def _parsed(self, name: str, value: Any) -> bool | float:
+        """Return the figure in the output `name`, or raise a ValueError."""
         if isinstance(value, str):
             with suppress(ValueError):
                 text = value.strip().casefold()
@@ -675,7 +685,8 @@ class Judge(Metric):
 _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
 
 
-def _of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
+def of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
+    """Return the value of a column such as ``output.reply``, or None."""
     side, _, name = column.partition(".")
     return sides[side].get(name)
 

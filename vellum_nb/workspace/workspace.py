@@ -15,7 +15,9 @@ from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.comparison import CompareOptions, compare_options
-from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
+from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
+from vellum_nb.comparison.judge_calls import JudgePlan
+from vellum_nb.comparison.judging import judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Value
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
@@ -675,6 +677,50 @@ p = 0.50 · noise floor unknown>
             threshold=threshold,
         )
         return made.replaced(actions=self._actions)
+
+    def duel_judge(
+        self,
+        deployment: str,
+        *,
+        inputs: DuelInputs | None = None,
+        output: str | None = None,
+        release_tag: str = "LATEST",
+        name: str | None = None,
+    ) -> DuelJudge:
+        """Return a judge for `Comparison.duels`: a workflow that sees two answers to one case.
+
+        Parameters
+        ----------
+        deployment : str
+            The name of the judging workflow.
+        inputs : mapping or callable, optional
+            Its input variables, mapped to columns: ``{"question": "input.ticket", "a":
+            "first.reply", "b": "second.reply", "right": "expected.category"}``. Or a function of
+            (first run, second run, expected) that returns its inputs. Default: ``inputs``,
+            ``first``, ``second`` and ``expected`` as objects.
+        output : str, optional
+            The output with the verdict: ``"first"`` or ``"A"``, ``"second"`` or ``"B"``, or
+            ``"tie"``. Anything else is an error of the duel. Default: ``winner``, or the only
+            output.
+        release_tag, name : str
+            The release of the judge, and its name in reports (default: the deployment's).
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> for tag in ("v1", "v2"):
+        ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+        >>> columns = {"question": "input.ticket", "a": "first.reply", "b": "second.reply"}
+        >>> judge = ws.duel_judge("pair-grader", inputs=columns)
+        >>> ws.compare("ticket-triage").duels(judge, dry_run=True).calls
+        2
+        >>> ws.close()
+        """
+        check_text("deployment", deployment)
+        options: Any = {"name": name or deployment, "repeats": 1, "threshold": 0.0}
+        made = WinnerJudge(deployment, release_tag, None, output, **options)
+        return DuelJudge(made, inputs, self._actions)
 
     def bisect(
         self,

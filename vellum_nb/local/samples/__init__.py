@@ -1,4 +1,4 @@
-"""Sample deployments that do real work offline, each with a labelled set of cases.
+"""Sample deployments that do real work offline, each with labelled cases, and a judge.
 
 They need no key and no network, and answer in milliseconds. Their releases differ on purpose, and
 no later release is better everywhere.
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from vellum_nb.local.deployments.registry import Declared, DeclaredProject
+from vellum_nb.local.samples.grading import pair_grader
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
@@ -24,7 +25,7 @@ _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
 _ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
 _EDITION = 1  # increase it if the answers of a sample change
-_SDK_SAMPLE = "feedback-digest"
+_SDK_SAMPLE, _JUDGE = "feedback-digest", "pair-grader"
 
 # Per deployment its releases, oldest first: callable (None: the project), tags, what changed.
 _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str], ...]] = {
@@ -46,16 +47,17 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str]
         (None, ("v1",), "a map over comments, word by word"),
         (None, ("v2", "production"), "understands not and never; complaints first"),
     ),
+    _JUDGE: ((pair_grader, ("v1", "production"), "prefers concrete replies"),),
 }
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the sample deployments.
+    """Return the names of the sample deployments that have cases: all but ``pair-grader``.
 
     ``feedback-digest`` is a Workflows SDK project, which needs the extra ``sdk``.
     """
     has_sdk = importlib.util.find_spec("vellum") is not None  # without importing it
-    return tuple(name for name in _SAMPLES if has_sdk or name != _SDK_SAMPLE)
+    return tuple(name for name in _SAMPLES if name != _JUDGE and (has_sdk or name != _SDK_SAMPLE))
 
 
 def cases(name: str) -> Path:
@@ -64,8 +66,9 @@ def cases(name: str) -> Path:
     Columns with the name of an input contain its value (JSON if structured), columns `expected.…`
     the expected output, and `label` the kind of case.
     """
-    if name not in _SAMPLES:
-        msg = f"unknown sample {name!r}{available(_SAMPLES)}"
+    with_cases = [sample for sample in _SAMPLES if sample != _JUDGE]
+    if name not in with_cases:
+        msg = f"unknown sample {name!r}{available(with_cases)}"
         raise KeyError(msg)
     return _DATA / f"{name}.csv"
 
@@ -83,7 +86,7 @@ def declared(tag: str) -> Declared:
 
 def deploy_samples(server: Any) -> None:
     """Deploy all releases of missing samples on `server`, with the same ids in every process."""
-    for name in [sample for sample in names() if sample not in server.names()]:
+    for name in [sample for sample in (*names(), _JUDGE) if sample not in server.names()]:
         for target, tags, description in _SAMPLES[name]:
             server.deploy(
                 target or DeclaredProject(project_files(tags[0]), declared(tags[0])),

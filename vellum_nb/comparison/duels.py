@@ -1,0 +1,469 @@
+"""Duels: two answers to one case, of which a judge or people prefer one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from html import escape
+from itertools import combinations
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.agreement import Agreement, duel_check
+from vellum_nb.comparison.cases import Case, cluster_numbers, same_answer
+from vellum_nb.comparison.figures import ComparisonFigures
+from vellum_nb.comparison.judge_calls import JudgeCalls, run_judge, stored_judgements, was_stopped
+from vellum_nb.comparison.metrics import Judge, Judgement, check_columns, of_column
+from vellum_nb.comparison.ranking import Ranking, rank
+from vellum_nb.comparison.statistics import holm, sequential_test, sign_test, win_rate
+from vellum_nb.errors import InputError
+from vellum_nb.escaping import printed
+from vellum_nb.history import frame_of_cells
+from vellum_nb.models import Run, case_id
+from vellum_nb.models.checks import available
+from vellum_nb.models.inputs import format_value
+from vellum_nb.rendering.format import p_sentence, percent, plural
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DuelInputs: TypeAlias = Mapping[str, str] | Callable[[Run, Run, dict[str, Any]], Mapping[str, Any]]
+Kind = Literal["judged", "order", "same", "lost", "failed", "open"]
+"""How a duel was decided, see `Duels.frame`; the last two are not."""
+_SIDES = ("input", "first", "second", "expected")
+_WINNERS = {"first": -1.0, "a": -1.0, "second": 1.0, "b": 1.0, "tie": 0.0}
+_ROUNDS = 8  # in which limited calls are made
+_MIN_ROUND = 16  # calls
+_ALPHA = 0.05
+_HALF = 0.5
+
+
+class WinnerJudge(Judge):
+    """Judge whose figure is -1 if it prefers the first of two answers, 1 for the second, or 0."""
+
+    default_output = "winner"
+
+    def _parsed(self, name: str, value: Any) -> bool | float:
+        word = value.strip().casefold() if isinstance(value, str) else ""
+        if word not in _WINNERS:
+            words = available(["first", "second", "tie"])
+            msg = f"{name} of {self.deployment}: {format_value(value)} is not a winner{words}"
+            raise ValueError(msg)
+        return _WINNERS[word]
+
+
+@dataclass(frozen=True, slots=True)
+class DuelJudge:
+    """A workflow that sees two answers and returns the better one; see `Workspace.duel_judge`."""
+
+    judge: WinnerJudge
+    inputs: DuelInputs | None
+    actions: Actions
+
+    def __post_init__(self) -> None:
+        check_columns(self.inputs, _SIDES)
+
+    def request(self, case: Case, first: Run, second: Run) -> dict[str, Any]:
+        """Return the inputs of the workflow for two answers in this order."""
+        if callable(self.inputs):
+            return dict(self.inputs(first, second, dict(case.expected)))
+        values = (first.inputs, first.outputs, second.outputs, case.expected)
+        sides: dict[str, Mapping[str, Any]] = dict(zip(_SIDES, values, strict=True))
+        if self.inputs is None:
+            return {"inputs" if side == "input" else side: v for side, v in sides.items()}
+        return {variable: of_column(sides, column) for variable, column in self.inputs.items()}
+
+    def check_outputs(self, names: Sequence[str]) -> None:
+        """Raise if the judge reads an output that is not in `names`."""
+        for column in self.inputs.values() if isinstance(self.inputs, Mapping) else ():
+            side, _, name = column.partition(".")
+            if side in {"first", "second"} and names and name not in names:
+                columns = available([f"{side}.{output}" for output in names])
+                msg = f"the judge {self.judge.name}: no answer has {column!r}{columns}"
+                raise InputError(msg)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Duel:
+    """The answers of two releases to one case, and which of them is better."""
+
+    case: Case
+    first: str
+    second: str
+    runs: tuple[Run | None, Run | None]
+    kind: Kind = "open"
+    value: float = math.nan  # -1: the first release wins, 1: the second, 0: a tie
+    position: float = 0.0  # 1 if the judge prefers the answer shown first, -1 the other one
+    problem: str = ""
+    keys: tuple[str, ...] = ()  # `case_id` of the judge's inputs, in both orders
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two releases."""
+        return self.first, self.second
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it counts as a win, a loss or a tie."""
+        return not math.isnan(self.value)
+
+    @property
+    def winner(self) -> str | None:
+        """The better release, "tie" or None."""
+        return {-1.0: self.first, 0.0: "tie", 1.0: self.second}.get(self.value)
+
+
+def all_duels(figures: ComparisonFigures) -> list[Duel]:
+    """Return all duels, case by case in random order; cases of one cluster are adjacent.
+
+    A release that alone has an answer wins, unless ``missing="drop"``. The order is that of the
+    hashes of the inputs: equal in every process, and independent of the answers.
+    """
+    starts: dict[int, str] = {}
+    clustered = list(zip(_clusters(figures), figures.cases, strict=True))
+    for cluster, case in clustered:
+        starts[cluster] = min(case.case_id, starts.get(cluster, case.case_id))
+    clustered.sort(key=lambda place: (starts[place[0]], place[1].case_id))
+    pairs, lost = list(combinations(figures.releases, 2)), figures.missing != "drop"
+    if not (pairs and clustered):
+        msg = f"duels need cases on two releases; compared: {', '.join(figures.releases)}"
+        raise InputError(msg)
+    return [_duel(case, *pair, lost=lost) for _, case in clustered for pair in pairs]
+
+
+def _clusters(figures: ComparisonFigures) -> list[int]:
+    if figures.cluster is None:
+        return list(range(len(figures.cases)))
+    return [int(number) for number in cluster_numbers(figures.cases, figures.cluster)]
+
+
+def _duel(case: Case, first: str, second: str, *, lost: bool) -> Duel:
+    runs = case.counting(first), case.counting(second)
+    duel = Duel(case, first, second, runs)
+    states = ["missing" if run is None else run.state for run in runs]
+    if states == ["FULFILLED", "FULFILLED"]:
+        return duel
+    if lost and "FULFILLED" in states and {"FAILED", "REJECTED"} & set(states):
+        return replace(duel, kind="lost", value=-1.0 if states[0] == "FULFILLED" else 1.0)
+    names = zip((first, second), states, strict=True)
+    without = [f"{name} ({state})" for name, state in names if state != "FULFILLED"]
+    return replace(duel, kind="failed", problem=f"no answer on {' and '.join(without)}")
+
+
+def plan_duels(figures: ComparisonFigures, judge: DuelJudge) -> tuple[list[Duel], JudgeCalls]:
+    """Return all duels with the ids of their requests, and the calls that they need."""
+    judge.check_outputs(figures.output_names)
+    requests: dict[str, Mapping[str, Any]] = {}
+    planned = [_requested(duel, judge, requests) for duel in all_duels(figures)]
+    stored = stored_judgements(judge.actions, judge.judge, list(requests))
+    cases = {key: inputs for key, inputs in requests.items() if key not in stored}
+    return planned, JudgeCalls(judge.judge, cases, stored, judge.actions)
+
+
+def _requested(duel: Duel, judge: DuelJudge, requests: dict[str, Mapping[str, Any]]) -> Duel:
+    """Add the requests of an open duel; equal ones, as those of equal answers, are a tie."""
+    first, second = duel.runs
+    if duel.kind != "open" or first is None or second is None:
+        return duel
+    try:
+        both = [judge.request(duel.case, *runs) for runs in ((first, second), (second, first))]
+        keys = tuple(map(case_id, both))
+    except Exception as exc:  # noqa: BLE001  (of the user's function)
+        return replace(duel, kind="failed", problem=f"{type(exc).__name__}: {exc}")
+    if keys[0] == keys[1]:
+        return replace(duel, kind="same", value=0.0)
+    requests.update(zip(keys, both, strict=True))
+    return replace(duel, keys=keys)
+
+
+def judged_duels(
+    duels: Sequence[Duel],
+    calls: JudgeCalls,
+    *,
+    max_calls: int | None,
+    max_cost_usd: float | None,
+    progress: bool,
+) -> list[Duel]:
+    """Judge planned duels in both orders, within the limits.
+
+    If the calls do not suffice for all, they are made in rounds, which begin with the pairs of
+    releases that are not decided yet.
+    """
+    budget = calls.calls if max_calls is None else min(max_calls, calls.calls)
+    size = budget if budget == calls.calls else max(_MIN_ROUND, budget // _ROUNDS)
+    judgements: dict[str, Judgement] = dict(calls.stored)
+    made = [_decided(duel, calls.judge, judgements) for duel in duels]
+    is_stopped = max_cost_usd == 0
+    while not is_stopped and (keys := next_keys(made, judgements, min(size, budget))):
+        batch = replace(calls, cases={key: calls.cases[key] for key in keys})
+        new, runs = run_judge(batch, budget, max_cost_usd, progress=progress)
+        is_stopped = any(map(was_stopped, new))
+        pairs = zip(keys, new, strict=True)
+        judgements |= {key: judgement for key, judgement in pairs if not was_stopped(judgement)}
+        budget -= len(runs)
+        if max_cost_usd is not None:
+            max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in runs))
+            is_stopped |= max_cost_usd == 0
+        made = [_decided(duel, calls.judge, judgements) for duel in made]
+    return made
+
+
+def _decided(duel: Duel, judge: Judge, judgements: Mapping[str, Judgement]) -> Duel:
+    """Return an open duel with the verdict of the judge, if it has judged both orders."""
+    if duel.kind != "open" or not (duel.keys and all(key in judgements for key in duel.keys)):
+        return duel
+    reader = judge.replaced(judgements=judgements)
+    try:
+        forward, backward = (float(reader.verdicts(key)[0]) for key in duel.keys)
+    except ValueError as exc:
+        return replace(duel, kind="failed", problem=str(exc))
+    if forward == -backward:
+        return replace(duel, kind="judged", value=forward)
+    return replace(duel, kind="order", value=0.0, position=-math.copysign(1, forward + backward))
+
+
+def next_keys(duels: Sequence[Duel], judgements: Mapping[str, Judgement], size: int) -> list[str]:
+    """Return at most `size` missing requests: undecided pairs of releases first, then in turn."""
+    pairs: dict[tuple[str, str], list[Duel]] = {}
+    for duel in duels:
+        pairs.setdefault(duel.pair, []).append(duel)
+    queue: list[tuple[bool, int, int, Duel]] = []
+    for at, group in enumerate(pairs.values()):
+        open_duels = [duel for duel in group if duel.kind == "open" and duel.keys]
+        values = [duel.value for duel in group if duel.is_decided]
+        test = sequential_test(values, left=len(open_duels), alpha=_ALPHA / len(pairs))
+        is_decided = bool(test.side) or not test.can_decide
+        turns = enumerate(open_duels, start=sum(bool(d.keys) for d in group) - len(open_duels))
+        queue += [(is_decided, turn, at, duel) for turn, duel in turns]
+    keys: dict[str, None] = {}
+    for *_, duel in sorted(queue, key=lambda place: place[:3]):
+        more = [key for key in duel.keys if key not in judgements and key not in keys]
+        if len(keys) + len(more) > size:
+            break
+        keys |= dict.fromkeys(more)
+    return list(keys)
+
+
+def rated_duels(duels: Sequence[Duel], ratings: pd.DataFrame, question: str) -> list[Duel]:
+    """Return the duels that people rated blind, in the order of their ratings, then all others.
+
+    Only ratings that have ended count; equal answers are ties if other cases of the pair are rated.
+    """
+    by_runs = {frozenset(run.id for run in duel.runs if run): duel for duel in duels}
+    is_final = ratings["undone"].isna() & ratings["ended"].notna()
+    rows = ratings[is_final & (ratings["question"] == question)]
+    columns = (rows[name].tolist()[::-1] for name in ("run_a", "run_b", "choice"))
+    rated: dict[Duel, Duel] = {}
+    for a, b, choice in zip(*columns, strict=True):
+        if (duel := by_runs.get(frozenset({a, b}))) is not None:
+            rated.pop(duel, None)  # rated again
+            rated[duel] = _rated(duel, {"A": a, "B": b}.get(choice), choice)
+    pairs = {duel.pair for duel in rated}
+    return [*rated.values(), *(_same(d) for d in duels if d.pair in pairs and d not in rated)]
+
+
+def _rated(duel: Duel, run_id: str | None, choice: str) -> Duel:
+    """Return a duel that the run `run_id` won, or a tie or skipped duel."""
+    if choice == "skip":
+        return replace(duel, kind="failed", problem="skipped by the rater")
+    is_first = duel.runs[0] is not None and duel.runs[0].id == run_id
+    value = 0.0 if run_id is None else -1.0 if is_first else 1.0
+    return replace(duel, kind="judged", value=value, problem="")
+
+
+def _same(duel: Duel) -> Duel:
+    first, second = duel.runs
+    if duel.kind != "open" or first is None or second is None or not same_answer(first, second):
+        return duel
+    return replace(duel, kind="same", value=0.0)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Duels:
+    """Duels of the releases of a comparison, case by case. Made by `Comparison.duels`.
+
+    Attributes
+    ----------
+    title : str
+        Who decided: the judge's name, or "people".
+    releases : tuple of str
+        The compared releases, the baseline first.
+    check : Agreement or None
+        Agreement of the judge with blind ratings by people; None for people.
+    """
+
+    title: str
+    releases: tuple[str, ...]
+    check: Agreement | None
+    _duels: Sequence[Duel]
+    _clusters: Mapping[str, int]  # by case id
+    _alpha: float
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per case and pair: `winner` is a release, "tie" or missing.
+
+        `kind` is ``judged``, ``order`` (a tie, because the verdict depends on the order of the
+        answers), ``same`` (a tie by equal answers), ``lost`` (only the winner has an answer),
+        ``failed`` (no verdict, see `problem`) or ``open`` (not judged).
+        """
+        cells = {"case_id": [duel.case.case_id for duel in self._duels]}
+        for name in ("first", "second", "winner", "kind", "problem"):
+            cells[name] = [getattr(duel, name) for duel in self._duels]
+        return frame_of_cells(cells)
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row per pair of releases.
+
+        `wins` and `losses` are those of `second`, including `lost` answers. `ties` include those by
+        `order` and by `same` answers; `failed` and `open` duels are not decided. `win_rate` is the
+        share of wins without ties, with its exact 95 % interval. `p` is that of the sign test, or,
+        with open duels, of a test that is valid at any time, with Holm's correction over the pairs.
+        `winner` is missing unless p is below `alpha`. With `cluster`, a cluster counts once in
+        `win_rate` and p.
+        """
+        rows = self._rows()
+        return frame_of_cells({name: [row[name] for row in rows] for name in rows[0]})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = [self._row(*pair) for pair in dict.fromkeys(duel.pair for duel in self._duels)]
+        for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+            winner = row["second"] if row["win_rate"] > _HALF else row["first"]
+            row |= {"p": p, "winner": winner if p is not None and p < self._alpha else None}
+        return rows
+
+    def _row(self, first: str, second: str) -> dict[str, Any]:
+        """Return a row of `summary`, with p before the correction."""
+        duels = [duel for duel in self._duels if duel.pair == (first, second)]
+        kinds, counts = Counter(duel.kind for duel in duels), Counter(duel.value for duel in duels)
+        sums: dict[int, float] = {}
+        for duel in duels:
+            cluster = self._clusters[duel.case.case_id]
+            sums[cluster] = sums.get(cluster, 0.0) + (duel.value if duel.is_decided else 0.0)
+        rate = win_rate(*_sides(sums))
+        p = 1 / sequential_test(list(sums.values())).evidence if kinds["open"] else rate.p
+        row: dict[str, Any] = {"first": first, "second": second}
+        row |= {"wins": counts[1.0], "losses": counts[-1.0], "ties": counts[0.0]}
+        row |= {kind: kinds[kind] for kind in get_args(Kind)[1:]}
+        return row | rate.columns("win_rate", ".") | {"p": p}
+
+    def ranking(self) -> Ranking:
+        """Return the ranking of the releases, by the model of Bradley and Terry with ties.
+
+        Raises
+        ------
+        InputError
+            Duels do not connect all releases.
+        """
+        outcomes = [
+            (self._clusters[duel.case.case_id], *duel.pair, int(duel.value))
+            for duel in self._duels
+            if duel.is_decided
+        ]
+        return rank(self.title, self.releases, outcomes)
+
+    @property
+    def bias(self) -> str:
+        """Sentence on verdicts that depend on the order of the answers, or ""."""
+        depends = [duel for duel in self._duels if duel.kind == "order"]
+        if not depends:
+            return ""
+        judged = len(depends) + sum(duel.kind == "judged" for duel in self._duels)
+        sums: dict[str, float] = {}
+        for duel in depends:
+            sums[duel.case.case_id] = sums.get(duel.case.case_id, 0.0) + duel.position
+        p, first = sign_test(*_sides(sums)), sum(duel.position > 0 for duel in depends)
+        side, count = max(("first", first), ("second", len(depends) - first), key=itemgetter(1))
+        is_biased = "is biased" if p < self._alpha else "may be biased"
+        return (
+            f"The judge {self.title} {is_biased}: its verdict depends on the order of the answers "
+            f"in {len(depends):,} of {plural(judged, 'duel')}, which are ties; it prefers the "
+            f"answer shown {side} in {count:,} of them ({p_sentence(p)})"
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """Caveats: bias of the judge, duels that are not decided, an unchecked judge."""
+        kinds = Counter(duel.kind for duel in self._duels)
+        notes = [self.bias] if self.bias else []
+        if kinds["failed"]:
+            first = next(duel.problem for duel in self._duels if duel.kind == "failed")
+            notes.append(f"{plural(kinds['failed'], 'duel')} without a verdict: {first}")
+        if kinds["open"]:
+            number = plural(kinds["open"], "duel")
+            notes.append(f"{number} not judged; p is valid at any time, intervals are not")
+        return notes + ([self.check.problem] if self.check and self.check.problem else [])
+
+    @property
+    def lines(self) -> list[str]:
+        """One sentence per pair of releases, and the notes."""
+        return [*map(_line, self._rows()), *(f"{note}." for note in self.notes)]
+
+    @printed
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    __repr__ = __str__
+
+    @printed
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{escape(line)}</p>" for line in self.lines)
+
+
+def _sides(sums: Mapping[Any, float]) -> tuple[int, int]:
+    """Return how many sums are above and below zero."""
+    return sum(value > 0 for value in sums.values()), sum(value < 0 for value in sums.values())
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    counts = f"{row['wins']:,} better · {row['losses']:,} worse · {plural(row['ties'], 'tie')}"
+    pair = f"{row['second']} against {row['first']}: {counts}"
+    if not row["wins"] + row["losses"]:
+        return pair
+    rate, low, high = (percent(row[f"win_rate{end}"]) for end in ("", ".low", ".high"))
+    return f"{pair} · wins {rate} without ties (95 %: {low} to {high}), {p_sentence(row['p'])}"
+
+
+def made_duels(
+    figures: ComparisonFigures,
+    judge: DuelJudge | None,
+    ratings: pd.DataFrame,
+    question: str,
+    limits: Mapping[str, Any],
+) -> Duels:
+    """Return the duels documented in `Comparison.duels`."""
+    rated = rated_duels(all_duels(figures), ratings, question)
+    clusters = dict(zip((case.case_id for case in figures.cases), _clusters(figures), strict=True))
+    made = partial(Duels, releases=figures.releases, _clusters=clusters, _alpha=figures.alpha)
+    if judge is None:
+        if not rated:
+            asks = f"no blind rating of these releases that has ended asks {question!r}"
+            msg = f"{asks}: rate with cmp.view(blind=True), or give a judge"
+            raise InputError(msg)
+        return made("people", check=None, _duels=rated)
+    judged = judged_duels(*plan_duels(figures, judge), **limits)
+    people = {(duel.case.case_id, duel.pair): duel for duel in rated if duel.kind == "judged"}
+    name, rows = judge.judge.name, list[dict[str, Any]]()
+    for duel in judged:
+        by_people = people.get((duel.case.case_id, duel.pair))
+        if by_people is not None and duel.kind in {"judged", "order"}:
+            rows += _answers(duel, by_people.value, f"metric.{name}")
+    return made(name, check=duel_check(name, rows), _duels=judged)
+
+
+def _answers(duel: Duel, rating: float, column: str) -> list[dict[str, Any]]:
+    """Return both answers of a duel with 1 for the winner, 0 for the loser, and 0.5 for a tie."""
+    return [
+        {
+            "case_id": duel.case.case_id,
+            "release": name,
+            "quality": (1 + sign * rating) / 2,
+            column: (1 + sign * duel.value) / 2,
+            "id": run and run.id,
+        }
+        for sign, name, run in zip((-1, 1), duel.pair, duel.runs, strict=True)
+    ]
