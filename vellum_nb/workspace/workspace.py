@@ -492,7 +492,7 @@ class Workspace:
             relative to it, and links that leave it are not followed. By default such a name is an
             `InputError`: text is never read as a path.
         dry_run : bool, default False
-            Whether to check and plan only, and return the `SweepPlan`, whose `power` tells whether
+            Whether to check and plan only, and return the `SweepPlan`, whose `power` says whether
             the sweep can show that a release is not worse.
         progress : bool, default True
             Whether to show a view in a notebook, or one line in a terminal.
