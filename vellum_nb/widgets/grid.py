@@ -45,6 +45,7 @@ from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 MAX_PAGE_BYTES = 80_000  # of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # cells that fill the page, but at least four rows
+_FIRST_LINES = 40
 _MAX_ORDERS = 8  # cached orders
 _ALL_RESTORED = "All runs of this comparison exist again"
 _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
@@ -56,13 +57,16 @@ class CasesTable(TableView):
     Call `renew` after a change of `comparison` or `metric`.
     """
 
-    QUERY = ("search", "states", "labels", "failures")
+    QUERY = ("search", "states", "labels", "failures", "release", "full", "inline")
 
     states = traitlets.List(traitlets.Enum(list(STATES))).tag(sync=True)
     labels = traitlets.Dict(
         value_trait=traitlets.List(traitlets.Unicode()), key_trait=traitlets.Unicode()
     ).tag(sync=True)
     failures = traitlets.List(traitlets.Unicode(), maxlen=200).tag(sync=True)
+    release = traitlets.Unicode("").tag(sync=True)  # to which `states` apply; empty for all
+    full = traitlets.Bool(default_value=False).tag(sync=True)  # outputs in full, not on one line
+    inline = traitlets.Bool(default_value=False).tag(sync=True)  # removed and new words together
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
 
@@ -91,6 +95,7 @@ class CasesTable(TableView):
                 for name, file_format in self.formats().items()
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
+            rows = rows if self.full else _FIRST_LINES
             with self.hold_sync():
                 self._head = page_head | {"formats": formats}
                 self._first = self._answer(self.query, Window("", 0, 0, rows))
@@ -131,6 +136,7 @@ class CasesTable(TableView):
 
     def _answer(self, query: dict[str, Any], window: Window) -> dict[str, Any]:
         """Return as many rows of `window` as fit in one message; at least one."""
+        query = {name: value for name, value in query.items() if name not in ("full", "inline")}
         key = repr(query)
         if key not in self._found:  # the order is kept until the query changes
             self._found[key] = self._order.find(**query)
@@ -148,7 +154,8 @@ class CasesTable(TableView):
         return window.message(rows, len(places), len(cases))
 
     def _row(self, case: Case) -> dict[str, Any]:
-        return row(self.comparison, case, self.metric, self.replayable, dict(self.busy))
+        busy = dict(self.busy)
+        return row(self.comparison, case, self.metric, self.replayable, busy, full=self.full)
 
 
 class Detail:

@@ -24,6 +24,8 @@ const BLIND_TIMEOUT_MS = 5000; // for the blind rating to appear and take the fo
 const NARROW_WIDTH_PX = 640;
 const MIN_ROW_HEIGHT_PX = 28;
 const MAX_CHIPS = 6; // per label; a label with more values gets a drop-down list
+const PAGE_ROWS = { full: 25, lines: 40 }; // cases per page of the grid
+const FULL_ROWS_KEY = "vellum-nb-full-rows"; // in the browser's storage
 // Columns to hide in a narrow view, in this order, unless the user has chosen the columns.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
 
@@ -31,6 +33,16 @@ function toggled(values, value) {
   return values.includes(value)
     ? values.filter((existing) => existing !== value)
     : [...values, value];
+}
+
+// A page without storage, such as a sandboxed frame, forgets the choice.
+function remember(key, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(key, value);
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
 }
 
 class TableView extends WidgetView {
@@ -913,11 +925,19 @@ class RunsTable extends TableView {
 
 class CasesGrid extends TableView {
   constructor(model, el) {
-    super(model, el, 25, ["search", "states", "labels", "failures"]);
+    super(model, el, 0, ["search", "states", "labels", "failures", "release", "full", "inline"]);
+    if (remember(FULL_ROWS_KEY)) this.state.full = remember(FULL_ROWS_KEY) === "true";
     this.root.classList.add("vnb-grid");
     setAttribute(this.grid, "aria-label", "Cases and releases");
     this.column = 2;
+    this.verdicts = h("div", {
+      class: "vnb-grid-verdicts",
+      role: "group",
+      "aria-label": "Verdicts",
+      onclick: ({ target }) => this.showCases(target.closest("[data-show]")?.dataset),
+    });
     this.top = h("div", { class: "vnb-grid-summary-box" });
+    this.looks = h("span", { class: "vnb-grid-looks", role: "group", "aria-label": "Rows" });
     this.codeBody = h("div", { class: "vnb-grid-code-body" });
     this.code = h(
       "details",
@@ -932,6 +952,7 @@ class CasesGrid extends TableView {
     this.root.append(
       this.bar,
       this.panel,
+      this.verdicts,
       this.top,
       this.code,
       h(
@@ -940,6 +961,7 @@ class CasesGrid extends TableView {
         this.search("Search inputs and outputs", "search inputs and outputs"),
         this.chips,
         this.count,
+        this.looks,
       ),
       this.alert,
       this.grid,
@@ -980,7 +1002,7 @@ class CasesGrid extends TableView {
   // --- heading and columns
 
   head() {
-    const { title, about, metrics, metric, releases, baseline, can, summary, foot } =
+    const { title, about, metrics, metric, releases, baseline, can, verdicts, summary, foot } =
       this.get("_head");
     setAttribute(this.root, "aria-label", `Comparison of ${title}`);
     const choice = (caption, label, options, value, kind, key) =>
@@ -1020,13 +1042,29 @@ class CasesGrid extends TableView {
         "Export…",
       ),
     );
+    setTrustedHtml(this.verdicts, verdicts);
     setTrustedHtml(this.top, summary);
     this.code.hidden = !can.includes("code");
     this.columns();
     this.filterChips();
     setText(this.about, foot);
+    this.size = PAGE_ROWS[this.state.full ? "full" : "lines"];
+    replaceChildren(
+      this.looks,
+      ...[
+        ["lines", "One line per case (c)", !this.state.full],
+        ["blocks", "Outputs in full (c)", this.state.full],
+      ].map(([name, title, isPressed]) =>
+        button(
+          "button",
+          () => this.showFull(name === "blocks"),
+          { title, "aria-label": title, "aria-pressed": String(isPressed), "data-key": name },
+          icon(name),
+        ),
+      ),
+    );
     const keys = [
-      "j k cases · h l releases · Enter opens",
+      "j k cases · h l releases · Enter opens · c rows",
       can.includes("rate") && "1–5 rate",
       can.includes("fail") && "f failure",
       can.includes("blind") && "b blind",
@@ -1082,6 +1120,21 @@ class CasesGrid extends TableView {
     return node;
   }
 
+  showFull(full) {
+    remember(FULL_ROWS_KEY, full);
+    this.filter({ full });
+  }
+
+  // Take the next step of a verdict: show the cases behind it, or rate blind.
+  showCases({ show, release, metric } = {}) {
+    if (show === "blind") this.blind(release);
+    if (!show || show === "blind") return;
+    if (metric && metric !== this.get("_head").metric) this.send("metric", { name: metric });
+    this.field.value = "";
+    this.filter({ search: "", states: [show], labels: {}, failures: [], release });
+    this.grid.focus({ preventScroll: true });
+  }
+
   // --- the active cell
 
   focusNode() {
@@ -1119,6 +1172,7 @@ class CasesGrid extends TableView {
     else if (event.key === "Enter" || event.key === " ") this.open(this.rows[this.active]?.id);
     else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "b" && can.includes("blind")) this.blind();
+    else if (event.key === "c") this.showFull(!this.state.full);
     else return false;
     return true;
   }
@@ -1206,8 +1260,9 @@ class CasesGrid extends TableView {
   // --- filters
 
   filterChips() {
-    const { filters, labels, failures } = this.get("_head");
-    const { states, labels: selected } = this.state;
+    const { filters, labels, failures, columns } = this.get("_head");
+    const { states, labels: selected, release } = this.state;
+    const onRelease = columns.find(({ name }) => name === release);
     const groups = labels.map((label) => ({
       ...label,
       chosen: Object.hasOwn(selected, label.name) ? selected[label.name] : [],
@@ -1218,7 +1273,6 @@ class CasesGrid extends TableView {
         ...failures,
         name: "failures",
         label: "failure",
-        more: 0,
         chosen: this.state.failures,
         choose: (values) => this.filter({ failures: values }),
       });
@@ -1238,6 +1292,7 @@ class CasesGrid extends TableView {
         " ",
         h("span", { class: "vnb-view-quiet" }, formatNumber(count)),
       );
+    const dropRelease = () => this.filter({ release: "" });
     replaceChildren(
       this.chips,
       ...filters.map(({ name, label, count }) =>
@@ -1245,7 +1300,8 @@ class CasesGrid extends TableView {
           this.filter({ states: toggled(states, name) }),
         ),
       ),
-      ...groups.flatMap(({ name, label, values, more, chosen, choose }) => {
+      onRelease && chip("release", `on ${onRelease.label}`, "", true, dropRelease),
+      ...groups.flatMap(({ name, label, values, chosen, choose }) => {
         const options = [
           ["", "all"],
           ...values.map(([value, text, count]) => [value, `${text} (${formatNumber(count)})`]),
@@ -1256,7 +1312,7 @@ class CasesGrid extends TableView {
             "span",
             { class: "vnb-grid-filters", role: "group", "aria-label": label },
             h("span", { class: "vnb-view-quiet" }, label),
-            values.length + more > MAX_CHIPS
+            values.length > MAX_CHIPS
               ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : []))
               : values.map(([value, text, count]) =>
                   chip(`${name} ${value}`, text, count, chosen.includes(value), () =>
@@ -1298,8 +1354,8 @@ class CasesGrid extends TableView {
     requestAnimationFrame(() => this.details?.scrollIntoView({ block: "nearest" }));
   }
 
-  blind() {
-    this.send("blind", { release: this.get("_head").columns[this.column - 1]?.name ?? "" });
+  blind(release = this.get("_head").columns[this.column - 1]?.name ?? "") {
+    this.send("blind", { release });
     const deadline = Date.now() + BLIND_TIMEOUT_MS;
     waitFor(
       this,

@@ -1,0 +1,90 @@
+"""Verdicts above a grid: one sentence per candidate, and the next step as a button."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.decisions import Decision
+from vellum_nb.comparison.figures import summary_frame, summary_rows
+from vellum_nb.escaping import printable
+from vellum_nb.rendering.format import duration, percent, plural
+from vellum_nb.rendering.html import render
+from vellum_nb.widgets.markup import icon
+
+_ICONS = {
+    "may replace": "FULFILLED",
+    "should not replace": "REJECTED",
+    "cannot tell yet": "unknown",
+}
+_LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
+
+
+def verdicts_html(comparison: Comparison, *, can_rate: bool) -> str:
+    """Return the sentence of `Comparison.decide` on each candidate, with the next step."""
+    figures = comparison.figures
+    if not (comparison.cases and figures.others):
+        return ""
+    records: list[Any] = summary_frame(summary_rows(figures)).to_dict("records")
+    rows = dict(zip(comparison.releases, records, strict=True))
+    decisions = figures.all_decisions
+    made = []
+    for release in figures.others:
+        decision = decisions.get(release)
+        head, body = _undecided(comparison, release)
+        if decision is not None:
+            head, body = decision.head, decision.sentence.removeprefix(decision.head)
+        added = _added(rows[release], rows[comparison.baseline])
+        name = "differs" if decision is None else _ICONS[decision.verdict]
+        step = _next_step(comparison, release, decision, can_rate=can_rate)
+        made.append({"icon": name, "head": head, "body": body, "added": added, "step": step})
+    notes = [f"{note}." for note in decisions.notes]
+    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=notes)
+
+
+def _undecided(comparison: Comparison, release: str) -> tuple[str, str]:
+    """Return how a release differs if no metric decides, as a beginning and the rest."""
+    result = comparison.figures.result(release, None)
+    cases = plural(result.changed + result.unchanged, "case")
+    where = f" on {result.changed:,} of {cases}." if result.changed else f" on any of {cases}."
+    verb = "differs" if result.changed else "does not differ"
+    missing = ""
+    if result.missing:
+        verb_of = "has" if result.missing == 1 else "have"
+        missing = f" {plural(result.missing, 'case')} {verb_of} no answer."
+    why = "No metric says which is better."
+    if comparison.metrics:
+        why = "No metric has a margin to decide by: compare with margin=…."
+    head = f"{printable(release)} {verb} from {printable(comparison.baseline)}"
+    return head, f"{where} {why}{missing}"
+
+
+def _added(row: dict[str, Any], base: dict[str, Any]) -> str:
+    """Return the added latency and cost as a sentence; empty if they are small."""
+    parts = []
+    slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
+    if abs(slower) >= _LEAST_CHANGE * base["latency_p50"] > 0:
+        parts.append(f"takes {duration(abs(slower))} {'longer' if slower > 0 else 'less'}")
+    dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
+    if abs(dearer) >= _LEAST_CHANGE:
+        parts.append(f"costs {percent(abs(dearer))} {'more' if dearer > 0 else 'less'}")
+    return f"It {' and '.join(parts)}." if parts else ""
+
+
+def _next_step(
+    comparison: Comparison, release: str, decision: Decision | None, *, can_rate: bool
+) -> dict[str, str]:
+    """Return the next step of a verdict as attributes of its button; empty without one."""
+    changed = comparison.figures.result(release, None).changed
+    if decision is not None:
+        worse = comparison.figures.result(release, decision.metric).worse
+        if worse:
+            show = {"show": "regressions", "metric": decision.metric}
+            return show | {"release": release, "label": f"Show {plural(worse, 'regression')}"}
+    elif changed and can_rate:
+        return {"show": "blind", "metric": "", "release": release, "label": "Rate blind"}
+    if not changed:
+        return {}
+    step = {"show": "different", "metric": "", "release": release}
+    return step | {"label": f"Show {plural(changed, 'difference')}"}
