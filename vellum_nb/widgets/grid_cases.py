@@ -246,7 +246,7 @@ def head(
             {
                 "name": name,
                 "label": cut(visible_name(name), _MAX_CHIP_CHARS),
-                "values": [[e, cut(e, _MAX_CHIP_CHARS), n] for e, n in values.most_common()],
+                "values": [_option(value, n) for value, n in values.most_common()],
             }
             for name, values in [(n, v) for n, v in order.labels.items() if _is_few(v)][:_LABELS]
         ],
@@ -256,6 +256,11 @@ def head(
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
+
+
+def _option(value: str, count: int) -> tuple[str, str]:
+    """Return a value of a filter with its text."""
+    return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
 
 
 def _is_few(values: Counter[str]) -> bool:
@@ -268,8 +273,8 @@ def _failures(order: CaseOrder) -> dict[str, Any]:
     counts = Counter(name for names in order.failures for name in names).most_common(
         _MAX_FAILURE_NAMES
     )
-    values = [[name, cut(visible_name(name), _MAX_CHIP_CHARS), number] for name, number in counts]
-    return {"values": values[:_VALUES], "names": [name for name, _ in counts]}
+    values = [_option(name, number) for name, number in counts[:_VALUES]]
+    return {"values": values, "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:

@@ -12,7 +12,7 @@ from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import MISSING, diff_html
+from vellum_nb.rendering.diff import MISSING, side_html
 from vellum_nb.rendering.format import (
     cut,
     figure,
@@ -38,6 +38,8 @@ ICONS = {
 
 Busy = Mapping[tuple[str, str], tuple[str, str]]
 """Activity and error of a cell, by case id and release."""
+
+IDLE = "", ""
 
 
 def label_text(value: object) -> str:
@@ -86,7 +88,7 @@ def line_html(
     """Return a case as one line."""
     releases = (comparison.baseline, *comparison.figures.others)
     cells = [
-        cell_state(release, release in replayed, *busy.get((case.case_id, release), ("", "")))
+        cell_state(release, release in replayed, *busy.get((case.case_id, release), IDLE))
         | _cell(comparison, case, release, metric)
         for release in releases
     ]
@@ -109,7 +111,7 @@ def _cell(comparison: Comparison, case: Case, release: str, metric: str | None) 
     problem = AnswerCell.of_problem(run)
     error = one_line(problem.to_text()[:_MAX_TITLE_CHARS]) if problem else ""
     made: dict[str, Any] = {"parts": [], "html": "", "error": error, "score": "", "tone": ""}
-    made |= {"repeats": "", "note": "", "failures": _failure_text(comparison, case, release)}
+    made |= {"repeats": "", "note": "", "failures": failure_text(comparison, case, release)}
     if run is None or not is_answer(run):
         tries = len(case.tries.get(release, ()))
         gap = f"no answer in {plural(tries, 'try', 'tries')}" if tries else "not run"
@@ -137,10 +139,11 @@ def _cell(comparison: Comparison, case: Case, release: str, metric: str | None) 
     }
     if values and base is not None and run is not base:
         made["note"] = _other_difference(run, base, [name for name, *_ in values])
-    return made | _score(comparison, case, release, metric, kind)
+    return made | score_of(comparison, case, release, metric, kind)
 
 
-def _failure_text(comparison: Comparison, case: Case, release: str) -> str:
+def failure_text(comparison: Comparison, case: Case, release: str) -> str:
+    """Return the failures of an answer; those that are only proposed have a question mark."""
     names, proposals = comparison.figures.failures[case.number - 1][release]
     texts = [*map(short_name, names), *(f"{short_name(name)}?" for name in proposals)]
     return cut(", ".join(texts), _MAX_TITLE_CHARS)
@@ -190,7 +193,7 @@ def _text_html(run: Run, base: Run | None) -> str:
     against = None if base is run else base
     cells = [AnswerCell.of(name, run, against) for name in run.outputs]
     chosen = next((cell for cell in cells if cell.status == "differs"), cells[0] if cells else None)
-    return diff_html(chosen.excerpt(_MAX_TEXT_CHARS)[0]) if chosen else ""
+    return side_html(chosen.excerpt(_MAX_TEXT_CHARS)[0], "new") if chosen else ""
 
 
 def _other_difference(run: Run, base: Run, names: list[str]) -> str:
@@ -204,7 +207,7 @@ def _other_difference(run: Run, base: Run, names: list[str]) -> str:
     return short_name(unlike[0]) if unlike and not set(unlike) & set(names) else ""
 
 
-def _score(
+def score_of(
     comparison: Comparison, case: Case, release: str, metric: str | None, kind: str
 ) -> dict[str, str]:
     """Return the score of the baseline or its change on a candidate, and its tone."""
@@ -214,9 +217,8 @@ def _score(
     if release == case.baseline:
         return {"score": figure(value)}
     delta = float(comparison.figures.compared(release, metric).delta[case.number - 1])
-    if math.isnan(delta) or abs(delta) <= max(
-        comparison.figures.scored[metric].metric.tolerance, 1e-9
-    ):
+    least = max(comparison.figures.scored[metric].metric.tolerance, 1e-9)
+    if math.isnan(delta) or abs(delta) <= least:
         return {}
     tone = {"better": "good", "worse": "bad"}.get(kind, "")
     return {"score": signed(delta, like=max(abs(delta), abs(value))), "tone": tone}

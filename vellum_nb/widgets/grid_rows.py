@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
@@ -10,7 +11,7 @@ from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.models import Run
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import MISSING, diff_html
+from vellum_nb.rendering.diff import MISSING, diff_html, side_html
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -23,6 +24,7 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.grid_lines import (
     ICONS,
+    IDLE,
     MAX_NAME_CHARS,
     Busy,
     cell_state,
@@ -98,19 +100,27 @@ def row(
     busy: Busy,
     *,
     full: bool = True,
+    inline: bool = False,
 ) -> dict[str, Any]:
     """Return the message for one case: its outputs in `full` or on one line.
 
+    In full, `inline` shows removed and new words together.
     `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
-    make = _row_html if full else line_html
+    make = partial(_row_html, inline=inline) if full else line_html
     html = make(comparison, case, metric, replayed, busy)
     message = {"id": case.case_id, "number": case.number, "html": html}
     return message | {"failures": _failures(comparison, case)}
 
 
 def _row_html(
-    comparison: Comparison, case: Case, metric: str | None, replayed: frozenset[str], busy: Busy
+    comparison: Comparison,
+    case: Case,
+    metric: str | None,
+    replayed: frozenset[str],
+    busy: Busy,
+    *,
+    inline: bool,
 ) -> str:
     """Return a row of at most about `MAX_ROW_BYTES` bytes."""
     limit = _MAX_CHARS
@@ -132,10 +142,8 @@ def _row_html(
             ],
             more=len(inputs) - _MAX_INPUTS,
             cells=[
-                cell_state(
-                    release, release in replayed, *busy.get((case.case_id, release), ("", ""))
-                )
-                | _cell(comparison, case, release, metric, limit)
+                cell_state(release, release in replayed, *busy.get((case.case_id, release), IDLE))
+                | _cell(comparison, case, release, metric, limit, inline=inline)
                 for release in (comparison.baseline, *comparison.figures.others)
             ],
         )
@@ -158,7 +166,13 @@ def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
 
 
 def _cell(
-    comparison: Comparison, case: Case, release: str, metric: str | None, limit: int
+    comparison: Comparison,
+    case: Case,
+    release: str,
+    metric: str | None,
+    limit: int,
+    *,
+    inline: bool,
 ) -> dict[str, Any]:
     run, base = case.counting(release), case.counting(case.baseline)
     problem = AnswerCell.of_problem(run)
@@ -173,7 +187,7 @@ def _cell(
     base = base if is_answer(base) else None
     kind, word = verdict_of(comparison, case, release, metric, base)
     against = base if release != case.baseline else None
-    lines, is_cut = _lines(run, against, limit)
+    lines, is_cut = _lines(run, against, limit, inline=inline)
     unlike, answers = case.repeats(release)
     chips: list[Chip] = _chips(comparison, case, release)
     if unlike:
@@ -192,12 +206,17 @@ def _cell(
     }
 
 
-def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, Any]]], bool]:
+def _lines(
+    run: Run, base: Run | None, limit: int, *, inline: bool
+) -> tuple[list[list[dict[str, Any]]], bool]:
     """Return the outputs in lines, short ones together, and whether text is left out."""
     if not run.outputs:
         return [], False
     names = list(dict.fromkeys([*(base.outputs if base else ()), *run.outputs]))
-    made = [_output(AnswerCell.of(name, run, base), limit) for name in names[:_MAX_OUTPUTS]]
+    made = [
+        _output(AnswerCell.of(name, run, base), limit, inline=inline)
+        for name in names[:_MAX_OUTPUTS]
+    ]
     long = sum(not output["inline"] for output in made)
     lines: list[list[dict[str, Any]]] = []
     for output in made:  # a number needs its name to be understood
@@ -209,12 +228,12 @@ def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, 
     return lines, len(names) > _MAX_OUTPUTS or any(output["cut"] for output in made)
 
 
-def _output(cell: AnswerCell, limit: int) -> dict[str, Any]:
+def _output(cell: AnswerCell, limit: int, *, inline: bool) -> dict[str, Any]:
     ops, is_cut = cell.excerpt(limit)
     sides = ["".join(op.text for op in ops if op.kind != kind) for kind in ("insert", "delete")]
     return {
         "name": short_name(cell.label),
-        "html": diff_html(ops),
+        "html": diff_html(ops) if inline or cell.value is MISSING else side_html(ops, "new"),
         "note": _NOTES.get(cell.status, ""),
         "inline": not is_cut and all(len(s) <= _MAX_INLINE_CHARS and "\n" not in s for s in sides),
         "cut": is_cut,

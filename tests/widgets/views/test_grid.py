@@ -27,7 +27,10 @@ def test_cell_shows_verdict_differences_and_chips(page):
     assert "1.50 s" in cell["text"]
     assert "category: \N{MINUS SIGN}billing +account" in cell["text"]
     assert "reply: Thanks for writing." in cell["text"]
-    assert cell["chips"] == [("category ✗", "bad"), ("score 0.00 \N{MINUS SIGN}1.00", "bad")]
+    assert cell["chips"] == [
+        ("category ✗ expected billing", "bad"),
+        ("score 0.00 \N{MINUS SIGN}1.00", "bad"),
+    ]
 
 
 def test_cell_of_the_baseline_has_no_verdict(page):
@@ -415,7 +418,7 @@ def failed(graded):
 def test_failure_of_a_judge_is_proposed(graded):
     assert "fail" in graded.state("_head")["can"]
     assert PROPOSED in graded.cell(1, "v2")["chips"]
-    assert graded.state("_head")["failures"]["values"] == [["too short", "too short", 1]]
+    assert graded.state("_head")["failures"]["values"] == [("too short", "too short (1)")]
 
 
 def test_proposed_failure_is_confirmed_on_one_release(failed):
