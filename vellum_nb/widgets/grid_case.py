@@ -72,11 +72,8 @@ class Detail:
         release = release if release in others else next(iter(others), "")
         of = {release: run for release, run in case.runs.items() if release in comparison.releases}
         # the release identifies a column; a tag may have moved
-        runs = tuple(
-            of[e].model_copy(update={"release_tag": e})
-            for e in (comparison.baseline, *others)
-            if e in of
-        )
+        columns = [e for e in (comparison.baseline, *others) if e in of]
+        runs = tuple(of[e].model_copy(update={"release_tag": e}) for e in columns)
         missing = [e for e in comparison.releases if e not in of]
         self._edge.clear()
         self._runs = runs

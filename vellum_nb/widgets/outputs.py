@@ -62,7 +62,8 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
     body = "".join(f"<div>{table}</div>" for table in tables)
     summary = f"Traces side by side · {escape(' · '.join(words))}"
     return (
-        f'<details class="vnb-out" open><summary class="vnb-trace-fold" style="padding: 6px 12px">{summary}</summary>'
+        '<details class="vnb-out" open><summary class="vnb-trace-fold" style="padding: 6px 12px">'
+        f"{summary}</summary>"
         f'<div class="vnb-out-grid">{body}</div></details>'
     )
 

@@ -108,4 +108,4 @@ def test_verdict_mentions_added_latency_and_cost(grid):
     runs = [run(n, "v1", latency_s=1.0, cost_usd=0.01) for n in range(3)]
     runs += [run(n, "v2", latency_s=1.5, cost_usd=0.0102) for n in range(3)]
     ((_, text, _),) = grid(runs, cases=known(0, 1, 2)).verdicts
-    assert "It takes 0.50 s longer." in text
+    assert "It takes 500 ms longer." in text
