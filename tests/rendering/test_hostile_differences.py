@@ -24,7 +24,7 @@ ALLOWED = {
     '<details class="vnb-same">', "<summary>",
 }  # fmt: skip
 CARET = re.compile(
-    r'<span class="vnb-caret" role="img" aria-label="\d+ words? removed" title="\d+ words? removed">'
+    r'<span class="vnb-caret" role="img" aria-label="(\d+ words? removed)" title="\1">'
 )
 KINDS = ["STRING", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "FUNCTION_CALL", "ARRAY", "IMAGE"]
 
