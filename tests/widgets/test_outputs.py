@@ -58,13 +58,8 @@ def test_inline_form_shows_both_texts_in_one():
 def test_baseline_marks_what_the_chosen_release_has_lost():
     texts = {"v1": "one two three four", "v2": "one two three", "v3": "two three four"}
     runs = [run(tag, {"reply": text}) for tag, text in texts.items()]
-    lost = {
-        tag: [
-            mark.text.strip()
-            for mark in dom(side_by_side_html(runs, compared=tag)).select("dd del")
-        ]
-        for tag in ("v2", "v3", "")
-    }
+    pages = {tag: dom(side_by_side_html(runs, compared=tag)) for tag in ("v2", "v3", "")}
+    lost = {tag: [e.text.strip() for e in page.select("dd del")] for tag, page in pages.items()}
     assert lost == {"v2": ["four"], "v3": ["one"], "": []}
 
 

@@ -219,8 +219,6 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
-    compared = comparison.figures.others
-    worse = {release: comparison.figures.result(release, metric).worse for release in compared}
     parts = [_name(about)] if about else []
     if ranked_by is not None and ranked_by.name == "score":
         parts.append("score = share of expected outputs met")
@@ -231,7 +229,10 @@ def head(
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
-        "columns": [_named(release) | {"worse": worse.get(release, 0)} for release in releases],
+        "columns": [
+            _named(release) | {"remark": _counts_text(comparison, release, metric)}
+            for release in releases
+        ],
         "releases": list(map(_named, comparison.releases)),
         "metrics": [_named(m.name) for m in comparison.metrics],
         "metric": metric or "",
@@ -261,6 +262,12 @@ def head(
 def _option(value: str, count: int) -> tuple[str, str]:
     """Return a value of a filter with its text."""
     return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
+
+
+def _counts_text(comparison: Comparison, release: str, metric: str | None) -> str:
+    """Return the counts of a candidate for the heading of its column."""
+    parts = _counts(comparison, release, metric).get("parts")
+    return "baseline" if parts is None else "  ".join(f"{e}{n:,}" for _, e, n in parts if n)
 
 
 def _is_few(values: Counter[str]) -> bool:

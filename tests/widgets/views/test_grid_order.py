@@ -163,6 +163,6 @@ def test_rating_does_not_change_the_order(grid, actions):
     page.act("rate", before[2], release="v2", quality=0.0)
     assert page.whole.wait(10)
     assert page.numbers() == before
-    assert page.state("_head")["columns"][1]["worse"] == 1
+    assert page.state("_head")["columns"][1]["remark"] == "= 2  ↓ 1"
     page.send(kind="baseline", release="v2")
     assert page.numbers() == [3, 1, 2]

@@ -1073,11 +1073,8 @@ class CasesGrid extends TableView {
     setAttribute(this.grid, "aria-colcount", columns.length + 1);
     this.headRow.replaceChildren(
       h("div", { role: "columnheader", class: "vnb-grid-cell vnb-grid-case" }, h("b", {}, "case")),
-      ...columns.map(({ label, worse }, position) => {
-        const remark = position
-          ? `against ${columns[0].label}${worse ? ` · ${formatNumber(worse)} worse` : ""}`
-          : "pinned baseline";
-        return h(
+      ...columns.map(({ label, remark }, position) =>
+        h(
           "div",
           {
             role: "columnheader",
@@ -1086,8 +1083,8 @@ class CasesGrid extends TableView {
           position ? null : icon("pin"),
           h("b", { class: "vnb-view-code" }, label),
           h("span", { class: "vnb-grid-remark" }, remark),
-        );
-      }),
+        ),
+      ),
     );
   }
 
