@@ -175,13 +175,13 @@ def _titled(name: str, value: str, expected: str) -> str:
 def _parts(values: list[tuple[str, str, str]]) -> list[tuple[str, str]]:
     """Return the values as class and text; expected values follow the wrong ones.
 
-    >>> _parts([("category", "account", "billing"), ("priority", "high", "")])
-    [('wrong', 'account'), ('expected', ', expected billing'), ('dot', ' · '), ('value', 'high')]
+    >>> "".join(text for _, text in _parts([("a", "1", "2"), ("b", "3", "")]))
+    '1, expected 2 · 3'
     """
     all_wrong = len(values) > 1 and all(expected for *_, expected in values)
     parts: list[tuple[str, str]] = []
     for _, value, expected in values:
-        parts += [("dot", " · ")] if parts else []
+        parts += [("between", " · ")] if parts else []
         parts += [("wrong" if expected else "value", value)]
         parts += [("expected", f", expected {expected}")] if expected and not all_wrong else []
     joined = " · ".join(expected for *_, expected in values)
