@@ -249,7 +249,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
     def open_case(self, case: Case, release: str = "") -> None:
         """Open `case` next to the grid; the baseline's marks refer to `release`."""
         self._opened = case.case_id, release
-        look = {"metric": self.table.metric, "inline": self.table.inline}
+        look: Any = {"metric": self.table.metric, "inline": self.table.inline}
         self._detail.show(self.comparison, case, release, **look)
         self.table.opened = case.case_id
 

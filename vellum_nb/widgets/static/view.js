@@ -972,7 +972,7 @@ class CasesGrid extends TableView {
       if (event.key === "Escape") {
         event.stopPropagation();
         this.send("close");
-      } else if (isInside && /^[jkhlndt1-5]$/.test(event.key) && this.key(event)) consume(event);
+      } else if (isInside && /^[jkhlndtf1-5]$/.test(event.key) && this.key(event)) consume(event);
     };
     this.cleanups.push(() => this.container?.removeEventListener("keydown", this.caseKey));
     requestAnimationFrame(() => {
@@ -1155,7 +1155,7 @@ class CasesGrid extends TableView {
     if (event.ctrlKey || event.metaKey) return false;
     const { columns, can } = this.get("_head");
     const rowStep = { j: 1, k: -1 }[event.key];
-    const isOpen = this.rows[this.active]?.id === this.get("opened");
+    const isOpen = this.details && this.rows[this.active]?.id === this.get("opened");
     const columnStep = { l: 1, ArrowRight: 1, h: -1, ArrowLeft: -1 }[event.key];
     if (rowStep) this.activate(Math.max(this.offset ? -1 : 0, this.active + rowStep));
     else if (columnStep) {
@@ -1318,8 +1318,10 @@ class CasesGrid extends TableView {
 
   take(message) {
     super.take(message);
-    if (!this.get("opened") || this.nodes.has(this.get("opened")) || this.active >= 0) return;
-    if (this.rows.length) this.activate(0);
+    const opened = this.get("opened");
+    if (!opened || this.active >= 0) return;
+    const position = this.rows.findIndex((row) => row.id === opened);
+    if (this.rows.length) this.activate(Math.max(0, position));
     else this.send("close");
   }
 
