@@ -12,6 +12,7 @@ from view_kit import FullCase, GridPage, known, rejected, run, wrong
 from wire_kit import Page
 
 import vellum_nb as vnb
+from vellum_nb.models import NodeRun
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_open_case_compares_the_chosen_release(grid):
     for release in ("v2", "v3", "no such release", "v1"):
         page.act("open", 1, release=release)
         chosen = release if release in ("v2", "v3") else "v2"
-        answers = dom(FullCase(page.whole).answers)
+        answers = FullCase(page.whole).answers
         assert f"{chosen} against v1: new in {chosen}" in text_of(answers)
         assert texts(answers, ".vnb-out-compared .vnb-tag") == [chosen]
     assert "worse 0.00 \N{MINUS SIGN}1.00" in text_of(answers)
@@ -559,3 +560,13 @@ def test_first_changed_node_is_in_the_summary(ws, traced):
     assert "first changed node: steps 1, of 1 case traced" in GridPage(traced).release("v2")
     assert traced.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
     assert ws.compare("steps").summary()["traced"].tolist()[1] == 1
+
+
+@pytest.mark.parametrize(("name", "is_shown"), [("Classify", True), ("node-{}", False)])
+def test_first_changed_node_needs_names_that_recur(grid, name, is_shown):
+    runs = [
+        run(n, tag, nodes=(NodeRun(name=name.format(n), state="FULFILLED", outputs_hash=tag),))
+        for n in range(8)
+        for tag in ("v1", "v2")
+    ]
+    assert ("first changed node" in grid(runs).release("v2")) is is_shown
