@@ -54,7 +54,7 @@ def short_name(name: str) -> str:
 
 
 def cell_state(release: str, can_replay: bool, busy: str, problem: str) -> dict[str, Any]:  # noqa: FBT001
-    """Return what a cell can do and does."""
+    """Return the actions, activity and error of a cell."""
     named = {"name": release, "release": cut(visible_name(release), 120)}
     can_replay = can_replay and not busy
     state = {"can_replay": can_replay, "busy": busy, "problem": cut(problem, 300)}
