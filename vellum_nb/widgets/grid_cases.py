@@ -219,6 +219,8 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
+    records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
+    rows = dict(zip(comparison.releases, records, strict=True))
     parts = [_name(about)] if about else []
     if ranked_by is not None and ranked_by.name == "score":
         parts.append("score = share of expected outputs met")
@@ -252,8 +254,8 @@ def head(
             for name, values in [(n, v) for n, v in order.labels.items() if _is_few(v)][:_LABELS]
         ],
         "failures": _failures(order),
-        "verdicts": verdicts_html(comparison, can_rate="blind" in can),
-        "summary": _summary(comparison, metric, aliases),
+        "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can),
+        "summary": _summary(comparison, metric, rows, aliases),
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
@@ -305,11 +307,12 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
 
 
 def _summary(
-    comparison: Comparison, metric: str | None, aliases: Mapping[str, Sequence[str]]
+    comparison: Comparison,
+    metric: str | None,
+    rows: Mapping[str, Mapping[str, Any]],
+    aliases: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the summary of the releases as HTML: counts, intervals and figures."""
-    records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
-    rows = dict(zip(comparison.releases, records, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.figures.others)
     moved = "moved while these runs were made: each release that it pointed at has its own column"

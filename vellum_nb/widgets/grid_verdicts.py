@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
-from vellum_nb.comparison.figures import summary_frame, summary_rows
 from vellum_nb.escaping import printable
 from vellum_nb.rendering.format import duration, percent, plural
 from vellum_nb.rendering.html import render
@@ -21,13 +21,16 @@ _ICONS = {
 _LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
 
 
-def verdicts_html(comparison: Comparison, *, can_rate: bool) -> str:
-    """Return the sentence of `Comparison.decide` on each candidate, with the next step."""
+def verdicts_html(
+    comparison: Comparison, rows: Mapping[str, Mapping[str, Any]], *, can_rate: bool
+) -> str:
+    """Return the sentence of `Comparison.decide` on each candidate, with the next step.
+
+    `rows` is the summary by release.
+    """
     figures = comparison.figures
     if not (comparison.cases and figures.others):
         return ""
-    records: list[Any] = summary_frame(summary_rows(figures)).to_dict("records")
-    rows = dict(zip(comparison.releases, records, strict=True))
     decisions = figures.all_decisions
     made = []
     for release in figures.others:
@@ -60,7 +63,7 @@ def _undecided(comparison: Comparison, release: str) -> tuple[str, str]:
     return head, f"{where} {why}{missing}"
 
 
-def _added(row: dict[str, Any], base: dict[str, Any]) -> str:
+def _added(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     """Return the added latency and cost as a sentence; empty if they are small."""
     parts = []
     slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
