@@ -38,8 +38,7 @@ from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 MAX_PAGE_BYTES = 80_000  # of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # cells that fill the page, but at least four rows
-_FIRST_LINES = 40
-_MAX_ORDERS = 8  # cached orders
+_LINES, _MAX_ORDERS = 40, 8  # cases on one page, cached orders
 _ALL_RESTORED = "All runs of this comparison exist again"
 
 
@@ -87,7 +86,7 @@ class CasesTable(TableView):
                 for name, file_format in self.formats().items()
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
-            rows = rows if self.full else _FIRST_LINES
+            rows = rows if self.full else _LINES
             with self.hold_sync():
                 self._head = page_head | {"formats": formats}
                 self._first = self._answer(self.query, Window("", 0, 0, rows))

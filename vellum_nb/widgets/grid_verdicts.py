@@ -52,15 +52,12 @@ def _undecided(comparison: Comparison, release: str) -> tuple[str, str]:
     cases = plural(result.changed + result.unchanged, "case")
     where = f" on {result.changed:,} of {cases}." if result.changed else f" on any of {cases}."
     verb = "differs" if result.changed else "does not differ"
-    missing = ""
-    if result.missing:
-        verb_of = "has" if result.missing == 1 else "have"
-        missing = f" {plural(result.missing, 'case')} {verb_of} no answer."
+    without = f" {plural(result.missing, 'case has', 'cases have')} no answer."
     why = "No metric says which is better."
     if comparison.metrics:
         why = "No metric has a margin to decide by: compare with margin=…."
     head = f"{printable(release)} {verb} from {printable(comparison.baseline)}"
-    return head, f"{where} {why}{missing}"
+    return head, f"{where} {why}{without if result.missing else ''}"
 
 
 def _added(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
@@ -85,9 +82,8 @@ def _next_step(
         if worse:
             show = {"show": "regressions", "metric": decision.metric}
             return show | {"release": release, "label": f"Show {plural(worse, 'regression')}"}
-    elif changed and can_rate:
-        return {"show": "blind", "metric": "", "release": release, "label": "Rate blind"}
-    if not changed:
-        return {}
-    step = {"show": "different", "metric": "", "release": release}
-    return step | {"label": f"Show {plural(changed, 'difference')}"}
+    step = {"metric": "", "release": release}
+    if decision is None and changed and can_rate:
+        return step | {"show": "blind", "label": "Rate blind"}
+    label = f"Show {plural(changed, 'difference')}"
+    return step | {"show": "different", "label": label} if changed else {}
