@@ -248,8 +248,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
     def open_case(self, case: Case, release: str = "") -> None:
         """Open `case` next to the grid; the baseline's marks refer to `release`."""
         self._opened = case.case_id, release
-        look: Any = {"metric": self.table.metric, "inline": self.table.inline}
-        self._detail.show(self.comparison, case, release, **look)
+        table, show = self.table, self._detail.show
+        show(self.comparison, case, release, metric=table.metric, inline=table.inline)
         self.table.opened = case.case_id
 
     def _reopen(self, _change: object = None) -> None:

@@ -68,18 +68,16 @@ class Detail:
         The baseline marks the words that `release`, or the first candidate, has lost. `metric`
         decides the verdicts; `inline` shows removed and new words together.
         """
-        others = comparison.figures.others
+        others, by_release = comparison.figures.others, case.runs
         release = release if release in others else next(iter(others), "")
-        of = {release: run for release, run in case.runs.items() if release in comparison.releases}
+        columns = [e for e in (comparison.baseline, *others) if e in by_release]
         # the release identifies a column; a tag may have moved
-        columns = [e for e in (comparison.baseline, *others) if e in of]
-        runs = tuple(of[e].model_copy(update={"release_tag": e}) for e in columns)
-        missing = [e for e in comparison.releases if e not in of]
+        runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
+        missing = [e for e in comparison.releases if e not in by_release]
         self._edge.clear()
         self._runs = runs
         unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
-        show_button = self._read.remove_class if unread and runs[1:] else self._read.add_class
-        show_button("vnb-none")
+        (self._read.remove_class if unread and runs[1:] else self._read.add_class)("vnb-none")
         self._traces.value = clean(side_by_side_traces(runs))
         of_head = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
         self._head.value = render("grid_case.html.j2", **of_head)
@@ -88,7 +86,7 @@ class Detail:
             runs,
             inline=inline,
             compared=release,
-            remarks={e: _remark(comparison, case, e, metric) for e in of},
+            remarks={e: _remark(comparison, case, e, metric) for e in columns},
             expected=case.expected,
         )
         self._answers.value = clean(html) if runs else ""
@@ -131,8 +129,8 @@ def _remark(comparison: Comparison, case: Case, release: str, metric: str | None
     run, base = case.counting(release), case.answer(case.baseline)
     if not is_answer(run):
         return ""
-    parts = ["baseline"]
     kind, word = verdict_of(comparison, case, release, metric, base)
+    parts = ["baseline"]
     if kind != "baseline":
         tone = {"worse": " vnb-grid-is-bad", "better": " vnb-grid-is-good"}.get(kind, "")
         glyph = icon(ICONS.get(kind, kind), size=14)

@@ -39,8 +39,8 @@ def verdicts_html(
         if decision is not None:
             head, body = decision.head, decision.sentence.removeprefix(decision.head)
         added = _added(rows[release], rows[comparison.baseline])
-        name = "differs" if decision is None else _ICONS[decision.verdict]
         step = _next_step(comparison, release, decision, can_rate=can_rate)
+        name = "differs" if decision is None else _ICONS[decision.verdict]
         made.append({"icon": name, "head": head, "body": body, "added": added, "step": step})
     notes = [f"{note}." for note in decisions.notes]
     return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=notes)
