@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
@@ -107,8 +106,8 @@ def row(
     In full, `inline` shows removed and new words together.
     `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
-    make = partial(_row_html, inline=inline) if full else line_html
-    html = make(comparison, case, metric, replayed, busy)
+    of = comparison, case, metric, replayed, busy
+    html = _row_html(*of, inline=inline) if full else line_html(*of)
     message = {"id": case.case_id, "number": case.number, "html": html}
     return message | {"failures": _failures(comparison, case)}
 

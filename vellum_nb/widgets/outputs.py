@@ -224,9 +224,10 @@ def legend_html(runs: Sequence[Run], *, compared: str = "", inline: bool = False
     if inline:
         marks = [diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted"))]
         return f"changed words are marked {' '.join(marks)} against {base}"
-    new = "new words" if other is None else f"new in {visible_name(other.release_tag)}"
+    new, old = "new words", f"only in {visible_name(runs[0].release_tag)}"
+    new = new if other is None else f"new in {visible_name(other.release_tag)}"
     marks = [side_html([Op("insert", new)], "new")]
-    marks += [side_html([Op("delete", f"only in {runs[0].release_tag}")], "old")] if other else []
+    marks += [side_html([Op("delete", old)], "old")] if other else []
     who = f"{name_html(other.release_tag)} against" if other else "against"
     caret = '<span class="vnb-caret" aria-hidden="true">\u2038</span>'
     return f"{who} {base}: {' '.join(marks)} {caret} words removed here"
