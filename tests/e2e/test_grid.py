@@ -98,7 +98,9 @@ def test_disagreements_with_a_judge_are_filtered(lab):
     chip.click()
     rows = output.locator(".vnb-grid-row")
     expect(output.get_by_text(f"{disputed} of 50")).to_be_visible()
+    output.get_by_role("button", name="Outputs in full").click()
     expect(rows.first).to_contain_text("reply-judge")
+    output.get_by_role("button", name="One line per case").click()  # the browser remembers it
     for look in ("light-1400", "dark-1400"):
         with lab.looking(look):
             notebook.screenshot(f"judge-disagrees-{look}", of=output)

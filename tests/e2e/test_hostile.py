@@ -252,3 +252,5 @@ def test_hostile_answers_stay_text_in_every_view(lab):
     case = grid.get_by_role("region", name="The case in full")
     expect(case).to_contain_text("more characters")
     harmless(lab, form.root, notebook.output(1).locator(".vnb-table"), grid.locator(".vnb-grid"))
+    grid.get_by_role("button", name="One line per case").click()  # the browser remembers it
+    harmless(lab, grid.locator(".vnb-grid"))
