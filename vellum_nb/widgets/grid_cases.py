@@ -32,7 +32,7 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
-from vellum_nb.widgets.grid_rows import label_text
+from vellum_nb.widgets.grid_lines import label_text
 from vellum_nb.widgets.grid_verdicts import verdicts_html
 from vellum_nb.widgets.markup import icon
 
