@@ -81,8 +81,9 @@ class AnswerCell:
         """Return the value of the baseline, with the words marked that this output lacks."""
         if self.status == "differs" and not (markdown and isinstance(self.old, str)):
             diff = self._difference()
-            if diff.is_marked_whole:
-                return diff.to_html("old")
+            html = diff.to_html("old") if diff.is_marked_whole else ""
+            if html and "vnb-fold" not in html:  # it shows all of the value
+                return html
         return value_html(self.old, self.old_kind, markdown=markdown)
 
     def to_markdown(self) -> str:
