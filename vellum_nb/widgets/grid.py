@@ -202,7 +202,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         super().__init__([table, self._detail.widget, self._blind])
         self.add_class("vnb-grid-view")
         table.actions |= {
-            "open": self._on_open,
+            "open": lambda m: self.open_case(self._case(m), str(m.get("release", ""))),
             "close": lambda _message: self.close_case(),
             "rate": self._on_rate,
             "fail": self._on_fail,
@@ -345,10 +345,6 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         case_id, cases = message.get("id"), self.comparison.cases
         match = next((case for case in cases if case.case_id == case_id), None)
         return match or refuse(f"unknown case {case_id!r:.60}")
-
-    def _on_open(self, message: Mapping[str, Any]) -> None:
-        release = message.get("release")
-        self.open_case(self._case(message), release if isinstance(release, str) else "")
 
     def _on_rate(self, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")

@@ -81,6 +81,7 @@ class CaseOrder:
         import numpy as np
 
         self.comparison, self.metric = comparison, metric
+        self._nowhere = np.zeros(len(comparison.cases), dtype=bool)
         self._states: dict[str, dict[str, NDArray[np.bool_]]] = {}
         states, compared = self.states(), comparison.figures.others
         worse, better = states["regressions"], self._has(compared, "better")
@@ -144,12 +145,6 @@ class CaseOrder:
         matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
         return matching
 
-    @property
-    def _nowhere(self) -> NDArray[np.bool_]:
-        import numpy as np
-
-        return np.zeros(len(self.comparison.cases), dtype=bool)
-
     @cached_property
     def labels(self) -> dict[str, Counter[str]]:
         """Number of cases per label and value."""
@@ -199,17 +194,24 @@ class CaseOrder:
 
 def _matches(search: Search, case: Case) -> bool:
     """Return whether a run of the case has all terms in its inputs, outputs or error."""
-    inputs = json.dumps(dict(case.inputs))
     runs = [run for tries in case.tries.values() for run in tries]
+    texts = [dict(case.inputs), *(run.outputs for run in runs), *map(error_text, runs)]
+    if not _may_match(search, json.dumps(texts)):
+        return False
+    inputs = json.dumps(dict(case.inputs))
     for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]:
-        raw = f"{inputs} {outputs} {error}".lower()
-        if raw.isascii() and "\\u" not in raw:  # much faster than normalizing the text
-            words = (word for term in search.terms for word in term.words)
-            if not all(word in raw for word in words):
-                continue
-        if search.matches_document(document(inputs, outputs, error)):
+        is_possible = _may_match(search, f"{inputs} {outputs} {error}")
+        if is_possible and search.matches_document(document(inputs, outputs, error)):
             return True
     return False
+
+
+def _may_match(search: Search, text: str) -> bool:
+    """Return False if an ASCII text lacks a word; much faster than normalizing the text."""
+    raw = text.lower()
+    if not raw.isascii() or "\\u" in raw:
+        return True
+    return all(word in raw for term in search.terms for word in term.words)
 
 
 def head(
@@ -268,8 +270,10 @@ def _option(value: str, count: int) -> tuple[str, str]:
 
 def _counts_text(comparison: Comparison, release: str, metric: str | None) -> str:
     """Return the counts of a candidate for the heading of its column."""
-    parts = _counts(comparison, release, metric).get("parts")
-    return "baseline" if parts is None else "  ".join(f"{e}{n:,}" for _, e, n in parts if n)
+    if release == comparison.baseline:
+        return "baseline"
+    parts = _counts(comparison, release, metric)["parts"]
+    return "  ".join(f"{sign}{count:,}" for _, sign, count in parts if count)
 
 
 def _is_few(values: Counter[str]) -> bool:
