@@ -199,11 +199,11 @@ def _matches(search: Search, case: Case) -> bool:
     if not _may_match(search, json.dumps(texts)):
         return False
     inputs = json.dumps(dict(case.inputs))
-    for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]:
-        is_possible = _may_match(search, f"{inputs} {outputs} {error}")
-        if is_possible and search.matches_document(document(inputs, outputs, error)):
-            return True
-    return False
+    return any(
+        _may_match(search, f"{inputs} {outputs} {error}")
+        and search.matches_document(document(inputs, outputs, error))
+        for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]
+    )
 
 
 def _may_match(search: Search, text: str) -> bool:

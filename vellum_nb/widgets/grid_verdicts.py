@@ -42,8 +42,7 @@ def verdicts_html(
         step = _next_step(comparison, release, decision, can_rate=can_rate)
         name = "differs" if decision is None else _ICONS[decision.verdict]
         made.append({"icon": name, "head": head, "body": body, "added": added, "step": step})
-    notes = [f"{note}." for note in decisions.notes]
-    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=notes)
+    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
 
 
 def _undecided(comparison: Comparison, release: str) -> tuple[str, str]:
