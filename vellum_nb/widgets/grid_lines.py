@@ -86,11 +86,10 @@ def line_html(
     comparison: Comparison, case: Case, metric: str | None, replayed: frozenset[str], busy: Busy
 ) -> str:
     """Return a case as one line."""
-    releases = (comparison.baseline, *comparison.figures.others)
     cells = [
         cell_state(release, release in replayed, *busy.get((case.case_id, release), IDLE))
         | _cell(comparison, case, release, metric)
-        for release in releases
+        for release in (comparison.baseline, *comparison.figures.others)
     ]
     title = _inputs_text(case)
     text = {"text": cut(title, _MAX_INPUT_CHARS), "title": cut(title, _MAX_TITLE_CHARS)}
