@@ -139,8 +139,8 @@ def _remark(comparison: Comparison, case: Case, release: str, metric: str | None
     if value is not None:
         parts.append(f'<span class="vnb-number">{figure(value)}</span>')
     score = score_of(comparison, case, release, metric, kind)
-    if tone := score.get("tone"):
-        parts.append(f'<b class="vnb-case-verdict vnb-grid-is-{tone}">{score["score"]}</b>')
+    if change := score.get("tone"):
+        parts.append(f'<b class="vnb-case-verdict vnb-grid-is-{change}">{score["score"]}</b>')
     if failures := failure_text(comparison, case, release):
         text = f"{icon('FAILED', size=14)} {escape(failures)}"
         parts.append(f'<span class="vnb-source vnb-case-failure">{text}</span>')
