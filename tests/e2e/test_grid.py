@@ -31,7 +31,6 @@ def test_case_of_the_grid_is_opened_in_full(lab):
     output, page = notebook.output(0), notebook.output(1).locator(".vnb-cmp-page")
     root = output.locator(".vnb-grid")
     grid = root.get_by_role("grid", name="Cases and releases")
-    label = root.get_by_role("group", name="label")
     rows = grid.locator(".vnb-grid-row")
     expect(rows.first).to_be_visible()
     for look in ("light-520", "dark-520", "dark-1400", "light-1400"):
@@ -39,20 +38,33 @@ def test_case_of_the_grid_is_opened_in_full(lab):
             notebook.screenshot(f"grid-{look}", of=output)
             assert root.evaluate(OVERFLOW) == []
             assert grid.evaluate("grid => grid.scrollWidth - grid.clientWidth") <= 1
-            word, menu = (label.locator(part).bounding_box() for part in ("> span", "> select"))
-            assert word["y"] < menu["y"] + menu["height"]
-            assert menu["y"] < word["y"] + word["height"]
+            height = rows.first.evaluate("row => row.offsetHeight")
+            assert height == (51 if look.endswith("520") else 36)
             notebook.screenshot(f"comparison-page-{look}", of=page)
             assert page.evaluate(CASE_WIDTH) > (0.9 if look.endswith("520") else 0.19)
     case = output.get_by_role("region", name="The case in full")
     grid.focus()
     lab.page.keyboard.press("j")
     lab.page.keyboard.press("Enter")
-    caption = rows.locator(".vnb-grid-caption > span:first-child").first.inner_text()
-    expect(case).to_contain_text(caption.replace("case ", "Case "))
+    number = (rows.first.locator(".vnb-grid-id").text_content() or "").removeprefix("case ")
+    expect(case).to_contain_text(f"Case {number.strip()}")
     expect(case).to_contain_text("category (expected)")
     expect(case.locator(".vnb-out-run")).to_have_count(3)
     expect(case.get_by_role("button", name="Trace of v2")).to_be_visible()
+    lab.page.keyboard.press("j")
+    second = (rows.nth(1).locator(".vnb-grid-id").text_content() or "").removeprefix("case ")
+    expect(case).to_contain_text(f"Case {second.strip()}")
+    expect(grid).to_be_focused()
+    for look in ("light-520", "dark-520", "dark-1400", "light-1400"):
+        with lab.looking(look):
+            notebook.screenshot(f"open-case-{look}", of=output)
+            beside, below = case.bounding_box(), rows.nth(1).bounding_box()
+            if look.endswith("520"):
+                assert abs(beside["y"] - below["y"] - 51) <= 1
+            else:
+                assert beside["x"] >= below["x"] + grid.evaluate("grid => grid.clientWidth") - 1
+    lab.page.keyboard.press("Enter")
+    expect(case).to_be_focused()
     lab.page.keyboard.press("Escape")
     expect(case).to_have_count(0)
     expect(grid).to_be_focused()
@@ -86,7 +98,9 @@ def test_disagreements_with_a_judge_are_filtered(lab):
     chip.click()
     rows = output.locator(".vnb-grid-row")
     expect(output.get_by_text(f"{disputed} of 50")).to_be_visible()
+    output.get_by_role("button", name="Outputs in full").click()
     expect(rows.first).to_contain_text("reply-judge")
+    output.get_by_role("button", name="One line per case").click()  # the browser remembers it
     for look in ("light-1400", "dark-1400"):
         with lab.looking(look):
             notebook.screenshot(f"judge-disagrees-{look}", of=output)

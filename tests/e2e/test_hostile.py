@@ -247,7 +247,10 @@ def test_hostile_answers_stay_text_in_every_view(lab):
     expect(notebook.output(1)).to_contain_text("onerror")
     grid = notebook.output(2)
     expect(grid.locator(".vnb-grid-row").first).to_contain_text("onerror")
+    grid.get_by_role("button", name="Outputs in full").click()
     grid.get_by_role("button", name="show all").first.click()
     case = grid.get_by_role("region", name="The case in full")
     expect(case).to_contain_text("more characters")
     harmless(lab, form.root, notebook.output(1).locator(".vnb-table"), grid.locator(".vnb-grid"))
+    grid.get_by_role("button", name="One line per case").click()  # the browser remembers it
+    harmless(lab, grid.locator(".vnb-grid"))

@@ -300,11 +300,56 @@ def test_progress_or_error_is_shown(table):
 
 
 def test_grid_shows_pages_of_cases(grid):
-    expect(grid.page.locator(".vnb-grid-row")).to_have_count(25)
-    assert len(grid.view.comm.customs("rows")) > 1
+    expect(grid.page.locator(".vnb-grid-row")).to_have_count(40)
     expect(grid.page.get_by_text("41 cases, regressions first")).to_be_visible()
     grid.click(grid.button("Next"))
-    expect(grid.page.locator(".vnb-grid-row")).to_have_count(16)
+    expect(grid.page.locator(".vnb-grid-row")).to_have_count(1)
+
+
+def test_rows_are_shown_on_one_line_or_in_full(grid):
+    rows = grid.page.locator(".vnb-grid-row")
+    assert rows.first.evaluate("row => row.offsetHeight") == 36
+    grid.page.get_by_role("grid").focus()
+    messages = len(grid.view.comm.customs("rows"))
+    grid.press("c")
+    expect(rows).to_have_count(25)
+    assert len(grid.view.comm.customs("rows")) > messages + 1  # too large for one
+    expect(rows.nth(1)).to_contain_text("o1: ")
+    grid.page.evaluate("window.close_()")
+    again = Live(grid.blank, grid.view, '<div id="el"></div>')
+    expect(again.page.locator(".vnb-grid-row")).to_have_count(25)  # the choice is remembered
+    again.click(again.button("One line per case (c)"))
+    expect(again.page.locator(".vnb-grid-row")).to_have_count(40)
+
+
+def test_verdict_leads_to_the_cases_behind_it(grid):
+    grid.page.get_by_label("Search inputs and outputs").fill("ticket 3")
+    grid.click(grid.button("Show 40 differences"))
+    expect(grid.button("Different 40")).to_have_attribute("aria-pressed", "true")
+    expect(grid.page.locator(".vnb-grid-row")).to_have_count(40)
+    assert (grid.view.release, grid.view.search) == ("b", "")
+    expect(grid.page.get_by_role("grid")).to_be_focused()
+    grid.click(grid.button("on b"))
+    assert grid.view.release == ""
+
+
+def test_open_case_follows_the_selection(grid):
+    def opened() -> int:
+        numbers = {case.case_id: case.number for case in grid.whole.comparison.cases}
+        return numbers[grid.view.opened]
+
+    grid.page.get_by_role("grid").focus()
+    grid.press("j", "Enter")
+    assert opened() == 41  # it has no answer on b
+    grid.press("j", "j")
+    assert opened() == 2
+    grid.press("k")
+    assert opened() == 1
+    grid.press("End")
+    assert opened() == 40
+    grid.press("Escape")
+    assert not grid.view.opened
+    expect(grid.page.get_by_role("grid")).to_be_focused()
 
 
 def test_grid_is_controlled_by_keyboard(grid):
@@ -315,7 +360,7 @@ def test_grid_is_controlled_by_keyboard(grid):
     expect(grid.page.get_by_text("on b: rated 1")).to_have_count(1)
     grid.press("h", "Enter")
     assert grid.view.opened
-    expect(grid.page.locator(".vnb-view-active")).to_contain_text("o1: ")
+    expect(grid.page.locator(".vnb-view-active")).to_contain_text("a, expected billing")
     grid.click(grid.button("No answer 1"))
     grid.click(grid.button("Run this case on b"))
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
@@ -326,7 +371,7 @@ def test_grid_is_controlled_by_keyboard(grid):
 def test_key_f_names_failures(grid):
     page = grid.page
     page.get_by_role("grid").focus()
-    grid.press("j", "f")
+    grid.press("j", "j", "f")
     field = page.get_by_role("combobox", name="Failure of case 1 on b")
     for name in ("rude", HOSTILE):
         field.fill(name)
@@ -347,8 +392,8 @@ def test_key_f_names_failures(grid):
     expect(field).to_be_focused()
     assert grid.blank.violations() == []
     grid.press("Escape")
-    bar = page.get_by_role("group", name="failure")
-    grid.click(bar.get_by_role("button"))
+    page.get_by_role("combobox", name="failure", exact=True).select_option(HOSTILE)
+    grid.exchange()
     expect(page.locator(".vnb-grid-row")).to_have_count(1)
     expect(page.locator(".vnb-grid-row")).to_contain_text(HOSTILE[:30])
     assert page.locator("#el img").count() == 0
@@ -365,8 +410,9 @@ def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
 
 
 def test_filters_survive_another_display(grid):
-    for each in ("No answer 1", "odd 41"):
-        grid.click(grid.button(each))
+    grid.click(grid.button("No answer 1"))
+    grid.page.get_by_role("combobox", name="constructor").select_option("odd")
+    grid.exchange()
     assert grid.view.labels == {"constructor": ["odd"]}
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(1)
     grid.page.evaluate("window.close_()")
@@ -450,8 +496,11 @@ def test_axe_finds_nothing_wrong_with_the_table(table):
 
 
 def test_axe_finds_nothing_wrong_with_the_grid(grid):
+    assert grid.blank.violations() == []  # one line per case
     grid.click(grid.button("No answer 1"))
     grid.button("Export…").click()
+    grid.page.get_by_role("grid").focus()
+    grid.press("c")
     assert grid.blank.violations() == []
 
 

@@ -40,6 +40,13 @@ def test_output_reads_the_same_in_every_format(name, html, page, markdown, text)
     assert cell.to_text() == text
 
 
+def test_each_release_shows_its_own_text():
+    cell = AnswerCell.of("changed", NEW, OLD)
+    assert text_of(cell.to_html(side="new")) == "new"
+    assert text_of(cell.baseline_html()) == "old"
+    assert "<del" in cell.baseline_html()
+
+
 def test_error_of_a_fulfilled_run_is_shown():
     run = later_run("v1", {}, {"x": 1}, error=RunError(code="PARTIAL", message="a < b"))
     cell = AnswerCell.of_problem(run)

@@ -20,8 +20,12 @@ ALLOWED = {
     '<ins class="vnb-ins">', '<del class="vnb-del">', '<b class="vnb-mark">', "<span>",
     '<span class="vnb-key">', '<span class="vnb-quiet vnb-number">',
     '<pre class="vnb-text vnb-change">',
-    '<span class="vnb-quiet vnb-fold">', '<p class="vnb-note">',
+    '<span class="vnb-quiet vnb-fold">', '<p class="vnb-note">', '<span class="vnb-flag">',
+    '<details class="vnb-same">', "<summary>",
 }  # fmt: skip
+CARET = re.compile(
+    r'<span class="vnb-caret" role="img" aria-label="(\d+ words? removed)" title="\1">'
+)
 KINDS = ["STRING", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "FUNCTION_CALL", "ARRAY", "IMAGE"]
 
 
@@ -40,8 +44,10 @@ def shapes(text: str) -> list[Any]:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_html_has_no_element_but_ours(text, kind):
     for old, new in zip(shapes("plain"), shapes(text), strict=True):
-        html = difference(old, new, kind).to_html()
-        assert set(re.findall(r"<(?!/)[^>]*>", html)) <= ALLOWED
+        found = difference(old, new, kind)
+        for html in (found.to_html(), found.to_html("new"), found.to_html("old")):
+            tags = set(re.findall(r"<(?!/)[^>]*>", html))
+            assert {tag for tag in tags if not CARET.fullmatch(tag)} <= ALLOWED
 
 
 def shown_by_github(markdown: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Word differences: exact, quick, and readable."""
 
+# ruff: noqa: E501  # sample texts
+
 import re
 from html import unescape
 from itertools import pairwise
@@ -8,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.rendering.diff import Op, diff_html, word_diff
+from vellum_nb.rendering.diff import (
+    MIN_KEPT_SHARE,
+    Op,
+    diff_html,
+    is_rewritten,
+    kept_share,
+    side_html,
+    word_diff,
+)
 
 WORDS = st.lists(
     st.sampled_from(["a", "b", "the", " ", "\n", ".", "é", "天", "\u0301", "12.5", "'"])
@@ -97,3 +107,102 @@ def test_long_equal_piece_is_folded():
     assert "line 3 of the text" not in html
     assert "97 lines the same" in html
     assert "line 3 of the text" in diff_html(word_diff(a, b))
+
+
+CARET = re.compile(r'<span class="vnb-caret" role="img"[^>]*>.</span>')
+
+
+@given(TEXTS, TEXTS)
+def test_each_side_shows_its_own_text(a, b):
+    ops = word_diff(a, b)
+    new, old = side_html(ops, "new"), side_html(ops, "old")
+    new = CARET.sub("", new).removeprefix('<span class="vnb-flag">rewritten</span> ')
+    for html, text, tag in ((new, b, "ins"), (old, a, "del")):
+        assert set(re.findall(r"<[^>]*>", html)) <= {f'<{tag} class="vnb-{tag}">', f"</{tag}>"}
+        assert unescape(re.sub(r"<[^>]*>", "", html)) == text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "carets"),
+    [
+        ("pay the bill today", "pay today", ["2 words removed"]),
+        ("pay the bill today", "pay a fee today", []),  # replaced
+        ("pay today", "pay the bill today", []),
+        ("pay  today", "pay today", []),  # only a space
+    ],
+)
+def test_caret_marks_removed_words(a, b, carets):
+    assert re.findall(r'aria-label="([^"]*)"', side_html(word_diff(a, b), "new")) == carets
+
+
+def test_long_unchanged_passage_is_folded():
+    same = "word " * 21
+    html = side_html(word_diff(f"{same}old", f"{same}new"), "new", fold=True)
+    assert "<summary>21 unchanged words</summary>" in html
+    shorter = same.removeprefix("word ")
+    html = side_html(word_diff(f"{shorter}old", f"{shorter}new"), "new", fold=True)
+    assert "<summary>" not in html
+
+
+# Answers to one ticket, from which the threshold was chosen: marks help a reader to see what
+# changed in the first ones, and cut the others into fragments.
+ANSWER = (
+    "Thanks for writing, and sorry for the trouble. The October invoice lists 14 seats and your plan "
+    "has 12. We will send a corrected invoice before Friday, so that it reaches you in time for the "
+    "audit. Nothing else on the invoice changes."
+)
+EDITED = {
+    "one word": ANSWER.replace("Friday", "Monday"),
+    "a phrase removed": ANSWER.replace(", and sorry for the trouble", ""),
+    "the end replaced": (
+        "Thanks for writing. The October invoice lists 14 seats and your plan has 12. We will send a "
+        "corrected invoice within 5 working days."
+    ),
+    "three sentences added": ANSWER + " If you need an order number on it, reply to this mail." * 3,
+    "sentences reordered": (
+        "We will send a corrected invoice before Friday, so that it reaches you in time for the "
+        "audit. The October invoice lists 14 seats and your plan has 12. Thanks for writing."
+    ),
+}
+REWRITTEN = {
+    "the same beginning": (
+        "Thanks for writing. The October invoice lists 14 seats, but we count 12 people in your "
+        "workspace. Please tell us by Friday which two members should leave."
+    ),
+    "the same greeting and end": (
+        "Thanks for writing. Please see our help center at the address below for answers to billing "
+        "questions; nothing else on the invoice changes."
+    ),
+    "a paraphrase": (
+        "Thank you for your message, and we apologize. Your plan has 12 seats but the invoice of "
+        "October shows 14. A corrected one will reach you before the audit on Friday."
+    ),
+    "another answer": (
+        "An administrator can change the number of seats at any time under Settings, Plan, Seats. "
+        "Changes apply from the next invoice on; invoices that were already sent stay."
+    ),
+    "another language": (
+        "Merci de nous avoir écrit. La facture d'octobre compte 14 places, votre abonnement 12. Nous "
+        "vous enverrons une facture corrigée."
+    ),
+}
+
+
+def test_threshold_separates_edited_from_rewritten_texts():
+    shares = [
+        [kept_share(word_diff(ANSWER, text)) for text in texts.values()]
+        for texts in (EDITED, REWRITTEN)
+    ]
+    assert max(shares[1]) < MIN_KEPT_SHARE == 0.4 < min(shares[0])
+
+
+@pytest.mark.parametrize("text", REWRITTEN.values(), ids=REWRITTEN)
+def test_rewritten_text_is_plain_after_a_label(text):
+    html = side_html(word_diff(ANSWER, text), "new", fold=True)
+    assert unescape(html) == f'<span class="vnb-flag">rewritten</span> {text}'
+    assert side_html(word_diff(ANSWER, text), "old") == ANSWER
+
+
+def test_replaced_short_value_is_marked():
+    assert not is_rewritten(word_diff("account", "billing"))
+    assert side_html(word_diff("account", "billing"), "new") == '<ins class="vnb-ins">billing</ins>'

@@ -137,7 +137,7 @@ def test_finished_answer_is_shown_beside_a_stream(make, stream):
     assert insertions(form) == []
     stream.end("v2", outputs={"reply": "two."})
     form.wait(PATIENCE)
-    assert insertions(form) == ["+two"]
+    assert insertions(form) == ["two"]
 
 
 def test_cancel_keeps_the_streamed_text(make, stream):

@@ -40,10 +40,34 @@ def test_side_by_side_marks_changed_words():
     a = run("v1", {"reply": "We will look into it", "tags": ["card"], "score": 1}, latency_s=1.84)
     b = run("v2", {"reply": "We looked into it", "tags": ["card", "risk"], "score": 1.0})
     text = text_of(side_by_side_html([a, b]))
-    assert "We \N{MINUS SIGN}will look +looked into it" in text
-    assert '["card"+, "risk"]' in text
+    page = dom(side_by_side_html([a, b]))
+    assert [mark.text for mark in page.select("dd ins")] == ["looked", ', "risk"']
+    assert [mark.text for mark in page.select("dd del")] == ["will look"]
+    assert "We looked into it" in text
+    assert "We will look into it" in text
     assert "FULFILLED · 1.84 s baseline" in text
     assert "2 of 3 outputs differ" in text
+
+
+def test_inline_form_shows_both_texts_in_one():
+    runs = [run("v1", {"reply": "We will look into it"}), run("v2", {"reply": "We looked into it"})]
+    text = text_of(side_by_side_html(runs, inline=True))
+    assert "We \N{MINUS SIGN}will look +looked into it" in text
+
+
+def test_baseline_marks_what_the_chosen_release_has_lost():
+    texts = {"v1": "one two three four", "v2": "one two three", "v3": "two three four"}
+    runs = [run(tag, {"reply": text}) for tag, text in texts.items()]
+    pages = {tag: dom(side_by_side_html(runs, compared=tag)) for tag in ("v2", "v3", "")}
+    lost = {tag: [e.text.strip() for e in page.select("dd del")] for tag, page in pages.items()}
+    assert lost == {"v2": ["four"], "v3": ["one"], "": []}
+
+
+def test_unmet_expected_value_is_named():
+    text = text_of(
+        side_by_side_html([run("v1", {"x": "1", "y": "2"})], expected={"x": "9", "y": "2"})
+    )
+    assert "x 1 expected 9 y 2 as expected" in text
 
 
 def test_side_by_side_reports_a_missing_output():
@@ -113,8 +137,8 @@ def test_different_inputs_are_reported():
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
     text = text_of(side_by_side_html(runs))
     assert "different inputs" in text
-    assert "changed words are marked" in text
-    assert "changed words are marked" not in text_of(side_by_side_html(runs, legend=False))
+    assert "v2 against v1: new in v2 only in v1" in text
+    assert "only in v1" not in text_of(side_by_side_html(runs, legend=False))
 
 
 def test_different_deployments_are_listed():

@@ -41,7 +41,7 @@ class GridPage(Page):
         self.whole = view
 
     def rows(self, offset=0, limit=40, **query):
-        query = {"search": "", "states": [], "labels": {}, "failures": []} | query
+        query = {"search": "", "states": [], "labels": {}, "failures": [], "full": True} | query
         window = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
         self.send(kind="rows", query=query, **window)
         return self.wire.customs("rows")[-1]
@@ -80,6 +80,25 @@ class GridPage(Page):
             "chips": chips,
             "text": text_of(cell),
         }
+
+    def lines(self, **query):
+        """Return the matching cases on one line: number, inputs, and the text of each release."""
+        rows = [dom(row["html"]) for row in self.rows(**query, full=False)["rows"]]
+        return [
+            [text_of(cell) for cell in row.select("[role$=gridcell], [role=rowheader]")]
+            for row in rows
+        ]
+
+    @property
+    def verdicts(self):
+        """The sentences above the grid: icon, text, and the attributes of the button."""
+        made = []
+        for line in dom(self.state("_head")["verdicts"]).select(".vnb-grid-sentence"):
+            step = line.select_one("button")
+            data = {} if step is None else {n: v for n, v in step.attrs.items() if n[:5] == "data-"}
+            name = line["class"].partition("vnb-grid-is-")[2]
+            made.append((name, text_of(line), data))
+        return made
 
     @property
     def summary(self):

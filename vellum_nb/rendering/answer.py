@@ -14,6 +14,7 @@ from vellum_nb.rendering.diff import (
     Difference,
     Op,
     OutputStatus,
+    Side,
     difference,
     output_status,
     word_diff,
@@ -55,9 +56,12 @@ class AnswerCell:
             return None
         return cls("error" if run.error else "state", "problem", run, "ERROR")
 
-    def to_html(self, *, markdown: bool = False, complete: bool = False) -> str:
+    def to_html(
+        self, *, markdown: bool = False, complete: bool = False, side: Side = "both"
+    ) -> str:
         """Return the cell as safe HTML.
 
+        `side` selects the text in which differences are marked: both in one, or the new one.
         `markdown` renders text as Markdown, without marking its changes. `complete` writes values
         as plain text of any length, for readers who do not have the run.
         """
@@ -68,10 +72,19 @@ class AnswerCell:
         if self.status == "problem":
             return _text_html(self.to_text()) if complete else error_html(self.value)
         if self.status == "differs" and not (markdown and isinstance(self.value, str)):
-            return self._difference_html(complete=complete)
+            return self._difference_html(complete=complete, side=side)
         status_note = _STATUS_NOTES.get(self.status)
         note = f'<p class="vnb-note">{status_note}</p>' if status_note else ""
         return note + self._value_html(markdown=markdown, complete=complete)
+
+    def baseline_html(self, *, markdown: bool = False) -> str:
+        """Return the value of the baseline, with the words marked that this output lacks."""
+        if self.status == "differs" and not (markdown and isinstance(self.old, str)):
+            diff = self._difference()
+            html = diff.to_html("old") if diff.is_marked_whole else ""
+            if html and "vnb-fold" not in html:  # it shows all of the value
+                return html
+        return value_html(self.old, self.old_kind, markdown=markdown)
 
     def to_markdown(self) -> str:
         """Return the cell as Markdown that fits into a cell of a table."""
@@ -109,10 +122,10 @@ class AnswerCell:
             return _text_html(value_text(self.value, self.kind))
         return value_html(self.value, self.kind, markdown=markdown)
 
-    def _difference_html(self, *, complete: bool) -> str:
+    def _difference_html(self, *, complete: bool, side: Side) -> str:
         """Return the changes, then the folded value unless they show all of it."""
         diff = self._difference()
-        changes = diff.to_html()
+        changes = diff.to_html(side)
         if self.kind in MEDIA_TYPES:
             return changes + ("" if complete else self._value_html())
         if diff.is_marked_whole and "vnb-fold" not in changes:

@@ -51,6 +51,9 @@ _FOLD_CHARS = 1_200  # characters; longer equal pieces are folded
 _FOLD_CODE_CHARS = 200  # characters; longer equal pieces of code are folded
 _PIECE_CHARS = 20_000  # characters shown of a changed piece
 _MAX_HTML_CHARS = 100_000  # characters of HTML for all pieces
+_FOLD_WORDS = 20  # words; longer equal passages of one side are folded
+MIN_KEPT_SHARE = 0.4  # texts that keep a smaller share of their words count as rewritten
+_MIN_REWRITTEN_WORDS = 6  # words; changes of a shorter text are marked
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
 _MAX_ROWS = 100  # rows in the HTML
@@ -196,8 +199,94 @@ def _shared_ends(old: str, new: str) -> tuple[int, int]:
     return head, min(tail, len(old) - head - len(old[head:].rstrip()))
 
 
+def kept_share(ops: Iterable[Op]) -> float:
+    """Return the share of the words of the shorter text that are in both; 1 without words.
+
+    >>> kept_share(word_diff("it is late now", "it is early now"))
+    0.75
+    """
+    words = Counter[str]()
+    for kind, text in ops:
+        words[kind] += len(text.split())
+    shorter = words["equal"] + min(words["delete"], words["insert"])
+    return words["equal"] / shorter if shorter else 1.0
+
+
+def is_rewritten(ops: Sequence[Op]) -> bool:
+    """Return whether two texts share so little that marks would only obscure them."""
+    sizes = [
+        sum(len(op.text.split()) for op in ops if op.kind in {"equal", kind})
+        for kind in ("delete", "insert")
+    ]
+    return min(sizes) >= _MIN_REWRITTEN_WORDS and kept_share(ops) < MIN_KEPT_SHARE
+
+
+Side = Literal["both", "old", "new"]
+
+
+def side_html(ops: Iterable[Op], side: Literal["old", "new"], *, fold: bool = False) -> str:
+    """Return one of two compared texts as escaped HTML, with the words marked that it has alone.
+
+    In the new text, a caret marks words that were removed without replacement. A rewritten text is
+    plain, after a label. `fold` folds long equal passages.
+
+    >>> side_html(word_diff("charged twice today", "charged today"), "new")[:58]
+    'charged <span class="vnb-caret" role="img" aria-label="1 wo'
+    """
+    pieces, parts, room = list(ops), list[str](), _MAX_HTML_CHARS
+    own = "insert" if side == "new" else "delete"
+    plain = is_rewritten(pieces)
+    if plain and side == "new":
+        parts.append('<span class="vnb-flag">rewritten</span> ')
+    for place, op in enumerate(pieces):
+        if op.kind in {"insert", "delete"} and op.kind != own:
+            around = pieces[max(0, place - 1) : place + 2]
+            is_gap = side == "new" and not plain and all(near.kind != own for near in around)
+            html = _caret(op.text) if is_gap else ""
+        else:
+            html = _side_piece(op, plain=plain, fold=fold)
+        parts.append(html)
+        room -= len(html)
+        if room < 0 and place < len(pieces) - 1:
+            parts.append(_aside(f" … {len(pieces) - 1 - place:,} pieces more"))
+            break
+    return "".join(parts)
+
+
+def _caret(removed: str) -> str:
+    """Return the mark of removed words; empty if only spaces were removed."""
+    words = len(removed.split())
+    if not words:
+        return ""
+    text = f"{plural(words, 'word')} removed"
+    return f'<span class="vnb-caret" role="img" aria-label="{text}" title="{text}">\u2038</span>'
+
+
+def _side_piece(op: Op, *, plain: bool, fold: bool) -> str:
+    html = escape(op.text[:_PIECE_CHARS])
+    if (omitted := len(op.text) - _PIECE_CHARS) > 0:
+        html += _aside(f" … {omitted:,} characters more ")
+    if op.kind in {"cut", "label"}:
+        return _excerpt_piece(op.kind, html)
+    if op.kind != "equal":
+        tag = "ins" if op.kind == "insert" else "del"
+        return html if plain else f'<{tag} class="vnb-{tag}">{html}</{tag}>'
+    words = len(op.text.split())
+    if not fold or plain or words <= _FOLD_WORDS:
+        return html
+    summary = f"<summary>{words:,} unchanged words</summary>"
+    return f' <details class="vnb-same">{summary}{html}</details> '
+
+
+def _excerpt_piece(kind: str, html: str) -> str:
+    """Return an omission or a label of an excerpt."""
+    if kind == "cut":
+        return f'<span class="vnb-grid-cut" title="{html} left out here">…</span>'
+    return f'<span class="vnb-grid-name">{html}</span>'
+
+
 def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
-    """Return `ops` as escaped HTML with ``ins`` and ``del`` elements.
+    """Return `ops` as escaped HTML with ``ins`` and ``del`` elements, both texts in one.
 
     The text contains plus and minus marks, which keep the difference readable without CSS. Equal
     pieces of more than `fold` characters are folded; 0 folds none.
@@ -211,10 +300,8 @@ def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
         if op.kind == "insert" and place and pieces[place - 1].kind == "delete":
             parts.append(" ")  # keeps the deletion and the insertion apart
         html = _folded(op, fold, first=place == 0, last=place == last) if fold else escape(op.text)
-        if op.kind == "cut":
-            html = f'<span class="vnb-grid-cut" title="{html} left out here">…</span>'
-        elif op.kind == "label":
-            html = f'<span class="vnb-grid-name">{html}</span>'
+        if op.kind in {"cut", "label"}:
+            html = _excerpt_piece(op.kind, html)
         elif op.kind != "equal":
             tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
             marked = f'<b class="vnb-mark">{mark}</b><span>{html}</span>'
@@ -279,11 +366,17 @@ class Row(NamedTuple):
     ops: Sequence[Op]
     remark: str = ""
 
-    def to_html(self) -> str:
-        """Return the row as escaped HTML."""
+    def to_html(self, side: Side = "both") -> str:
+        """Return the row as escaped HTML: both texts in one, or one of them."""
         label = f'<span class="vnb-key">{escape(self.label)}</span>: ' if self.label else ""
         remark = f'<span class="vnb-quiet vnb-number"> {escape(self.remark)}</span>'
-        pieces = diff_html(self.ops, fold=_FOLD_CHARS) + (remark if self.remark else "")
+        if side == "both":
+            pieces = diff_html(self.ops, fold=_FOLD_CHARS)
+        elif label and all(op.kind in {"delete", "insert"} for op in self.ops):
+            pieces = " → ".join(_side_piece(op, plain=False, fold=False) for op in self.ops)
+        else:
+            pieces = side_html(self.ops, side, fold=True)
+        pieces += remark if self.remark else ""
         return f'<pre class="vnb-text vnb-change">{label}{pieces}</pre>'
 
     def to_text(self) -> str:
@@ -362,9 +455,9 @@ class Difference:
         are_short = all("\n" not in text and text[:1] in "[{" for text in texts)
         return are_short and not any(change.kind == "move" for change in self.changes)
 
-    def to_html(self) -> str:
+    def to_html(self, side: Side = "both") -> str:
         """Return the changes as escaped HTML, with long pieces folded."""
-        html = "".join(row.to_html() for row in self.rows(_MAX_ROWS))
+        html = "".join(row.to_html(side) for row in self.rows(_MAX_ROWS))
         omitted = max(0, len(self.changes) - _MAX_ROWS)
         return html + (f'<p class="vnb-note">… {omitted:,} changes more</p>' if omitted else "")
 

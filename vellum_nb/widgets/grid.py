@@ -1,4 +1,4 @@
-"""`ComparisonView`: the grid of a comparison, with one open case below it."""
+"""`ComparisonView`: the grid of a comparison, with one open case next to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +20,26 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import input_kind, plain_text, plural
-from vellum_nb.rendering.html import clipped, render, value_html
+from vellum_nb.rendering.format import plural
 from vellum_nb.widgets.base import (
     Debouncer,
-    ErrorBoundary,
     Readable,
     SerialExecutor,
     button,
     close_tree,
     close_with_cell,
-    note,
-    styled,
 )
-from vellum_nb.widgets.form import FORM_STYLE
+from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
-from vellum_nb.widgets.grid_rows import label_text, row
+from vellum_nb.widgets.grid_rows import row
 from vellum_nb.widgets.markup import name_html
-from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
-from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
 MAX_PAGE_BYTES = 80_000  # of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # cells that fill the page, but at least four rows
-_MAX_ORDERS = 8  # cached orders
+_LINES, _MAX_ORDERS = 40, 8  # cases on one page, cached orders
 _ALL_RESTORED = "All runs of this comparison exist again"
-_MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
 
 
 class CasesTable(TableView):
@@ -56,13 +48,16 @@ class CasesTable(TableView):
     Call `renew` after a change of `comparison` or `metric`.
     """
 
-    QUERY = ("search", "states", "labels", "failures")
+    QUERY = ("search", "states", "labels", "failures", "release", "full", "inline")
 
     states = traitlets.List(traitlets.Enum(list(STATES))).tag(sync=True)
     labels = traitlets.Dict(
         value_trait=traitlets.List(traitlets.Unicode()), key_trait=traitlets.Unicode()
     ).tag(sync=True)
     failures = traitlets.List(traitlets.Unicode(), maxlen=200).tag(sync=True)
+    release = traitlets.Unicode("").tag(sync=True)  # to which `states` apply; empty for all
+    full = traitlets.Bool(default_value=False).tag(sync=True)  # outputs in full, not on one line
+    inline = traitlets.Bool(default_value=False).tag(sync=True)  # removed and new words together
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
 
@@ -91,6 +86,7 @@ class CasesTable(TableView):
                 for name, file_format in self.formats().items()
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
+            rows = rows if self.full else _LINES
             with self.hold_sync():
                 self._head = page_head | {"formats": formats}
                 self._first = self._answer(self.query, Window("", 0, 0, rows))
@@ -131,6 +127,7 @@ class CasesTable(TableView):
 
     def _answer(self, query: dict[str, Any], window: Window) -> dict[str, Any]:
         """Return as many rows of `window` as fit in one message; at least one."""
+        query = {name: value for name, value in query.items() if name not in ("full", "inline")}
         key = repr(query)
         if key not in self._found:  # the order is kept until the query changes
             self._found[key] = self._order.find(**query)
@@ -148,86 +145,9 @@ class CasesTable(TableView):
         return window.message(rows, len(places), len(cases))
 
     def _row(self, case: Case) -> dict[str, Any]:
-        return row(self.comparison, case, self.metric, self.replayable, dict(self.busy))
-
-
-class Detail:
-    """One open case under the grid, initially empty.
-
-    `changed` is called with each updated run, `close` by the close button.
-    """
-
-    def __init__(
-        self, actions: Actions | None, changed: Callable[[Run], None], close: Callable[[], None]
-    ) -> None:
-        self._edge = ErrorBoundary()
-        self._head = note("", "vnb-case-head")
-        self._answers = note("", "vnb-answers")
-        self._traces = note("", "vnb-case-traces")
-        trace = None if actions is None else actions.trace
-        self._trace, self._changed = trace, changed
-        self._runs: tuple[Run, ...] = ()
-        self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
-        self.bars = AnswerBars(
-            rate=None if actions is None else actions.rate,
-            trace=trace,
-            boundary=self._edge,
-            changed=changed,
-            go_on=lambda _run: None,
-        )
-        parts = [self._edge.widget, self._answers, self._read, self._traces, self.bars]
-        results = styled(ipw.VBox(parts), "vnb-results")
-        shut = button("", "vnb-icon-button vnb-remove", close, tooltip="Close the case (Escape)")
-        parts = [note(FORM_STYLE, "vnb-style"), self._head, results, shut]
-        self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
-
-    def show(self, comparison: Comparison, case: Case | None) -> None:
-        """Show the runs of `case` on each release, baseline first. None clears the view."""
-        runs: tuple[Run, ...] = ()
-        head_html = ""
-        if case is not None:
-            columns = [
-                e for e in (comparison.baseline, *comparison.figures.others) if e in case.runs
-            ]
-            # the release identifies a column; a tag may have moved
-            runs_by_release = case.runs
-            runs = tuple(runs_by_release[e].model_copy(update={"release_tag": e}) for e in columns)
-            missing = [e for e in comparison.releases if e not in runs_by_release]
-            of = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
-            head_html = render("grid_case.html.j2", **of)
-        self._edge.clear()
-        self._runs = runs
-        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
-        show_button = self._read.remove_class if unread and runs[1:] else self._read.add_class
-        show_button("vnb-none")
-        self._traces.value = clean(side_by_side_traces(runs))
-        self._head.value = head_html
-        self.bars.show(runs)
-        self._answers.value = clean(side_by_side_html(runs)) if runs else ""
-        (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
-
-    def _on_read(self) -> None:
-        """Fetch the missing traces in a thread and show each one when it arrives."""
-        assert self._trace is not None  # noqa: S101  (the button requires it)
-        read, runs = self._trace, self._runs
-
-        def work() -> None:
-            for run in runs:
-                if not run.nodes and run.execution_id:
-                    self._changed(run.model_copy(update={"nodes": tuple(read(run))}))
-
-        self.bars.submit(work)
-
-
-def _input_html(value: object) -> str:
-    if not isinstance(value, str):
-        return value_html(value, input_kind(value)) if plain_text(value) else ""
-    html = value_html(value, "STRING")
-    if len(value) <= _MAX_INPUT_CHARS:
-        return html
-    beginning = f'<pre class="vnb-text">{escape(clipped(value)[0][:_MAX_INPUT_CHARS])}</pre>'
-    summary = f"<summary>show all {len(value):,} characters</summary>"
-    return f"{beginning}<details>{summary}{html}</details>"
+        busy = dict(self.busy)
+        look = {"full": self.full, "inline": self.inline}
+        return row(self.comparison, case, self.metric, self.replayable, busy, **look)
 
 
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untyped
@@ -273,6 +193,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         self._actions = actions
         self._releases = dict(_placed(comparison))
         self._deleted = 0
+        self._opened = "", ""  # the case and the release
         self._executor = SerialExecutor("vellum-nb-grid")
         self._debouncer = Debouncer(self._sync, name="vellum-nb-grid-runs")
         self.table = table = CasesTable(comparison, actions, about)
@@ -281,7 +202,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         super().__init__([table, self._detail.widget, self._blind])
         self.add_class("vnb-grid-view")
         table.actions |= {
-            "open": lambda message: self.open_case(self._case(message)),
+            "open": lambda m: self.open_case(self._case(m), str(m.get("release", ""))),
             "close": lambda _message: self.close_case(),
             "rate": self._on_rate,
             "fail": self._on_fail,
@@ -291,6 +212,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             "blind": lambda message: self.rate_blind(_text(message, "release")),
             "code": lambda _message: self._executor.submit(self._show_code),
         }
+        table.observe(self._reopen, "inline")
         if actions is not None:
             poke = self._debouncer.poke
             self._unsubscribe = actions.history.subscribe(self._on_run, on_bulk_change=poke)
@@ -323,14 +245,24 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             close_tree(part)
         super().close()
 
-    def open_case(self, case: Case) -> None:
-        """Show `case` under the grid."""
-        self._detail.show(self.comparison, case)
+    def open_case(self, case: Case, release: str = "") -> None:
+        """Open `case` next to the grid; the baseline's marks refer to `release`."""
+        self._opened = case.case_id, release
+        table, show = self.table, self._detail.show
+        show(self.comparison, case, release, metric=table.metric, inline=table.inline)
         self.table.opened = case.case_id
+
+    def _reopen(self, _change: object = None) -> None:
+        """Show the open case again, after a change of the comparison or of the display."""
+        case_id, release = self._opened
+        cases = self.comparison.cases if self.table.opened else ()
+        opened = next((case for case in cases if case.case_id == case_id), None)
+        if opened is not None:
+            self.open_case(opened, release)
 
     def close_case(self) -> None:
         """Close the case."""
-        self._detail.show(self.comparison, None)
+        self._detail.hide()
         self.table.opened = ""
 
     def rate(self, case: Case, release: str, quality: float) -> None:
@@ -507,9 +439,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         self._own = new
         table.comparison = new if baseline == new.baseline else new.with_baseline(baseline)
         table.renew(reorder=reorder)
-        opened = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
-        if opened is not None:
-            self.open_case(opened)
+        self._reopen()
 
     def _display_(self) -> Any:
         return self.table  # marimo displays the table without the open case

@@ -17,7 +17,7 @@ from vellum_nb.comparison.figures import (
     summary_frame,
     summary_rows,
 )
-from vellum_nb.comparison.pairs import VERDICTS
+from vellum_nb.comparison.pairs import VERDICTS, Against
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -32,7 +32,8 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
-from vellum_nb.widgets.grid_rows import label_text
+from vellum_nb.widgets.grid_lines import label_text
+from vellum_nb.widgets.grid_verdicts import verdicts_html
 from vellum_nb.widgets.markup import icon
 
 if TYPE_CHECKING:
@@ -48,11 +49,19 @@ STATES = {
 }
 _MAX_NAME_CHARS, _MAX_CHIP_CHARS = 120, 40
 _LABELS, _VALUES = 4, 40
+_FEW, _MAX_VALUES = 6, 40  # values of a label with a filter; many values group several cases each
 _MAX_FAILURE_NAMES = 200  # for completion
 _MAX_TICKS = 3
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-_SIGNS = {"better": "+", "same": "=", "noise": "≈", "worse": _MINUS, "missing": "?", "differs": "≠"}
+_SIGNS = {
+    "better": "↑ ",
+    "same": "= ",
+    "noise": "≈ ",
+    "worse": "↓ ",
+    "missing": "⊘ ",
+    "differs": "≠ ",
+}
 _WORDS = {
     "missing": NO_ANSWER,
     "noise": "within the noise",
@@ -64,55 +73,77 @@ _WORDS = {
 class CaseOrder:
     """Cases of a comparison, ordered by a metric or, without a metric, by changed answers.
 
-    Worse cases first, then better, changed, unanswered and identical ones. `places` are sorted by
-    rank and total difference; `states` has a Boolean per case for each of `STATES`.
+    Worse cases first, then unanswered, unstable, better, changed and identical ones; without a
+    metric, changed ones first. `places` are sorted by rank and total difference.
     """
 
     def __init__(self, comparison: Comparison, metric: str | None) -> None:
         import numpy as np
 
         self.comparison, self.metric = comparison, metric
-        figures, cases = comparison.figures, comparison.cases
-        compared = figures.others
-        nowhere = np.zeros(len(cases), dtype=bool)
-        against = [figures.against[release, metric] for release in compared] if metric else []
-
-        def has(*verdicts: str) -> NDArray[np.bool_]:
-            codes = [VERDICTS.index(verdict) for verdict in verdicts]
-            matching: NDArray[np.bool_] = np.any(
-                [nowhere, *(np.isin(pairs.codes, codes) for pairs in against)], axis=0
-            )
-            return matching
-
-        def is_on_any(status: str) -> NDArray[np.bool_]:
-            on = (
-                np.array(comparison.figures.statuses[release], dtype=object) == status
-                for release in compared
-            )
-            matching: NDArray[np.bool_] = np.any([nowhere, *on], axis=0)
-            return matching
-
-        alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
-        check = figures.checks.get(metric or "")
-        disputed = set(check.disagreements["case_id"]) if check else set()
-        self.states = {
-            "different": is_on_any("differs"),
-            "regressions": has("worse"),
-            "missing": is_on_any("missing") if compared else alone,
-            "unstable": figures.unstable,
-            "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
-        }
-        worse, better, missing = self.states["regressions"], has("better"), self.states["missing"]
-        is_changed = self.states["different"] | has("noise", "error")
-        ranks = np.select([worse, better, is_changed, missing], [0, 1, 2, 3], default=4)
-        size = np.zeros(len(cases))
-        for pairs in against:
+        self._nowhere = np.zeros(len(comparison.cases), dtype=bool)
+        self._states: dict[str, dict[str, NDArray[np.bool_]]] = {}
+        states, compared = self.states(), comparison.figures.others
+        worse, better = states["regressions"], self._has(compared, "better")
+        is_changed = states["different"] | self._has(compared, "noise", "error")
+        ranks = np.select(
+            [worse, states["missing"], states["unstable"], better, is_changed]
+            if metric
+            else [is_changed, states["missing"]],
+            range(5) if metric else range(2),
+            default=5,
+        )
+        size = np.zeros(len(comparison.cases))
+        for pairs in self._against(compared):
             delta = np.abs(pairs.delta)
             delta[np.isnan(delta)] = np.nanmax(delta, initial=1.0)  # a rejected run has no figure
-            for rank, verdict in enumerate(("worse", "better")):
+            for rank, verdict in ((0, "worse"), (3, "better")):
                 is_so = (ranks == rank) & (pairs.codes == VERDICTS.index(verdict))
                 size += np.where(is_so, delta, 0.0)
         self.places: list[int] = np.lexsort((-size, ranks)).tolist()
+
+    def states(self, release: str = "") -> dict[str, NDArray[np.bool_]]:
+        """Return a Boolean per case for each of `STATES`, on any release or on one."""
+        import numpy as np
+
+        comparison, figures = self.comparison, self.comparison.figures
+        compared = (release,) if release in figures.others else figures.others
+        key = release if release in figures.others else ""
+        if key not in self._states:
+            cases = comparison.cases
+            alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
+            check = figures.checks.get(self.metric or "")
+            disputed = set(check.disagreements["case_id"]) if check else set()
+            self._states[key] = {
+                "different": self._is(compared, "differs"),
+                "regressions": self._has(compared, "worse"),
+                "missing": self._is(compared, "missing") if compared else alone,
+                "unstable": figures.unstable,
+                "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
+            }
+        return self._states[key]
+
+    def _against(self, releases: Sequence[str]) -> list[Against]:
+        figures, metric = self.comparison.figures, self.metric
+        return [figures.against[release, metric] for release in releases] if metric else []
+
+    def _has(self, releases: Sequence[str], *verdicts: str) -> NDArray[np.bool_]:
+        """Return whether each case has one of `verdicts` on any of `releases`."""
+        import numpy as np
+
+        codes = [VERDICTS.index(verdict) for verdict in verdicts]
+        on = [np.isin(pairs.codes, codes) for pairs in self._against(releases)]
+        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
+        return matching
+
+    def _is(self, releases: Sequence[str], status: str) -> NDArray[np.bool_]:
+        """Return whether each case has `status` on any of `releases`."""
+        import numpy as np
+
+        statuses = self.comparison.figures.statuses
+        on = [np.array(statuses[release], dtype=object) == status for release in releases]
+        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
+        return matching
 
     @cached_property
     def labels(self) -> dict[str, Counter[str]]:
@@ -139,14 +170,17 @@ class CaseOrder:
         labels: Mapping[str, Sequence[str]],
         failures: Sequence[str],
         search: str,
+        release: str = "",
     ) -> list[int]:
         """Return the ordered places of the matching cases.
 
-        A case matches any of `states`, any of `failures`, and all labels and search terms.
+        A case matches any of `states` (on `release`, if given), any of `failures`, and all labels
+        and search terms.
         """
         places, cases = self.places, self.comparison.cases
         if states:
-            places = [at for at in places if any(self.states[state][at] for state in states)]
+            on = self.states(release)
+            places = [at for at in places if any(on[state][at] for state in states)]
         for name, values in labels.items():
             if values:
                 places = [at for at in places if label_text(cases[at].labels.get(name)) in values]
@@ -160,17 +194,24 @@ class CaseOrder:
 
 def _matches(search: Search, case: Case) -> bool:
     """Return whether a run of the case has all terms in its inputs, outputs or error."""
-    inputs = json.dumps(dict(case.inputs))
     runs = [run for tries in case.tries.values() for run in tries]
-    for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]:
-        raw = f"{inputs} {outputs} {error}".lower()
-        if raw.isascii() and "\\u" not in raw:  # much faster than normalizing the text
-            words = (word for term in search.terms for word in term.words)
-            if not all(word in raw for word in words):
-                continue
-        if search.matches_document(document(inputs, outputs, error)):
-            return True
-    return False
+    texts = [dict(case.inputs), *(run.outputs for run in runs), *map(error_text, runs)]
+    if not _may_match(search, json.dumps(texts)):
+        return False
+    inputs = json.dumps(dict(case.inputs))
+    return any(
+        _may_match(search, f"{inputs} {outputs} {error}")
+        and search.matches_document(document(inputs, outputs, error))
+        for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]
+    )
+
+
+def _may_match(search: Search, text: str) -> bool:
+    """Return False if an ASCII text lacks a word; much faster than normalizing the text."""
+    raw = text.lower()
+    if not raw.isascii() or "\\u" in raw:
+        return True
+    return all(word in raw for term in search.terms for word in term.words)
 
 
 def head(
@@ -180,8 +221,8 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
-    compared = comparison.figures.others
-    worse = {release: comparison.figures.result(release, metric).worse for release in compared}
+    records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
+    rows = dict(zip(comparison.releases, records, strict=True))
     parts = [_name(about)] if about else []
     if ranked_by is not None and ranked_by.name == "score":
         parts.append("score = share of expected outputs met")
@@ -192,31 +233,52 @@ def head(
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
-        "columns": [_named(release) | {"worse": worse.get(release, 0)} for release in releases],
+        "columns": [
+            _named(release) | {"remark": _counts_text(comparison, release, metric)}
+            for release in releases
+        ],
         "releases": list(map(_named, comparison.releases)),
         "metrics": [_named(m.name) for m in comparison.metrics],
         "metric": metric or "",
         "can": list(can),
         "filters": [
-            {"name": name, "label": label, "count": int(order.states[name].sum())}
+            {"name": name, "label": label, "count": int(order.states()[name].sum())}
             for name, label in STATES.items()
             if (name != "regressions" or metric is not None)
-            and (name != "disputed" or order.states[name].any())
+            and (name != "disputed" or order.states()[name].any())
         ],
         "labels": [
             {
                 "name": name,
                 "label": cut(visible_name(name), _MAX_CHIP_CHARS),
-                "values": [[e, cut(e, _MAX_CHIP_CHARS), n] for e, n in values.most_common(_VALUES)],
-                "more": max(0, len(values) - _VALUES),
+                "values": [_option(value, n) for value, n in values.most_common()],
             }
-            for name, values in [*order.labels.items()][:_LABELS]
+            for name, values in [(n, v) for n, v in order.labels.items() if _is_few(v)][:_LABELS]
         ],
         "failures": _failures(order),
-        "summary": _summary(comparison, metric, aliases),
+        "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can),
+        "summary": _summary(comparison, metric, rows, aliases),
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
+
+
+def _option(value: str, count: int) -> tuple[str, str]:
+    """Return a value of a filter with its text."""
+    return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
+
+
+def _counts_text(comparison: Comparison, release: str, metric: str | None) -> str:
+    """Return the counts of a candidate for the heading of its column."""
+    if release == comparison.baseline:
+        return "baseline"
+    parts = _counts(comparison, release, metric)["parts"]
+    return "  ".join(f"{sign}{count:,}" for _, sign, count in parts if count)
+
+
+def _is_few(values: Counter[str]) -> bool:
+    """Return whether a label has few values: groups of cases, not ids."""
+    return len(values) <= _FEW or len(values) <= min(_MAX_VALUES, values.total() / 2)
 
 
 def _failures(order: CaseOrder) -> dict[str, Any]:
@@ -224,8 +286,8 @@ def _failures(order: CaseOrder) -> dict[str, Any]:
     counts = Counter(name for names in order.failures for name in names).most_common(
         _MAX_FAILURE_NAMES
     )
-    values = [[name, cut(visible_name(name), _MAX_CHIP_CHARS), number] for name, number in counts]
-    return {"values": values[:_VALUES], "names": [name for name, _ in counts]}
+    values = [_option(name, number) for name, number in counts[:_VALUES]]
+    return {"values": values, "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:
@@ -249,11 +311,12 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
 
 
 def _summary(
-    comparison: Comparison, metric: str | None, aliases: Mapping[str, Sequence[str]]
+    comparison: Comparison,
+    metric: str | None,
+    rows: Mapping[str, Mapping[str, Any]],
+    aliases: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the summary of the releases as HTML: counts, intervals and figures."""
-    records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
-    rows = dict(zip(comparison.releases, records, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.figures.others)
     moved = "moved while these runs were made: each release that it pointed at has its own column"
@@ -282,8 +345,8 @@ def _summary(
 def _first_changed(row: Mapping[str, Any]) -> str:
     """Describe the first nodes that differ, with their numbers of cases."""
     nodes = [(name, n) for name, n in row.items() if name.startswith(FIRST_CHANGED) and n > 0]
-    if not nodes:
-        return ""
+    if not nodes or len(nodes) > max(_FEW, sum(n for _, n in nodes) / 2):
+        return ""  # the names differ from run to run
     words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in nodes)
     traced = plural(int(row["traced"]), "case")
     return f"first changed node: {cut(words, 240)}, of {traced} traced"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import MISSING, diff_html
+from vellum_nb.rendering.diff import MISSING, diff_html, side_html
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -23,6 +21,18 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import render
+from vellum_nb.widgets.grid_lines import (
+    ICONS,
+    IDLE,
+    MAX_NAME_CHARS,
+    Busy,
+    cell_state,
+    label_text,
+    line_html,
+    short_name,
+    value_text,
+    verdict_of,
+)
 from vellum_nb.widgets.markup import icon
 
 Chip: TypeAlias = tuple[str, ...]
@@ -32,22 +42,10 @@ MAX_ROW_BYTES = 40_000
 _MAX_CHARS, _MIN_CHARS = 700, 24  # largest and smallest number of characters per output
 _MAX_INPUT_CHARS = 320
 _MAX_INPUTS, _MAX_OUTPUTS, _MAX_LABELS, _MAX_CHIPS, _MAX_FAILURES = 6, 8, 8, 12, 8
-_MAX_NAME_CHARS, _MAX_FAILURE_CHARS = 40, 80
+_MAX_FAILURE_CHARS = 80
 _MAX_INLINE_CHARS = 40  # characters; shorter outputs share a line
-_ICONS = {
-    "worse": "down-arrow",
-    "better": "up-arrow",
-    **dict.fromkeys(("missing", "alone"), "CANCELLED"),
-    "error": "FAILED",
-}
 _PASS = {True: "✓", False: "✗"}
 _NOTES = {"missing": "output missing", "new": "new output"}
-
-
-def label_text(value: object) -> str:
-    """Return a label as displayed and filtered by: at most 200 characters."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return clean(text[:200])
 
 
 def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
@@ -56,21 +54,24 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
     chips: list[Chip] = []
     for name, met in case.checks(release).items():
         tone = "bad" if not met else "good" if base.get(name) is False and not is_baseline else ""
-        compared = "as expected" if met else "not as expected"
-        chips.append((f"{_name(name)} {_PASS[met]}", tone, f"{_name(name)}: {compared}"))
+        text, compared = f"{short_name(name)} {_PASS[met]}", "as expected"
+        if not met:
+            wanted = f"expected {value_text(case.expected[name])}"
+            text, compared = f"{text} {wanted}", f"not as expected, {wanted}"
+        chips.append((text, tone, f"{short_name(name)}: {compared}"))
     names, proposals = comparison.figures.failures[case.number - 1][release]
     for name, author in list(names.items())[:_MAX_FAILURES]:
         by = f", named by {author}" if author else ""
-        chips.append((_name(name), "bad", f"failure: {name}{by}", "FAILED"))
+        chips.append((short_name(name), "bad", f"failure: {name}{by}", "FAILED"))
     for name, judge in list(proposals.items())[:_MAX_FAILURES]:
         title = f"failure: {name}, proposed by {judge}; f confirms it"
-        chips.append((f"{_name(name)}?", "warn", title, "FAILED"))
+        chips.append((f"{short_name(name)}?", "warn", title, "FAILED"))
     scores = (_score(comparison, case, release, metric) for metric in comparison.metrics)
     return [*chips, *filter(None, scores)][:_MAX_CHIPS]
 
 
 def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
-    name, scored = _name(metric.name), comparison.figures.scored[metric.name]
+    name, scored = short_name(metric.name), comparison.figures.scored[metric.name]
     value = comparison.figures.value(case, release, metric.name)
     place = case.number - 1, comparison.releases.index(release)
     if value is None:
@@ -90,17 +91,37 @@ def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> 
     return text, {"better": "good", "worse": "bad"}.get(verdict, ""), title
 
 
-Busy = Mapping[tuple[str, str], tuple[str, str]]
-"""Activity and error of a cell, by case id and release."""
-
-
 def row(
-    comparison: Comparison, case: Case, metric: str | None, replayed: frozenset[str], busy: Busy
+    comparison: Comparison,
+    case: Case,
+    metric: str | None,
+    replayed: frozenset[str],
+    busy: Busy,
+    *,
+    full: bool = True,
+    inline: bool = False,
 ) -> dict[str, Any]:
-    """Return the message for one case; its HTML has at most about `MAX_ROW_BYTES` bytes.
+    """Return the message for one case: its outputs in `full` or on one line.
 
+    In full, `inline` shows removed and new words together.
     `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
+    of = comparison, case, metric, replayed, busy
+    html = _row_html(*of, inline=inline) if full else line_html(*of)
+    message = {"id": case.case_id, "number": case.number, "html": html}
+    return message | {"failures": _failures(comparison, case)}
+
+
+def _row_html(
+    comparison: Comparison,
+    case: Case,
+    metric: str | None,
+    replayed: frozenset[str],
+    busy: Busy,
+    *,
+    inline: bool,
+) -> str:
+    """Return a row of at most about `MAX_ROW_BYTES` bytes."""
     limit = _MAX_CHARS
     inputs = [(name, value) for name, value in case.inputs.items() if value is not None]
     labels = [(name, value) for name, value in case.labels.items() if value is not None]
@@ -109,25 +130,24 @@ def row(
         html = render(
             "grid_row.html.j2",
             icon=icon,
-            icons=_ICONS,
+            icons=ICONS,
             case=case,
             labels=[
-                (_name(n), cut(label_text(v), _MAX_NAME_CHARS)) for n, v in labels[:_MAX_LABELS]
+                (short_name(n), cut(label_text(v), MAX_NAME_CHARS)) for n, v in labels[:_MAX_LABELS]
             ],
             inputs=[
-                (_name(name) if len(inputs) > 1 else "", cut(plain_text(value), size))
+                (short_name(name) if len(inputs) > 1 else "", cut(plain_text(value), size))
                 for name, value in inputs[:_MAX_INPUTS]
             ],
             more=len(inputs) - _MAX_INPUTS,
             cells=[
-                _state(release, release in replayed, *busy.get((case.case_id, release), ("", "")))
-                | _cell(comparison, case, release, metric, limit)
+                cell_state(release, release in replayed, *busy.get((case.case_id, release), IDLE))
+                | _cell(comparison, case, release, metric, limit, inline=inline)
                 for release in (comparison.baseline, *comparison.figures.others)
             ],
         )
         if len(json.dumps(html)) <= MAX_ROW_BYTES or limit <= _MIN_CHARS:
-            message = {"id": case.case_id, "number": case.number, "html": html}
-            return message | {"failures": _failures(comparison, case)}
+            return html
         limit //= 2
 
 
@@ -144,34 +164,29 @@ def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
     }
 
 
-def _state(release: str, can_replay: bool, busy: str, problem: str) -> dict[str, Any]:  # noqa: FBT001
-    named = {"name": release, "release": cut(visible_name(release), 120)}
-    can_replay = can_replay and not busy
-    state = {"can_replay": can_replay, "busy": busy, "problem": cut(problem, 300)}
-    return {"gap": "", "latency": "", **named, **state}
-
-
-def _name(name: str) -> str:
-    return cut(visible_name(name), _MAX_NAME_CHARS)
-
-
 def _cell(
-    comparison: Comparison, case: Case, release: str, metric: str | None, limit: int
+    comparison: Comparison,
+    case: Case,
+    release: str,
+    metric: str | None,
+    limit: int,
+    *,
+    inline: bool,
 ) -> dict[str, Any]:
     run, base = case.counting(release), case.counting(case.baseline)
     problem = AnswerCell.of_problem(run)
     error = problem.to_text() if problem else ""
     if run is None or not is_answer(run):
         tries = len(case.tries.get(release, ()))
-        gap = f"Not run on {_name(release)}."
+        gap = f"Not run on {short_name(release)}."
         if tries:
-            gap = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
+            gap = f"No answer from {short_name(release)} in {plural(tries, 'try', 'tries')}."
         word, gap = run.state.lower() if run else "missing", f"{gap} It never counts as a pass."
         return {"kind": "missing", "word": word, "gap": gap, "error": cut(error, 300)}
     base = base if is_answer(base) else None
-    kind, word = _verdict(comparison, case, release, metric, base)
+    kind, word = verdict_of(comparison, case, release, metric, base)
     against = base if release != case.baseline else None
-    lines, is_cut = _lines(run, against, limit)
+    lines, is_cut = _lines(run, against, limit, inline=inline)
     unlike, answers = case.repeats(release)
     chips: list[Chip] = _chips(comparison, case, release)
     if unlike:
@@ -190,33 +205,17 @@ def _cell(
     }
 
 
-def _verdict(
-    comparison: Comparison, case: Case, release: str, metric: str | None, base: Run | None
-) -> tuple[str, str]:
-    """Return the verdict on an answer as an icon name and in words."""
-    if release == case.baseline:
-        return "baseline", ""
-    if base is None:
-        return "alone", f"nothing to compare with: no answer on {_name(case.baseline)}"
-    status = case.status(release)
-    verdict = status if metric is None else comparison.figures.verdict(case, release, metric)
-    name = "" if metric is None else _name(metric)
-    words = {
-        "better": "better",
-        "worse": "worse",
-        "noise": "within the noise",
-        "error": f"{name} failed",
-        "same": "identical" if status == "same" else f"same {name}",
-    }
-    return (verdict, words[verdict]) if verdict in words else (status, status)
-
-
-def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, Any]]], bool]:
+def _lines(
+    run: Run, base: Run | None, limit: int, *, inline: bool
+) -> tuple[list[list[dict[str, Any]]], bool]:
     """Return the outputs in lines, short ones together, and whether text is left out."""
     if not run.outputs:
         return [], False
     names = list(dict.fromkeys([*(base.outputs if base else ()), *run.outputs]))
-    made = [_output(AnswerCell.of(name, run, base), limit) for name in names[:_MAX_OUTPUTS]]
+    made = [
+        _output(AnswerCell.of(name, run, base), limit, inline=inline)
+        for name in names[:_MAX_OUTPUTS]
+    ]
     long = sum(not output["inline"] for output in made)
     lines: list[list[dict[str, Any]]] = []
     for output in made:  # a number needs its name to be understood
@@ -228,12 +227,12 @@ def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, 
     return lines, len(names) > _MAX_OUTPUTS or any(output["cut"] for output in made)
 
 
-def _output(cell: AnswerCell, limit: int) -> dict[str, Any]:
+def _output(cell: AnswerCell, limit: int, *, inline: bool) -> dict[str, Any]:
     ops, is_cut = cell.excerpt(limit)
     sides = ["".join(op.text for op in ops if op.kind != kind) for kind in ("insert", "delete")]
     return {
-        "name": _name(cell.label),
-        "html": diff_html(ops),
+        "name": short_name(cell.label),
+        "html": diff_html(ops) if inline or cell.value is MISSING else side_html(ops, "new"),
         "note": _NOTES.get(cell.status, ""),
         "inline": not is_cut and all(len(s) <= _MAX_INLINE_CHARS and "\n" not in s for s in sides),
         "cut": is_cut,

@@ -8,20 +8,22 @@ from html import escape
 from itertools import chain
 from typing import Any
 
+from vellum_nb.comparison.cases import checks
 from vellum_nb.comparison.traces import first_difference, in_order, is_comparable
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import Op, diff_html, output_status
-from vellum_nb.rendering.format import duration, money, plural, visible_name
+from vellum_nb.rendering.diff import Op, Side, diff_html, output_status, side_html
+from vellum_nb.rendering.format import duration, money, one_line, plain_text, plural, visible_name
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.markup import asset, icon, name_html
+from vellum_nb.widgets.markup import asset, icon, is_short, name_html
 
 LEFT = ' style="text-align: left"'
 """Style of table cells: Jupyter right-aligns them, and drops style sheets if untrusted."""
 OUTPUT_CSS = asset("outputs.css")
 
 _MAX_OUTPUTS = 200
+_MAX_EXPECTED_CHARS = 200
 _MAX_NODES = 200
 _MAX_DEPTH = 6
 _MIN_BAR_PERCENT = 0.5  # keeps nodes of no duration visible
@@ -60,7 +62,8 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
     body = "".join(f"<div>{table}</div>" for table in tables)
     summary = f"Traces side by side · {escape(' · '.join(words))}"
     return (
-        f'<details class="vnb-out" open><summary style="padding: 6px 12px">{summary}</summary>'
+        '<details class="vnb-out" open><summary class="vnb-trace-fold" style="padding: 6px 12px">'
+        f"{summary}</summary>"
         f'<div class="vnb-out-grid">{body}</div></details>'
     )
 
@@ -105,15 +108,22 @@ def side_by_side_html(
     *,
     markdown: bool = False,
     legend: bool = True,
+    inline: bool = False,
+    compared: str = "",
+    remarks: Mapping[str, str] | None = None,
+    expected: Mapping[str, Any] | None = None,
     live: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """Return `runs` side by side with their style, and differences from the first run marked.
 
     Below 640 pixels the columns are stacked. `markdown` renders text as Markdown and names changes
-    without marking them; `legend` explains the marks. `live` maps the release tag of each streaming
-    run to its partial outputs.
+    without marking them; `legend` explains the marks; `inline` shows removed and new words
+    together. The first run marks what the run with the tag `compared`, or the only other one, has
+    lost. `remarks` is HTML for the heading of a run, by release tag; `expected` maps outputs to
+    expected values. `live` maps the release tag of each streaming run to its partial outputs.
     """
-    live = live or {}
+    live, remarks = live or {}, remarks or {}
+    other = _compared(runs, compared) if not inline else None
     names = list(dict.fromkeys(chain(*(run.outputs for run in runs), *live.values())))
     more, names = len(names) - _MAX_OUTPUTS, names[:_MAX_OUTPUTS]
     baseline = runs[0] if len(runs) > 1 else None
@@ -122,15 +132,24 @@ def side_by_side_html(
         if run.release_tag in live and run.state == "STARTED"
         else section_html(
             visible_name(run.release_tag),
-            _head(run, _verdict(run, baseline)),
-            output_rows(run, names, baseline, markdown=markdown),
+            _head(run, remarks.get(run.release_tag) or _verdict(run, baseline)),
+            output_rows(
+                run,
+                names,
+                baseline,
+                other=other if run is baseline else None,
+                markdown=markdown,
+                inline=inline,
+                expected=expected,
+            ),
             len(names),
             # Rows of outputs are aligned across columns; an error is not.
-            classes="" if run.outputs else " vnb-out-alone",
+            classes=("" if run.outputs else " vnb-out-alone")
+            + (" vnb-out-compared" if compared and run is other else ""),
         )
         for run in runs
     )
-    notes = _notes(runs, legend=legend and not markdown)
+    notes = _notes(runs, compared, legend=legend and not markdown, inline=inline)
     if more > 0:
         notes.append(f"{more:,} more outputs are in the run")
     above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
@@ -151,22 +170,67 @@ def section_html(
     )
 
 
+def _compared(runs: Sequence[Run], tag: str) -> Run | None:
+    """Return the run whose losses the first one marks: the chosen one, or the only other one."""
+    others = runs[1:]
+    chosen = next((run for run in others if run.release_tag == tag), None)
+    return chosen or (others[0] if len(others) == 1 else None)
+
+
 def output_rows(
-    run: Run, names: Sequence[str], baseline: Run | None = None, *, markdown: bool = False
+    run: Run,
+    names: Sequence[str],
+    baseline: Run | None = None,
+    *,
+    other: Run | None = None,
+    markdown: bool = False,
+    inline: bool = False,
+    expected: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Return the error of `run` and its outputs `names` as rows, with marked differences."""
-    problem = AnswerCell.of_problem(run)
-    cells = [problem] if problem else []
-    if run.outputs or not problem:
-        cells += [AnswerCell.of(name, run, baseline) for name in names]
-    rows = [_row(cell.label, cell.to_html(markdown=markdown)) for cell in cells]
+    """Return the error of `run` and its outputs `names` as rows, with marked differences.
+
+    They are marked from `baseline`, or for the baseline itself, towards `other`.
+    """
+    rows = []
+    if problem := AnswerCell.of_problem(run):
+        rows.append(_row(problem.label, problem.to_html(markdown=markdown)))
+    side: Side = "both" if inline else "new"
+    met = checks(run.outputs, expected or {})
+    for name in names if run.outputs or not problem else ():
+        value = run.outputs.get(name)
+        if other is not None and name in run.outputs and name in other.outputs:
+            html = AnswerCell.of(name, other, run).baseline_html(markdown=markdown)
+        else:
+            html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
+        check = _check_html(met[name], (expected or {})[name]) if name in met else ""
+        rows.append(
+            _row(name, html + check, is_prose=isinstance(value, str) and not is_short(value))
+        )
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
 
 
-def legend_html(release_tag: str) -> str:
-    """Return the legend of the differences from `release_tag`."""
-    marked = " ".join(diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted")))
-    return f"changed words are marked {marked} against {name_html(release_tag)}"
+def _check_html(met: bool, expected: Any) -> str:  # noqa: FBT001
+    """Return whether an output has its expected value, which is named if not."""
+    if met:
+        return f'<span class="vnb-check">{icon("check", "vnb-icon", 14)} as expected</span>'
+    text = f"expected {escape(one_line(visible_name(plain_text(expected)), _MAX_EXPECTED_CHARS))}"
+    return f'<span class="vnb-check vnb-check-bad">{icon("close", "vnb-icon", 14)} {text}</span>'
+
+
+def legend_html(runs: Sequence[Run], *, compared: str = "", inline: bool = False) -> str:
+    """Return the legend of the marks of `side_by_side_html`."""
+    other = _compared(runs, compared)
+    base = name_html(runs[0].release_tag)
+    if inline:
+        marks = [diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted"))]
+        return f"changed words are marked {' '.join(marks)} against {base}"
+    new, old = "new words", f"only in {visible_name(runs[0].release_tag)}"
+    new = new if other is None else f"new in {visible_name(other.release_tag)}"
+    marks = [side_html([Op("insert", new)], "new")]
+    marks += [side_html([Op("delete", old)], "old")] if other else []
+    who = f"{name_html(other.release_tag)} against" if other else "against"
+    caret = '<span class="vnb-caret" aria-hidden="true">\u2038</span>'
+    return f"{who} {base}: {' '.join(marks)} {caret} words removed here"
 
 
 def _live_column(run: Run, names: Sequence[str], texts: Mapping[str, str]) -> str:
@@ -187,8 +251,9 @@ def _icon(state: str) -> str:
     return icon(state, f"vnb-icon vnb-icon-{state}", 14)
 
 
-def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd>{html}</dd></div>'
+def _row(name: str, html: str, *, is_prose: bool = False) -> str:
+    kind = ' class="vnb-prose"' if is_prose else ""
+    return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:
@@ -221,11 +286,11 @@ def _verdict(run: Run, baseline: Run | None) -> str:
     return f"{differing} of {len(names)} outputs differ" if differing else "all outputs identical"
 
 
-def _notes(runs: Sequence[Run], *, legend: bool) -> list[str]:
+def _notes(runs: Sequence[Run], compared: str, *, legend: bool, inline: bool) -> list[str]:
     """Return the notes above the columns."""
     notes = []
     if len(runs) > 1 and legend:
-        notes.append(legend_html(runs[0].release_tag))
+        notes.append(legend_html(runs, compared=compared, inline=inline))
     if len({run.case_id for run in runs if run.state != "STARTED"}) > 1:
         notes.append("the runs have different inputs, a possible cause of differences")
     if len({run.deployment for run in runs}) > 1:

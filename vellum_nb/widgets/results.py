@@ -428,7 +428,7 @@ class Answers:
         when = self._when.astimezone().strftime("%H:%M:%S")
         parts = [f"sent at {when}" if waits else f"answers of {when}"]
         if sum(bool(run.outputs) for run in self._runs) > 1 and not self._markdown.value:
-            legend = legend_html(self._runs[0].release_tag)
+            legend = legend_html(self._runs)
             parts.append(f'<span class="vnb-legend">{legend}</span>')
         stale = '<span class="vnb-stale">inputs edited since</span>' if self._stale else ""
         return f"<span>{' · '.join(parts)}</span>{stale}"

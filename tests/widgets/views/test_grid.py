@@ -12,6 +12,7 @@ from view_kit import FullCase, GridPage, known, rejected, run, wrong
 from wire_kit import Page
 
 import vellum_nb as vnb
+from vellum_nb.models import NodeRun
 
 
 @pytest.fixture
@@ -25,9 +26,17 @@ def test_cell_shows_verdict_differences_and_chips(page):
     cell = page.cell(2, "v2")
     assert (cell["kind"], cell["word"]) == ("worse", "worse")
     assert "1.50 s" in cell["text"]
-    assert "category: \N{MINUS SIGN}billing +account" in cell["text"]
+    assert "category: account" in cell["text"]
     assert "reply: Thanks for writing." in cell["text"]
-    assert cell["chips"] == [("category ✗", "bad"), ("score 0.00 \N{MINUS SIGN}1.00", "bad")]
+    assert cell["chips"] == [
+        ("category ✗ expected billing", "bad"),
+        ("score 0.00 \N{MINUS SIGN}1.00", "bad"),
+    ]
+
+
+def test_inline_cell_shows_removed_and_new_words(page):
+    row = next(row for row in page.rows(inline=True)["rows"] if row["number"] == 2)
+    assert "category: \N{MINUS SIGN}billing +account" in text_of(row["html"])
 
 
 def test_cell_of_the_baseline_has_no_verdict(page):
@@ -133,6 +142,25 @@ def test_opened_case_is_shown_in_full(page):
     assert detail.bars.controls == ["rate", "trace"]
     page.send(kind="close")
     assert (page.view.opened, FullCase(page.whole).answers) == ("", "")
+
+
+def test_open_case_compares_the_chosen_release(grid):
+    runs = [run(0, "v1"), wrong(0, "v2"), run(0, "v3", outputs={"category": "refund"})]
+    page = grid(runs, tags=("v1", "v2", "v3"), cases=known(0))
+    for release in ("v2", "v3", "no such release", "v1"):
+        page.act("open", 1, release=release)
+        chosen = release if release in ("v2", "v3") else "v2"
+        answers = FullCase(page.whole).answers
+        assert f"{chosen} against v1: new in {chosen}" in text_of(answers)
+        assert texts(answers, ".vnb-out-compared .vnb-tag") == [chosen]
+    assert "worse 0.00 \N{MINUS SIGN}1.00" in text_of(answers)
+    assert "category account expected billing" in text_of(answers)
+
+
+def test_open_case_can_be_shown_inline(page):
+    page.act("open", 2)
+    page.rows(inline=True)
+    assert "category \N{MINUS SIGN}billing +account" in text_of(FullCase(page.whole).answers)
 
 
 def test_baseline_can_be_changed(page):
@@ -415,7 +443,7 @@ def failed(graded):
 def test_failure_of_a_judge_is_proposed(graded):
     assert "fail" in graded.state("_head")["can"]
     assert PROPOSED in graded.cell(1, "v2")["chips"]
-    assert graded.state("_head")["failures"]["values"] == [["too short", "too short", 1]]
+    assert graded.state("_head")["failures"]["values"] == [("too short", "too short (1)")]
 
 
 def test_proposed_failure_is_confirmed_on_one_release(failed):
@@ -532,3 +560,13 @@ def test_first_changed_node_is_in_the_summary(ws, traced):
     assert "first changed node: steps 1, of 1 case traced" in GridPage(traced).release("v2")
     assert traced.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
     assert ws.compare("steps").summary()["traced"].tolist()[1] == 1
+
+
+@pytest.mark.parametrize(("name", "is_shown"), [("Classify", True), ("node-{}", False)])
+def test_first_changed_node_needs_names_that_recur(grid, name, is_shown):
+    runs = [
+        run(n, tag, nodes=(NodeRun(name=name.format(n), state="FULFILLED", outputs_hash=tag),))
+        for n in range(8)
+        for tag in ("v1", "v2")
+    ]
+    assert ("first changed node" in grid(runs).release("v2")) is is_shown

@@ -18,7 +18,7 @@ def page(grid):
 
 
 def test_regressions_are_listed_first(page):
-    assert page.numbers() == [3, 4, 2, 5, 6, 1]
+    assert page.numbers() == [3, 4, 6, 2, 5, 1]
     head = page.state("_head")
     assert head["order"] == "regressions first"
     counts = {option["name"]: option["count"] for option in head["filters"]}
@@ -28,7 +28,7 @@ def test_regressions_are_listed_first(page):
 @pytest.mark.parametrize(
     ("states", "numbers"),
     [
-        (["nonsense", 7], [3, 4, 2, 5, 6, 1]),
+        (["nonsense", 7], [3, 4, 6, 2, 5, 1]),
         (["regressions"], [3, 4]),
         (["missing"], [6]),
         (["regressions", "missing"], [3, 4, 6]),
@@ -43,9 +43,9 @@ def test_cases_are_filtered_by_state(page, states, numbers):
 @pytest.mark.parametrize(
     ("query", "numbers"),
     [
-        ({"labels": {"topic": ["outage"]}}, [4, 2, 6]),
+        ({"labels": {"topic": ["outage"]}}, [4, 6, 2]),
         ({"labels": {"topic": ["outage"]}, "states": ["regressions"]}, [4]),
-        ({"labels": {"topic": ["refund", "outage"]}}, [3, 4, 2, 5, 6, 1]),
+        ({"labels": {"topic": ["refund", "outage"]}}, [3, 4, 6, 2, 5, 1]),
         ({"labels": {"unknown": ["x"]}}, []),
     ],
 )
@@ -71,7 +71,7 @@ def test_invalid_label_filter_is_refused(page):
         ('"sor"', []),  # in quotes: whole words
         ("category", []),  # a name is no value
         ("???", []),
-        ("", [3, 4, 2, 5, 6, 1]),
+        ("", [3, 4, 6, 2, 5, 1]),
     ],
 )
 def test_search_covers_inputs_and_outputs(page, text, numbers):
@@ -94,6 +94,21 @@ def test_search_matches_the_same_runs_as_the_history(grid, tmp_path):
             found = {each.case_id for each in history.runs(search=text)}
             cases = {at for at, each in enumerate(runs, 1) if each.case_id in found}
             assert set(page.numbers(search=text)) == cases, text
+
+
+def test_unstable_cases_follow_missing_ones(grid):
+    runs = [wrong(0, "v1"), run(0, "v2"), run(1, "v1"), run(2, "v1"), run(2, "v2")]
+    runs.append(run(2, "v2", 1, outputs={"category": "billing", "reply": "Sorry."}))
+    assert grid(runs, cases=known(0, 1, 2)).numbers() == [2, 3, 1]
+
+
+def test_states_apply_to_one_release(grid):
+    runs = [run(n, "v1") for n in range(3)] + [wrong(0, "v2"), run(1, "v2"), run(2, "v2")]
+    runs += [run(0, "v3"), wrong(1, "v3"), run(2, "v3")]
+    page = grid(runs, tags=("v1", "v2", "v3"), cases=known(0, 1, 2))
+    assert page.numbers(states=["regressions"]) == [1, 2]
+    assert page.numbers(states=["regressions"], release="v3") == [2]
+    assert page.numbers(states=["regressions"], release="v1") == [1, 2]  # not compared: on any
 
 
 def test_largest_loss_is_listed_first(grid):
@@ -119,7 +134,7 @@ def test_case_with_different_repeats_is_unstable(grid):
     page = grid(runs, cases=known(0, 1))
     assert page.numbers(states=["unstable"]) == [1]
     assert ("differs in 1 of 3 repeats", "warn") in page.cell(1, "v2")["chips"]
-    assert ["unstable" in text_of(row["html"]) for row in page.rows()["rows"]] == [True, False]
+    assert ["unstable" in text_of(row["html"]) for row in page.rows()["rows"]] == [False, True]
 
 
 @pytest.fixture
@@ -148,6 +163,6 @@ def test_rating_does_not_change_the_order(grid, actions):
     page.act("rate", before[2], release="v2", quality=0.0)
     assert page.whole.wait(10)
     assert page.numbers() == before
-    assert page.state("_head")["columns"][1]["worse"] == 1
+    assert page.state("_head")["columns"][1]["remark"] == "= 2  ↓ 1"
     page.send(kind="baseline", release="v2")
     assert page.numbers() == [3, 1, 2]

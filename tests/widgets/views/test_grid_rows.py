@@ -99,7 +99,9 @@ def test_hostile_text_is_escaped(grid, text):
     assert_harmless(detail.answers)
     assert_harmless(page.whole.static_html())
     assert_harmless(page.state("_head")["summary"])
-    assert_harmless(page.rows()["rows"][0]["html"])
+    assert_harmless(page.state("_head")["verdicts"])
+    for full in (True, False):
+        assert_harmless(page.rows(full=full)["rows"][0]["html"])
 
 
 def test_static_form_of_the_grid_shows_differences(grid):
@@ -128,13 +130,21 @@ def test_changes_beyond_an_excerpt_are_counted():
     assert pieces[-1] == ("cut", "42 changes")
 
 
+def labelled(grid, labels):
+    runs = [run(n, "v1") for n in range(300)]
+    return grid(runs, tags=("v1",), cases=known(*range(300), labels=labels))
+
+
 def test_labels_are_bounded_but_can_be_filtered(grid):
-    labels = [f"{n} {'long ' * 500}" for n in range(300)]
-    page = grid(
-        [run(n, "v1") for n in range(300)], tags=("v1",), cases=known(*range(300), labels=labels)
-    )
+    page = labelled(grid, [f"{n} {'long ' * 500}" for n in range(40)])
     assert size(page.state("_head")) < 100_000
     [label] = page.state("_head")["labels"]
-    value, text, count = label["values"][0]
-    assert (len(text), count, label["more"]) == (40, 1, 260)
-    assert len(page.numbers(labels={"topic": [value]})) == 1
+    value, text = label["values"][0]
+    assert (len(label["values"]), len(text), text[-5:]) == (40, 44, "… (8)")
+    assert len(page.numbers(labels={"topic": [value]})) == 8
+
+
+def test_ids_get_no_filter(grid):
+    page = labelled(grid, [f"id {n}" for n in range(300)])
+    assert page.state("_head")["labels"] == []
+    assert len(page.numbers(labels={"topic": ["id 7"]})) == 1

@@ -190,7 +190,7 @@ export function pluralize(count, word) {
 export function select(label, options, value, onChange) {
   const node = h(
     "select",
-    { "aria-label": label, onchange: () => onChange(node.value) },
+    { "aria-label": label, "data-key": label, onchange: () => onChange(node.value) },
     options.map(([name, text]) => h("option", { value: name }, text)),
   );
   node.value = value;

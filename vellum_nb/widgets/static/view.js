@@ -23,7 +23,8 @@ const BUSY_DELAY_MS = 400; // before a slow request is reported
 const BLIND_TIMEOUT_MS = 5000; // for the blind rating to appear and take the focus
 const NARROW_WIDTH_PX = 640;
 const MIN_ROW_HEIGHT_PX = 28;
-const MAX_CHIPS = 6; // per label; a label with more values gets a drop-down list
+const SIDE_WIDTH_PX = 1000; // from here on, an open case is next to the rows
+const FULL_ROWS_KEY = "vellum-nb-full-rows"; // in the browser's storage
 // Columns to hide in a narrow view, in this order, unless the user has chosen the columns.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
 
@@ -31,6 +32,16 @@ function toggled(values, value) {
   return values.includes(value)
     ? values.filter((existing) => existing !== value)
     : [...values, value];
+}
+
+// A page without storage, such as a sandboxed frame, forgets the choice.
+function remember(key, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(key, value);
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
 }
 
 class TableView extends WidgetView {
@@ -100,10 +111,10 @@ class TableView extends WidgetView {
     this.on("change:_head", () => this.head());
     this.on("change:error", () => this.note());
     this.on(this.fields.map((name) => `change:${name}`).join(" "), () => this.follow());
-    const observer = new ResizeObserver(() => this.fit());
-    observer.observe(this.root);
+    this.observer = new ResizeObserver(() => this.fit());
+    this.observer.observe(this.root);
     this.cleanups.push(() => {
-      observer.disconnect();
+      this.observer.disconnect();
       clearTimeout(this.busyTimer);
     });
     this.head();
@@ -913,11 +924,15 @@ class RunsTable extends TableView {
 
 class CasesGrid extends TableView {
   constructor(model, el) {
-    super(model, el, 25, ["search", "states", "labels", "failures"]);
+    super(model, el, 0, ["search", "states", "labels", "failures", "release", "full", "inline"]);
+    if (remember(FULL_ROWS_KEY)) this.state.full = remember(FULL_ROWS_KEY) === "true";
     this.root.classList.add("vnb-grid");
     setAttribute(this.grid, "aria-label", "Cases and releases");
     this.column = 2;
+    const onclick = (event) => this.showCases(event);
+    this.verdicts = h("div", { class: "vnb-grid-verdicts", onclick });
     this.top = h("div", { class: "vnb-grid-summary-box" });
+    this.looks = h("span", { class: "vnb-grid-looks", role: "group", "aria-label": "Rows" });
     this.codeBody = h("div", { class: "vnb-grid-code-body" });
     this.code = h(
       "details",
@@ -932,6 +947,7 @@ class CasesGrid extends TableView {
     this.root.append(
       this.bar,
       this.panel,
+      this.verdicts,
       this.top,
       this.code,
       h(
@@ -940,6 +956,7 @@ class CasesGrid extends TableView {
         this.search("Search inputs and outputs", "search inputs and outputs"),
         this.chips,
         this.count,
+        this.looks,
       ),
       this.alert,
       this.grid,
@@ -948,17 +965,19 @@ class CasesGrid extends TableView {
     );
     this.on("change:opened", () => this.showOpened());
     this.on("change:code", () => this.showCode());
-    // The details of a case are another widget; Escape closes them from there, too.
-    this.closeOnEscape = (event) => {
-      if (event.key === "Escape" && !event.defaultPrevented && this.get("opened")) {
+    // The details of a case are another widget; the keys of the grid work there, too.
+    this.caseKey = (event) => {
+      if (event.defaultPrevented || !this.get("opened")) return;
+      const isInside = this.details?.contains(event.target) && !event.target.matches("textarea");
+      if (event.key === "Escape") {
         event.stopPropagation();
         this.send("close");
-      }
+      } else if (isInside && /^[jkhlndtf1-5]$/.test(event.key) && this.key(event)) consume(event);
     };
-    this.cleanups.push(() => this.container?.removeEventListener("keydown", this.closeOnEscape));
+    this.cleanups.push(() => this.container?.removeEventListener("keydown", this.caseKey));
     requestAnimationFrame(() => {
       this.container = this.el.closest(".vnb-grid-view");
-      this.container?.addEventListener("keydown", this.closeOnEscape);
+      this.container?.addEventListener("keydown", this.caseKey);
       this.labelDetails();
     });
     this.start();
@@ -980,7 +999,7 @@ class CasesGrid extends TableView {
   // --- heading and columns
 
   head() {
-    const { title, about, metrics, metric, releases, baseline, can, summary, foot } =
+    const { title, about, metrics, metric, releases, baseline, can, verdicts, summary, foot } =
       this.get("_head");
     setAttribute(this.root, "aria-label", `Comparison of ${title}`);
     const choice = (caption, label, options, value, kind, key) =>
@@ -1020,13 +1039,27 @@ class CasesGrid extends TableView {
         "Export…",
       ),
     );
+    setTrustedHtml(this.verdicts, verdicts);
     setTrustedHtml(this.top, summary);
     this.code.hidden = !can.includes("code");
     this.columns();
     this.filterChips();
     setText(this.about, foot);
+    this.size = this.state.full ? 25 : 40;
+    const look = (name, text, full) =>
+      button(
+        "button",
+        () => this.showFull(full),
+        { title: text, "aria-pressed": String(this.state.full === full), "data-key": name },
+        icon(name),
+      );
+    replaceChildren(
+      this.looks,
+      look("lines", "One line per case (c)", false),
+      look("blocks", "Outputs in full (c)", true),
+    );
     const keys = [
-      "j k cases · h l releases · Enter opens",
+      "j k cases · h l releases · Enter opens · c rows · d differences · n next difference",
       can.includes("rate") && "1–5 rate",
       can.includes("fail") && "f failure",
       can.includes("blind") && "b blind",
@@ -1040,11 +1073,8 @@ class CasesGrid extends TableView {
     setAttribute(this.grid, "aria-colcount", columns.length + 1);
     this.headRow.replaceChildren(
       h("div", { role: "columnheader", class: "vnb-grid-cell vnb-grid-case" }, h("b", {}, "case")),
-      ...columns.map(({ label, worse }, position) => {
-        const remark = position
-          ? `against ${columns[0].label}${worse ? ` · ${formatNumber(worse)} worse` : ""}`
-          : "pinned baseline";
-        return h(
+      ...columns.map(({ label, remark }, position) =>
+        h(
           "div",
           {
             role: "columnheader",
@@ -1053,8 +1083,8 @@ class CasesGrid extends TableView {
           position ? null : icon("pin"),
           h("b", { class: "vnb-view-code" }, label),
           h("span", { class: "vnb-grid-remark" }, remark),
-        );
-      }),
+        ),
+      ),
     );
   }
 
@@ -1069,6 +1099,7 @@ class CasesGrid extends TableView {
       "vnb-grid-narrow",
       this.root.clientWidth > 0 && this.root.clientWidth < NARROW_WIDTH_PX,
     );
+    this.place();
   }
 
   rowNode(row, index) {
@@ -1080,6 +1111,22 @@ class CasesGrid extends TableView {
       setAttribute(cell, "aria-colindex", position + 1);
     });
     return node;
+  }
+
+  showFull(full) {
+    remember(FULL_ROWS_KEY, full);
+    this.filter({ full });
+  }
+
+  // Take the next step of a verdict: show the cases behind it, or rate blind.
+  showCases({ target }) {
+    const { show, release, metric } = target.closest("[data-show]")?.dataset ?? {};
+    if (show === "blind") this.blind(release);
+    if (!show || show === "blind") return;
+    if (metric && metric !== this.get("_head").metric) this.send("metric", { name: metric });
+    this.field.value = "";
+    this.filter({ search: "", states: [show], labels: {}, failures: [], release });
+    this.grid.focus({ preventScroll: true });
   }
 
   // --- the active cell
@@ -1100,7 +1147,7 @@ class CasesGrid extends TableView {
     }
     this.grid.focus({ preventScroll: true });
     this.column = Number(cell.dataset.column);
-    this.activate(cell.parentNode.vnbPosition);
+    super.activate(cell.parentNode.vnbPosition);
     if (!String(window.getSelection() ?? "")) this.open(id);
   }
 
@@ -1108,6 +1155,7 @@ class CasesGrid extends TableView {
     if (event.ctrlKey || event.metaKey) return false;
     const { columns, can } = this.get("_head");
     const rowStep = { j: 1, k: -1 }[event.key];
+    const isOpen = this.details && this.rows[this.active]?.id === this.get("opened");
     const columnStep = { l: 1, ArrowRight: 1, h: -1, ArrowLeft: -1 }[event.key];
     if (rowStep) this.activate(Math.max(this.offset ? -1 : 0, this.active + rowStep));
     else if (columnStep) {
@@ -1116,9 +1164,14 @@ class CasesGrid extends TableView {
       }
       this.activate(Math.max(0, this.active));
     } else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
+    else if (event.key === "Enter" && isOpen) this.details?.focus({ preventScroll: true });
     else if (event.key === "Enter" || event.key === " ") this.open(this.rows[this.active]?.id);
+    else if (event.key === "n" && isOpen) this.nextDifference();
+    else if (event.key === "d") this.filter({ inline: !this.state.inline });
     else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "b" && can.includes("blind")) this.blind();
+    else if (event.key === "c") this.showFull(!this.state.full);
+    else if (event.key === "t") this.details?.querySelector(".vnb-trace-fold")?.click();
     else return false;
     return true;
   }
@@ -1206,22 +1259,17 @@ class CasesGrid extends TableView {
   // --- filters
 
   filterChips() {
-    const { filters, labels, failures } = this.get("_head");
-    const { states, labels: selected } = this.state;
-    const groups = labels.map((label) => ({
+    const { filters, labels, failures, columns } = this.get("_head");
+    const { states, labels: selected, release } = this.state;
+    const onRelease = columns.find(({ name }) => name === release);
+    const menus = labels.map((label) => ({
       ...label,
       chosen: Object.hasOwn(selected, label.name) ? selected[label.name] : [],
       choose: (values) => this.filter({ labels: { ...selected, [label.name]: values } }),
     }));
     if (failures.values.length) {
-      groups.push({
-        ...failures,
-        name: "failures",
-        label: "failure",
-        more: 0,
-        chosen: this.state.failures,
-        choose: (values) => this.filter({ failures: values }),
-      });
+      const choose = (values) => this.filter({ failures: values });
+      menus.push({ ...failures, label: "failure", chosen: this.state.failures, choose });
     }
     const chip = (key, text, count, isPressed, onclick) =>
       h(
@@ -1238,6 +1286,7 @@ class CasesGrid extends TableView {
         " ",
         h("span", { class: "vnb-view-quiet" }, formatNumber(count)),
       );
+    const dropRelease = () => this.filter({ release: "" });
     replaceChildren(
       this.chips,
       ...filters.map(({ name, label, count }) =>
@@ -1245,61 +1294,88 @@ class CasesGrid extends TableView {
           this.filter({ states: toggled(states, name) }),
         ),
       ),
-      ...groups.flatMap(({ name, label, values, more, chosen, choose }) => {
-        const options = [
-          ["", "all"],
-          ...values.map(([value, text, count]) => [value, `${text} (${formatNumber(count)})`]),
-        ];
-        return [
-          h("span", { class: "vnb-grid-divider" }),
-          h(
-            "span",
-            { class: "vnb-grid-filters", role: "group", "aria-label": label },
-            h("span", { class: "vnb-view-quiet" }, label),
-            values.length + more > MAX_CHIPS
-              ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : []))
-              : values.map(([value, text, count]) =>
-                  chip(`${name} ${value}`, text, count, chosen.includes(value), () =>
-                    choose(toggled(chosen, value)),
-                  ),
-                ),
-          ),
-        ];
-      }),
+      onRelease && chip("release", `on ${onRelease.label}`, "", true, dropRelease),
+      ...menus.map(({ label, values, chosen, choose }) =>
+        select(label, [["", `${label}: all`], ...values], chosen[0] ?? "", (value) =>
+          choose(value ? [value] : []),
+        ),
+      ),
     );
   }
 
   // --- details of a case; blind rating, which replaces the grid
 
   open(id) {
-    if (id) {
-      this.wantsDetails = true;
-      this.send("open", { id });
-    }
+    const release = this.get("_head").columns[this.column - 1]?.name ?? "";
+    if (id) this.send("open", { id, release });
+  }
+
+  // An open case shows the selected row and release.
+  activate(position) {
+    super.activate(position);
+    if (this.get("opened")) this.open(this.rows[this.active]?.id);
+  }
+
+  take(message) {
+    super.take(message);
+    const opened = this.get("opened");
+    if (!opened || this.active >= 0) return;
+    const position = this.rows.findIndex((row) => row.id === opened);
+    if (this.rows.length) this.activate(Math.max(0, position));
+    else this.send("close");
   }
 
   labelDetails() {
     this.details = this.container?.querySelector(".vnb-case") ?? null;
     const names = { role: "region", "aria-label": "The case in full", tabindex: "-1" };
-    for (const [name, value] of Object.entries(this.details ? names : {})) {
-      setAttribute(this.details, name, value);
-    }
+    if (!this.details) return;
+    for (const [name, value] of Object.entries(names)) setAttribute(this.details, name, value);
+    this.observer.observe(this.details);
   }
 
   showOpened() {
     this.labelDetails();
-    if (!this.get("opened")) {
-      if (!this.root.contains(document.activeElement)) this.grid.focus({ preventScroll: true });
-      return;
-    }
-    if (!this.wantsDetails) return;
-    this.wantsDetails = false;
-    setText(this.status, "The case is shown in full below; Escape closes it");
-    requestAnimationFrame(() => this.details?.scrollIntoView({ block: "nearest" }));
+    const opened = this.get("opened");
+    const position = this.rows.findIndex((row) => row.id === opened);
+    if (position >= 0) this.active = position;
+    this.mark();
+    if (opened) setText(this.status, "The case is open; Enter moves to it, Escape closes it");
+    else if (!this.root.contains(document.activeElement)) this.grid.focus({ preventScroll: true });
   }
 
-  blind() {
-    this.send("blind", { release: this.get("_head").columns[this.column - 1]?.name ?? "" });
+  mark() {
+    super.mark();
+    this.place();
+  }
+
+  // Place the open case next to the rows, or below its row if there is no room.
+  place() {
+    const { details, container, grid, nodes } = this;
+    for (const node of nodes.values()) node.style.marginBottom = "";
+    if (!details) return;
+    const opened = this.get("opened");
+    const isSide = this.root.clientWidth >= SIDE_WIDTH_PX;
+    container.classList.toggle("vnb-grid-split", Boolean(opened) && isSide);
+    container.classList.toggle("vnb-grid-stacked", Boolean(opened) && !isSide);
+    const row = isSide ? null : nodes.get(opened);
+    const anchor = row ? row.getBoundingClientRect().bottom : grid.getBoundingClientRect().top;
+    if (row) row.style.marginBottom = `${details.offsetHeight}px`;
+    details.style.top = `${anchor - container.getBoundingClientRect().top}px`;
+  }
+
+  // Scroll the open case to its next difference, or from the end to the first one.
+  nextDifference() {
+    const { details } = this;
+    const marks = details.querySelectorAll(".vnb-out-rows :is(ins, .vnb-caret, .vnb-flag)");
+    const top = details.getBoundingClientRect().top + 80;
+    const tops = [...marks].map((mark) => mark.getBoundingClientRect().top - top);
+    const isAtEnd = details.scrollTop + details.clientHeight >= details.scrollHeight - 1;
+    const next = isAtEnd ? undefined : tops.find((distance) => distance > 8);
+    details.scrollBy(0, next ?? tops[0] ?? 0);
+  }
+
+  blind(release = this.get("_head").columns[this.column - 1]?.name ?? "") {
+    this.send("blind", { release });
     const deadline = Date.now() + BLIND_TIMEOUT_MS;
     waitFor(
       this,

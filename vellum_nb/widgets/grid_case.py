@@ -1,0 +1,147 @@
+"""The open case of a grid: inputs, expected values, and the answer of each release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+import ipywidgets as ipw
+
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.cases import Case, is_answer
+from vellum_nb.history import clean
+from vellum_nb.models import Run
+from vellum_nb.rendering.format import figure, input_kind, plain_text
+from vellum_nb.rendering.html import clipped, render, value_html
+from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
+from vellum_nb.widgets.form import FORM_STYLE
+from vellum_nb.widgets.grid_lines import ICONS, failure_text, label_text, score_of, verdict_of
+from vellum_nb.widgets.markup import icon
+from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
+from vellum_nb.widgets.results import AnswerBars
+
+_MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
+
+
+class Detail:
+    """One open case next to the grid, initially empty.
+
+    `changed` is called with each updated run, `close` by the close button.
+    """
+
+    def __init__(
+        self, actions: Actions | None, changed: Callable[[Run], None], close: Callable[[], None]
+    ) -> None:
+        self._edge = ErrorBoundary()
+        self._head = note("", "vnb-case-head")
+        self._answers = note("", "vnb-answers")
+        self._traces = note("", "vnb-case-traces")
+        trace = None if actions is None else actions.trace
+        self._trace, self._changed = trace, changed
+        self._runs: tuple[Run, ...] = ()
+        self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
+        self.bars = AnswerBars(
+            rate=None if actions is None else actions.rate,
+            trace=trace,
+            boundary=self._edge,
+            changed=changed,
+            go_on=lambda _run: None,
+        )
+        parts = [self._edge.widget, self._answers, self._read, self._traces, self.bars]
+        results = styled(ipw.VBox(parts), "vnb-results")
+        shut = button("", "vnb-icon-button vnb-remove", close, tooltip="Close the case (Escape)")
+        parts = [note(FORM_STYLE, "vnb-style"), self._head, results, shut]
+        self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
+
+    def show(
+        self,
+        comparison: Comparison,
+        case: Case,
+        release: str = "",
+        *,
+        metric: str | None = None,
+        inline: bool = False,
+    ) -> None:
+        """Show the runs of `case` on each release, baseline first.
+
+        The baseline marks the words that `release`, or the first candidate, has lost. `metric`
+        decides the verdicts; `inline` shows removed and new words together.
+        """
+        others, by_release = comparison.figures.others, case.runs
+        release = release if release in others else next(iter(others), "")
+        columns = [e for e in (comparison.baseline, *others) if e in by_release]
+        # the release identifies a column; a tag may have moved
+        runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
+        missing = [e for e in comparison.releases if e not in by_release]
+        self._edge.clear()
+        self._runs = runs
+        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
+        (self._read.remove_class if unread and runs[1:] else self._read.add_class)("vnb-none")
+        self._traces.value = clean(side_by_side_traces(runs))
+        of_head = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
+        self._head.value = render("grid_case.html.j2", **of_head)
+        self.bars.show(runs)
+        html = side_by_side_html(
+            runs,
+            inline=inline,
+            compared=release,
+            remarks={e: _remark(comparison, case, e, metric) for e in columns},
+            expected=case.expected,
+        )
+        self._answers.value = clean(html) if runs else ""
+        self.widget.remove_class("vnb-none")
+
+    def hide(self) -> None:
+        """Clear the view."""
+        self._edge.clear()
+        self._runs = ()
+        self.bars.show(())
+        self._traces.value = self._head.value = self._answers.value = ""
+        self.widget.add_class("vnb-none")
+
+    def _on_read(self) -> None:
+        """Fetch the missing traces in a thread and show each one when it arrives."""
+        assert self._trace is not None  # noqa: S101  (the button requires it)
+        read, runs = self._trace, self._runs
+
+        def work() -> None:
+            for run in runs:
+                if not run.nodes and run.execution_id:
+                    self._changed(run.model_copy(update={"nodes": tuple(read(run))}))
+
+        self.bars.submit(work)
+
+
+def _input_html(value: object) -> str:
+    if not isinstance(value, str):
+        return value_html(value, input_kind(value)) if plain_text(value) else ""
+    html = value_html(value, "STRING")
+    if len(value) <= _MAX_INPUT_CHARS:
+        return html
+    beginning = f'<pre class="vnb-text">{escape(clipped(value)[0][:_MAX_INPUT_CHARS])}</pre>'
+    summary = f"<summary>show all {len(value):,} characters</summary>"
+    return f"{beginning}<details>{summary}{html}</details>"
+
+
+def _remark(comparison: Comparison, case: Case, release: str, metric: str | None) -> str:
+    """Return verdict, score and failures of an answer as HTML for its heading."""
+    run, base = case.counting(release), case.answer(case.baseline)
+    if not is_answer(run):
+        return ""
+    kind, word = verdict_of(comparison, case, release, metric, base)
+    parts = ["baseline"]
+    if kind != "baseline":
+        tone = {"worse": " vnb-grid-is-bad", "better": " vnb-grid-is-good"}.get(kind, "")
+        glyph = icon(ICONS.get(kind, kind), size=14)
+        parts = [f'<b class="vnb-case-verdict{tone}">{glyph} {escape(word)}</b>']
+    value = None if metric is None else comparison.figures.value(case, release, metric)
+    if value is not None:
+        parts.append(f'<span class="vnb-number">{figure(value)}</span>')
+    score = score_of(comparison, case, release, metric, kind)
+    if change := score.get("tone"):
+        parts.append(f'<b class="vnb-case-verdict vnb-grid-is-{change}">{score["score"]}</b>')
+    if failures := failure_text(comparison, case, release):
+        text = f"{icon('FAILED', size=14)} {escape(failures)}"
+        parts.append(f'<span class="vnb-source vnb-case-failure">{text}</span>')
+    return " ".join(parts)

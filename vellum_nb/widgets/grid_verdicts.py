@@ -1,0 +1,88 @@
+"""Verdicts above a grid: one sentence per candidate, and the next step as a button."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.decisions import Decision
+from vellum_nb.escaping import printable
+from vellum_nb.rendering.format import duration, percent, plural
+from vellum_nb.rendering.html import render
+from vellum_nb.widgets.markup import icon
+
+_ICONS = {
+    "may replace": "FULFILLED",
+    "should not replace": "REJECTED",
+    "cannot tell yet": "unknown",
+}
+_LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
+
+
+def verdicts_html(
+    comparison: Comparison, rows: Mapping[str, Mapping[str, Any]], *, can_rate: bool
+) -> str:
+    """Return the sentence of `Comparison.decide` on each candidate, with the next step.
+
+    `rows` is the summary by release.
+    """
+    figures = comparison.figures
+    if not (comparison.cases and figures.others):
+        return ""
+    decisions = figures.all_decisions
+    made = []
+    for release in figures.others:
+        decision = decisions.get(release)
+        head, body = _undecided(comparison, release)
+        if decision is not None:
+            head, body = decision.head, decision.sentence.removeprefix(decision.head)
+        added = _added(rows[release], rows[comparison.baseline])
+        step = _next_step(comparison, release, decision, can_rate=can_rate)
+        name = "differs" if decision is None else _ICONS[decision.verdict]
+        made.append({"icon": name, "head": head, "body": body, "added": added, "step": step})
+    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
+
+
+def _undecided(comparison: Comparison, release: str) -> tuple[str, str]:
+    """Return how a release differs if no metric decides, as a beginning and the rest."""
+    result = comparison.figures.result(release, None)
+    cases = plural(result.changed + result.unchanged, "case")
+    where = f" on {result.changed:,} of {cases}." if result.changed else f" on any of {cases}."
+    verb = "differs" if result.changed else "does not differ"
+    without = f" {plural(result.missing, 'case has', 'cases have')} no answer."
+    why = "No metric says which is better."
+    if comparison.metrics:
+        why = "No metric has a margin to decide by: compare with margin=…."
+    head = f"{printable(release)} {verb} from {printable(comparison.baseline)}"
+    return head, f"{where} {why}{without if result.missing else ''}"
+
+
+def _added(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """Return the added latency and cost as a sentence; empty if they are small."""
+    parts = []
+    slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
+    if abs(slower) >= _LEAST_CHANGE * base["latency_p50"] > 0:
+        parts.append(f"takes {duration(abs(slower))} {'longer' if slower > 0 else 'less'}")
+    dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
+    if abs(dearer) >= _LEAST_CHANGE:
+        parts.append(f"costs {percent(abs(dearer))} {'more' if dearer > 0 else 'less'}")
+    return f"It {' and '.join(parts)}." if parts else ""
+
+
+def _next_step(
+    comparison: Comparison, release: str, decision: Decision | None, *, can_rate: bool
+) -> dict[str, str]:
+    """Return the next step of a verdict as attributes of its button; empty without one."""
+    changed = comparison.figures.result(release, None).changed
+    if decision is not None:
+        worse = comparison.figures.result(release, decision.metric).worse
+        if worse:
+            show = {"show": "regressions", "metric": decision.metric}
+            return show | {"release": release, "label": f"Show {plural(worse, 'regression')}"}
+    step = {"metric": "", "release": release}
+    if decision is None and changed and can_rate:
+        return step | {"show": "blind", "label": "Rate blind"}
+    label = f"Show {plural(changed, 'difference')}"
+    return step | {"show": "different", "label": label} if changed else {}
