@@ -294,8 +294,8 @@ def compared_with(
 ) -> Against:
     """Compare the release in `column` with `baseline` at level `alpha` for this pair.
 
-    `was_run` marks the cases that have runs, by release. Default: all. `stopped_by` is the metric that
-    stopped the sweep, if that is another one: this one, chosen later, has no p value.
+    `was_run` marks the cases that have runs, by release. Default: all. `stopped_by` is the metric
+    that stopped the sweep, if that is another one: this one, chosen later, has no p value.
     """
     import numpy as np
 
