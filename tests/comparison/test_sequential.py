@@ -164,7 +164,7 @@ def test_metric_chosen_after_a_stop_has_no_p_value():
     cmp = stopped([YES] * 12, [NO] * 12, metrics=[ratio, "exact"])
     result = cmp.result("v2")
     assert (result.p, result.sign_p, result.verdict) == (None, None, "undecided")
-    assert result.remark.startswith("no p value: exact stopped the sweep, and ratio was chosen")
+    assert result.remark.startswith("no p value: this metric did not stop the sweep; ")
     assert result.test == "no test, as exact stopped the sweep"
     assert cmp.decide("ratio")["v2"].verdict == "cannot tell yet"
     assert "it was not ratio that stopped it" in cmp.decide("ratio")["v2"].sentence

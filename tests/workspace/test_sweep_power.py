@@ -47,8 +47,8 @@ def test_power_of_a_sweep_is_that_of_the_stored_runs_of_its_releases(ws):
     table = planned(ws, cases(100, 200)).power(0.1).set_index("cases")
     assert table.loc[100, "power"] == stored[100]
     assert table.loc[100, "calls"] == 200
-    resumed = planned(ws, cases(0, 40)).power(0.1).set_index("cases")
-    assert (resumed.loc[40, "calls"], resumed.loc[50, "calls"]) == (0, 20)
+    resumed = planned(ws, cases(0, 40)).power(0.1).set_index(["cases", "repeats"])["calls"]
+    assert [resumed.get((size, 1), "-") for size in (20, 40, 50)] == [0, 0, 20]
 
 
 def test_runs_of_an_earlier_release_do_not_count(ws, server):
@@ -91,3 +91,25 @@ def test_command_prints_the_power_with_the_plan(ws, server, tmp_path, capsys, mo
     assert main([*command, "--dry-run", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["power"]
     assert [row["calls"] for row in rows if row["planned"]] == [100]
+
+
+def test_power_is_that_of_the_rule_of_the_sweep(ws):
+    rule = vnb.StopWhen(margin=0.3, baseline="v2", metric="exact", alpha=0.1)
+    plan = planned(ws, cases(0, 50), stop_when=rule)
+    table = plan.power(assume={"discordance": 0.1})
+    assert table.equals(plan.power(0.3, metric="exact", assume={"discordance": 0.1}))
+    with pytest.raises(vnb.InputError, match="v2 is the baseline"):
+        plan.power(release="v2", assume={"discordance": 0.1})
+
+
+def test_command_prints_the_plan_if_the_power_is_unknown(ws, server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("VELLUM_API_KEY", server.api_key)
+    monkeypatch.setenv("VELLUM_API_URL", server.url)
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases(0, 50))))
+    tags = [text for tag in TAGS for text in ("--release-tag", tag)]
+    history = str(tmp_path / "new.db")
+    command = ["sweep", "echo", str(tmp_path / "cases.jsonl"), *tags, "--history", history]
+    assert main([*command, "--margin", "0.1", "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "100 calls" in out
+    assert "the power is unknown: a plan needs 6 compared cases" in err

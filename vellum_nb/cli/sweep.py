@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.cli.commands import opened
 from vellum_nb.cli.printing import data, print_safely, say
+from vellum_nb.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from vellum_nb.sweep import Sweep, SweepPlan
     from vellum_nb.sweep.progress import Progress
 
@@ -48,7 +52,9 @@ def add_sweep(command: argparse.ArgumentParser) -> None:
     text = "decided: as soon as the score decides which release is better, or cannot decide"
     command.add_argument("--stop-when", choices=["decided"], help=text)
     text = "stop as soon as the score excludes this loss, such as 0.05 or 10%%, or decides"
-    command.add_argument("--margin", metavar="LOSS", help=f"{text}; with --dry-run: show the power")
+    command.add_argument(
+        "--margin", metavar="LOSS", help=f"{text}; with --dry-run: show the power of all cases"
+    )
     text = "the folder of the files that cases name; no other files are read"
     command.add_argument("--files", metavar="FOLDER", help=text)
     command.add_argument("--dry-run", action="store_true", help="check and plan only")
@@ -91,9 +97,15 @@ def _given(args: argparse.Namespace, options: list[str]) -> dict[str, Any]:
 
 
 def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
-    power = plan.power(args.margin) if args.margin else None
+    power: pd.DataFrame | None = None
     if not args.json:
         print_safely(str(plan))
+    if args.margin:
+        try:
+            power = plan.power()
+        except InputError as exc:  # without stored runs, for example
+            sys.stderr.write(f"vellum-nb: the power is unknown: {exc}\n")
+    if not args.json:
         if power is not None:
             print_safely(power.to_string(index=False, float_format="{:.4g}".format))
         return

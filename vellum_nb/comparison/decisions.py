@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.comparison.pairs import INTERVAL, SHARE, Against, Scored
+from vellum_nb.comparison.pairs import ERROR_RATE, INTERVAL, SHARE, Against, Scored
 from vellum_nb.comparison.power import Pilot, cases_for
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
@@ -221,7 +221,8 @@ class Evidence:
         """
         order, p = self.against.order, self.against.change.p
         gain_p = p if p is not None and self.gain.mean > 0 else 1.0
-        if order is None or p is None or (self.relative is None and self.gain.low < -self.margin):
+        has_loss = self.relative is None and self.alpha <= ERROR_RATE
+        if order is None or p is None or (has_loss and self.gain.low < -self.margin):
             return None  # also if later cases differ from those that decided
         if math.isnan(self.least) or not has[order].any():
             return gain_p

@@ -77,7 +77,10 @@ _NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _RUN_TEXTS = ("release_tag", "release_id", "environment")
 _TEXTS = ("release", *_RUN_TEXTS, "finding", "test", "interval", "decision")
-_RATE = "Rate the answers blind, or give a metric or expected outputs."
+_RATE = (
+    "No metric says which is better. Rate the answers blind, or give a metric or expected outputs."
+)
+_NO_MARGIN = "No metric has a margin to decide by: compare with margin=…."
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
@@ -722,7 +725,7 @@ class ComparisonFigures:
         )
 
     def verdict_without_metric(self, release: str) -> tuple[str, str]:
-        """Return whether the answers differ, as the beginning and the end of a sentence."""
+        """Return whether the answers differ if no metric decides, as both parts of a sentence."""
         counts = Counter[str](self.statuses[release])
         number = counts["differs"] + counts["same"]
         cases, name, base = plural(number, "case"), printable(release), printable(self.baseline)
@@ -732,8 +735,8 @@ class ComparisonFigures:
             return f"{name}: nothing to compare", f". No case has an answer on {name} and {base}."
         if not counts["differs"]:
             return f"{name} does not differ from {base}", f" on {cases}.{gap}"
-        tail = f" on {counts['differs']:,} of {cases}.{gap} No metric says which is better."
-        return f"{name} differs from {base}", f"{tail} {_RATE}"
+        why = _NO_MARGIN if self.metrics else _RATE
+        return f"{name} differs from {base}", f" on {counts['differs']:,} of {cases}.{gap} {why}"
 
     def output_counts(self, release: str) -> str:
         """Return the numbers of different, identical and missing answers as text."""
@@ -769,8 +772,7 @@ class ComparisonFigures:
         """Return why the difference could be chance."""
         against, p = self.compared(release, metric), self.p.get((release, metric))
         if self.is_stopped and p is None:
-            other = printable(self.stopped_by or "another metric")
-            return f"no p value: {other} stopped the sweep, and {metric} was chosen later"
+            return "no p value: this metric did not stop the sweep"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             units = "cases" if self.clusters is None else "clusters"
             return f"not enough data: too few {units} to show a difference"

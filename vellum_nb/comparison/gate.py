@@ -114,7 +114,7 @@ def _result(
         reasons.append("nothing could be compared: no case has a figure on both releases")
     elif too_many and figures.order is not None and len(missing) - omitted <= (max_missing or 0):
         cases = plural(omitted, "case was", "cases were")
-        doubts.append(f"{cases} not run, and the sweep has not decided without them")
+        doubts.append(f"{cases} not run, and no difference was decided without them")
     elif too_many:
         count = plural(len(missing), "case has", "cases have")
         reasons.append(f"{count} no answer or no figure; {_allowed('max_missing', max_missing)}")

@@ -36,7 +36,7 @@ MissingOption = Missing | Mapping[str, Missing] | None
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
-_ERROR_RATE = 0.05  # of an interval
+ERROR_RATE = 0.05  # of an interval
 MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
 _GAPS = (
     ("not run", "were not run", "was run"),
@@ -319,7 +319,7 @@ def compared_with(
         change, is_decided = replace(change, p=p), decided_after is not None
         test = "a sequential test, valid at any time"
         if left:
-            interval = CONFIDENCE_SEQUENCE
+            interval = INTERVAL if figures.bounds is None else CONFIDENCE_SEQUENCE
             change = _at_all_times(
                 figures, change, extremes, sequence, is_clustered=clusters is not None
             )
@@ -488,7 +488,7 @@ def _at_all_times(
     ordered = [differences[order] for differences in extremes]
     ends = [stats.confidence_sequence(one[~np.isnan(one)], (-width, width)) for one in ordered]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    is_different = change.p is not None and change.p <= _ERROR_RATE
+    is_different = change.p is not None and change.p <= ERROR_RATE
     if not is_different:
         low, high = min(low, 0.0), max(high, 0.0)
     elif change.mean > 0:

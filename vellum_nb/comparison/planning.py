@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _STEPS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # cases
+_HIGHEST = 1e100  # of an assumption
 ASSUMPTIONS = ("difference", "discordance", "spread", "noise", "latency_s", "cost_usd")
 
 
@@ -41,7 +42,8 @@ class PlannedSweep:
 
     def calls(self, cases: int, repeats: int) -> int:
         """Return the number of calls of such a sweep with other cases and repeats."""
-        return max(0, self.tags * cases * repeats - self.stored)
+        share = min(1.0, cases / self.cases) * min(1.0, repeats / self.repeats)
+        return max(0, self.tags * cases * repeats - round(self.stored * share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,9 @@ def assumed(known: Assumptions, given: Mapping[str, Any], *, sign: int) -> Assum
     for name, value in given.items():
         lowest = -math.inf if name == "difference" else None
         check_number(f"assume[{name!r}]", value, above=lowest)
+        highest = 1.0 if name == "discordance" else _HIGHEST
+        if abs(value) > highest:
+            refuse(f"assume[{name!r}]", value, f"a number of at most {highest:g}")
     changes: dict[str, Any] = {n: given[n] for n in ("latency_s", "cost_usd") if n in given}
     changes["difference"] = sign * given.get("difference", 0.0)
     noise, total = known.noise, known.variance + (known.noise or 0.0)

@@ -72,9 +72,14 @@ class ReportModel:
     @property
     def verdicts(self) -> list[tuple[str, str]]:
         """The verdict on each release, as the beginning and the end of a sentence."""
-        if not self.metrics and self.figures.cases:
-            return [self.figures.verdict_without_metric(name) for name in self.figures.others]
-        return [(d.head, d.sentence.removeprefix(d.head)) for d in self.decisions.values()]
+        if not self.figures.cases:
+            return []
+        return [
+            (decision.head, decision.sentence.removeprefix(decision.head))
+            if (decision := self.decisions.get(name))
+            else self.figures.verdict_without_metric(name)
+            for name in self.figures.others
+        ]
 
     @property
     def titles(self) -> dict[str, str]:

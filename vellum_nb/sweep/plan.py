@@ -115,15 +115,17 @@ class SweepPlan:
     ) -> pd.DataFrame:
         """Return whether this sweep can show that a release loses less than `margin`.
 
-        The differences between cases and the noise of repeats are those of the stored runs of these
-        releases; the release is assumed to be as good as the baseline.
+        The power is that of all planned cases, without an early stop. The differences between cases
+        and the noise of repeats are those of the stored runs of these releases; the release is
+        assumed to be as good as the baseline.
 
         Parameters
         ----------
         margin : float, str or mapping, optional
-            The acceptable loss, as in `Comparison.decide`.
+            The acceptable loss, as in `Comparison.decide`. Default: that of `stop_when`.
         metric : Metric, callable or str, optional
-            The metric. Default: as in `Workspace.compare`. A judge is not called.
+            The metric. Default: that of `stop_when`, else as in `Workspace.compare`. A judge is
+            not called.
         release : str, optional
             Default: the second release tag.
         power : float, default 0.8

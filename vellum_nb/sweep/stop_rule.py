@@ -64,7 +64,7 @@ def checked_stop_when(
     }
     for problem, applies in problems.items():
         if applies:
-            msg = f"stop_when='decided': {problem}"
+            msg = f"stop_when: {problem}"
             raise InputError(msg)
     return replace(stop_when, metric=metric)
 

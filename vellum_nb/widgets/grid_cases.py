@@ -378,7 +378,7 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
     return {
         "parts": [(kind, _SIGNS[kind], sizes[kind]) for kind in counts if kind in _SIGNS],
         "words": [f"{n:,} {words_of.get(e, e)}" for e, n in counts.items() if n or e in always],
-        "remark": cut(result.remark, 240),
+        "remark": cut(result.remark, 240) if metric else "",
     }
 
 

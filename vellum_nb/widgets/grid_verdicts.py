@@ -8,7 +8,6 @@ from typing import Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
-from vellum_nb.escaping import printable
 from vellum_nb.rendering.format import duration, percent, plural
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.markup import icon
@@ -35,7 +34,7 @@ def verdicts_html(
     made = []
     for release in figures.others:
         decision = decisions.get(release)
-        head, body = _undecided(comparison, release)
+        head, body = figures.verdict_without_metric(release)
         if decision is not None:
             head, body = decision.head, decision.sentence.removeprefix(decision.head)
         added = _added(rows[release], rows[comparison.baseline])
@@ -43,20 +42,6 @@ def verdicts_html(
         name = "differs" if decision is None else _ICONS[decision.verdict]
         made.append({"icon": name, "head": head, "body": body, "added": added, "step": step})
     return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
-
-
-def _undecided(comparison: Comparison, release: str) -> tuple[str, str]:
-    """Return how a release differs if no metric decides, as a beginning and the rest."""
-    result = comparison.figures.result(release, None)
-    cases = plural(result.changed + result.unchanged, "case")
-    where = f" on {result.changed:,} of {cases}." if result.changed else f" on any of {cases}."
-    verb = "differs" if result.changed else "does not differ"
-    without = f" {plural(result.missing, 'case has', 'cases have')} no answer."
-    why = "No metric says which is better."
-    if comparison.metrics:
-        why = "No metric has a margin to decide by: compare with margin=…."
-    head = f"{printable(release)} {verb} from {printable(comparison.baseline)}"
-    return head, f"{where} {why}{without if result.missing else ''}"
 
 
 def _added(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, read_table
-from vellum_nb.sweep.options import Limits, SweepOptions
+from vellum_nb.sweep.options import Limits, StopWhen, SweepOptions
 from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
@@ -155,12 +155,18 @@ class WorkspaceActions:
         deployment: str,
         releases: Releases,
         cases: Sequence[SweepCase],
+        rule: StopWhen | None,
         metrics: Metrics | None = None,
     ) -> Comparison:
-        """Compare the stored runs of `releases`, the first of which is the baseline.
+        """Compare the stored runs of `releases`, the first of which is the default baseline.
 
-        `cases` are those of a planned sweep. Judges are not called.
+        `cases` and `rule` are those of a planned sweep. Judges are not called.
         """
+        options: Any = {"metrics": metrics}
+        if rule is not None:
+            options |= {"baseline": rule.baseline, "alpha": rule.alpha}
+            if metrics is None:
+                options |= {"metrics": rule.metric, "margin": rule.margin}
         tags = list(releases)
         runs, stored, _ = _runs_and_cases(self.history, deployment, tags, None, None)
         ids = {tag: release and release.id for tag, release in releases.items()}
@@ -170,8 +176,8 @@ class WorkspaceActions:
             deployment=deployment,
             release_tags=tags,
             cases=[*cases, *stored],
-            metrics=metrics,
             actions=self,
+            **options,
         )
         return judged(comparison, self, {"max_calls": 0, "progress": False})
 

@@ -428,7 +428,8 @@ def start_sweep(
     reuse = options.existing == "reuse"
     planned = make_plan(reuse=reuse and options.dry_run)
     if options.dry_run:
-        return replace(planned[1], _history=pilot and partial(pilot, deployment, releases, checked))
+        stored = pilot and partial(pilot, deployment, releases, checked, options.stop_when)
+        return replace(planned[1], _history=stored)
     if (sweep := _changed_live_sweep(sweeps, new, planned[0].id, options)) is not None:
         return sweep.resume(background=options.background, progress=options.progress)
     check_metric(planned[0], options)

@@ -96,8 +96,8 @@ def test_verdict_without_a_metric_leads_to_a_blind_rating(grid, actions):
     (verdict,) = grid(runs, actions=actions[0]).verdicts
     assert verdict[0] == "differs"
     assert verdict[1] == (
-        "v2 differs from v1 on 1 of 2 cases. No metric says which is better. "
-        "1 case has no answer. Rate blind"
+        "v2 differs from v1 on 1 of 2 cases. 1 case has no answer. No metric says which is better. "
+        "Rate the answers blind, or give a metric or expected outputs. Rate blind"
     )
     assert verdict[2]["data-show"] == "blind"
     ((*_, step),) = grid(runs).verdicts  # read-only
