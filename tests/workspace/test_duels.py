@@ -4,6 +4,7 @@ A reply ends with a number, and the fair judge prefers the larger one.
 """
 
 import math
+import re
 from collections import Counter
 from itertools import combinations, permutations
 
@@ -18,6 +19,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 import vellum_nb as vnb
+from vellum_nb.comparison.statistics import sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.models import case_id
 
@@ -196,7 +198,9 @@ def test_calls_of_duels_are_planned_and_limited(own):
     made = cmp.duels(judge(own), max_calls=31, progress=False)
     assert own.history.count(deployment="fair") == 30
     assert (made.frame()["kind"] == "judged").sum() >= 15  # two duels can share their calls
-    assert "duels not judged; p is valid at any time" in str(made)
+    note = r"\d+ duels not judged; (p is valid at any time, )?intervals are for a fixed number of cases"
+    assert re.search(note, str(made))
+    assert re.search(note, str(made.ranking()))
     assert cmp.duels(judge(own), dry_run=True).calls == needed - 30
     assert cmp.duels(judge(own), max_calls=0, progress=False).summary()["open"].sum() > 0
     assert own.history.count(deployment="fair") == 30
@@ -340,3 +344,123 @@ def test_a_judge_of_duels_is_no_metric(ws):
 def test_duels_need_two_releases(ws):
     with pytest.raises(InputError, match="duels need cases on two releases; compared: v1"):
         compared(ws, tags=("v1",)).duels(judge(ws))
+
+
+@pytest.fixture(scope="module")
+def early(arena):
+    """Return a comparison of a sweep that stopped as soon as it was decided, and its cases in turn."""
+    for tag, point in (("old", 0), ("new", 1)):
+        arena.deploy(lambda n, point=point: f"{n}: {point}", name="grow", release_tags=[tag])
+    with vnb.connect(arena, history=":memory:") as made:
+        cases = [{"n": n, "expected.output": f"{n}: {n > 0:d}"} for n in range(40)]
+        options = {"release_tags": ["old", "new"], "stop_when": "decided", "concurrency": 1}
+        sweep = made.sweep("grow", cases, progress=False, **options)
+        turns = list(dict.fromkeys(run.case_id for run in sweep.runs()))
+        assert 7 <= len(turns) < 40
+        yield made, sweep.compare(), turns
+
+
+def larger_output(session):
+    while session.current is not None:
+        a, b = (last(run.outputs["output"]) for run in session.answers(session.current))
+        session.rate("A" if a > b else "B")
+    session.finish()
+
+
+@pytest.mark.parametrize("by_people", [False, True])
+def test_duels_of_a_sweep_that_stopped_early_hold_at_any_time(early, by_people):
+    ws, cmp, turns = early
+    columns = {"a": "first.output", "b": "second.output"}
+    if by_people:
+        larger_output(cmp.blind())
+        made = cmp.duels()
+    else:
+        made = cmp.duels(ws.duel_judge("fair", inputs=columns), progress=False)
+    (row,) = made.summary().to_dict("records")
+    assert (row["wins"], row["failed"]) == (len(turns), 40 - len(turns))
+    assert row["p"] == pytest.approx(1 / sequential_test([1.0] * len(turns)).evidence)
+    assert row["p"] > 2 * binomtest(len(turns), len(turns)).pvalue
+    assert made.frame()["case_id"].tolist()[: len(turns)] == turns
+    fixed = "intervals are for a fixed number of cases"
+    assert f"the sweep stopped early; p is valid at any time, {fixed}" in str(made)
+    assert f"the sweep stopped early; {fixed}" in str(made.ranking())
+
+
+def test_cases_that_were_not_run_are_not_called_lost(early):
+    ws, cmp, _ = early
+    columns = {"a": "first.output", "b": "second.output"}
+    made = cmp.duels(ws.duel_judge("fair", inputs=columns), progress=False)
+    assert "duels without a verdict: not run on old and new" in str(made)
+
+
+def test_a_case_that_was_run_on_one_release_names_the_other(own):
+    cases = cases_of("half", range(9))
+    own.history.merge([answer("v1", cases[0]), *(answer(t, c) for t in TAGS for c in cases[1:])])
+    ids = [case_id(inputs) for inputs in cases]
+    cmp = own.compare("say", release_tags=["v1", "v3"], cases=ids)
+    assert "1 duel without a verdict: not run on v3." in str(cmp.duels(judge(own), progress=False))
+
+
+@pytest.mark.parametrize(
+    "inputs", [{}, {"a": "first.reply"}, {"a": "first.reply", "b": "input.text"}]
+)
+def test_a_judge_of_duels_reads_both_answers(ws, inputs):
+    with pytest.raises(InputError, match=r"columns first.<name> and second.<name>, not "):
+        ws.duel_judge("fair", inputs=inputs)
+
+
+@pytest.mark.parametrize("option", ["output", "name", "release_tag"])
+def test_names_of_a_judge_of_duels_are_texts(ws, option):
+    with pytest.raises(InputError, match=f"{option} must be a text"):
+        ws.duel_judge("fair", **{option: 3})
+
+
+@pytest.mark.parametrize("of", [lambda ws: "fair", lambda ws: 3, lambda ws: ws.judge("fair")])
+def test_duels_need_a_judge_of_duels(ws, of):
+    with pytest.raises(InputError, match=r"duel must be a judge of duels, made by ws.duel_judge"):
+        compared(ws).duels(of(ws))
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *({"max_calls": value} for value in ("x", -1, 1.5, True)),
+        *({"max_cost_usd": value} for value in ("x", -1, math.nan, True)),
+    ],
+)
+def test_limits_of_duels_are_checked_with_and_without_a_judge(ws, limit):
+    for arguments in ([], [judge(ws)]):
+        with pytest.raises(InputError, match=f"{next(iter(limit))} must be a "):
+            compared(ws).duels(*arguments, **limit)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        (lambda first, second: {}, "TypeError: .* takes 2 positional arguments but 3 were given"),
+        (lambda first, second, expected: "ab", "the result of inputs must be a mapping"),
+        (lambda first, second, expected: {"a": first.outputs["rply"]}, "KeyError: 'rply'"),
+    ],
+)
+def test_inputs_that_fail_for_every_duel_are_an_error_before_any_call(own, inputs, problem):
+    with pytest.raises(InputError, match=f"the judge fair has no inputs for any duel: .*{problem}"):
+        compared(own).duels(own.duel_judge("fair", inputs=inputs), progress=False)
+    assert not own.history.count(deployment="fair")
+
+
+def test_inputs_that_fail_for_some_duels_leave_these_without_a_verdict(own):
+    def inputs(first, second, expected):
+        return {"a": first.outputs["reply"], "b": second.outputs["reply"]} | (
+            {} if last(first.inputs["text"]) else 1 // 0
+        )
+
+    made = compared(own, CASES[:9]).duels(own.duel_judge("fair", inputs=inputs), progress=False)
+    assert "3 duels without a verdict: ZeroDivisionError" in str(made)
+
+
+def test_the_output_of_a_judge_of_duels_is_checked_before_any_call(own):
+    columns = {"a": "first.reply", "b": "second.reply"}
+    wrong = own.duel_judge("lazy", inputs=columns, output="nope")
+    with pytest.raises(InputError, match="lazy has no output 'nope'; available: output"):
+        compared(own).duels(wrong, progress=False)
+    assert not own.history.count(deployment="lazy")

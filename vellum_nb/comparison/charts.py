@@ -151,7 +151,7 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     return _intervals(rows, releases, f"{name}, 95 % interval", text)
 
 
-def ability_picture(abilities: Mapping[str, Estimate], title: str) -> Picture:
+def ability_picture(abilities: Mapping[str, Estimate], title: str, remark: str) -> Picture:
     """Return a chart of a ranking: the ability of each release with its interval."""
     rows: Rows = []
     for release, estimate in abilities.items():
@@ -159,6 +159,7 @@ def ability_picture(abilities: Mapping[str, Estimate], title: str) -> Picture:
         ends = {} if math.isnan(estimate.low) else {"low": estimate.low, "high": estimate.high}
         rows.append(row | ends | {"kind": "release"})
     text = f"ability by release, from the duels decided by {title}: log-odds against the average"
+    text += remark and f"; {remark}"
     label = f"ability by {title} (log-odds), 95 % interval"
     return _intervals(rows, list(abilities), label, text)
 

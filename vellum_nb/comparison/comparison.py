@@ -71,7 +71,9 @@ from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parq
 from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
+    check_integer,
     check_list,
+    check_number,
     check_tags,
     check_text,
     check_texts,
@@ -700,8 +702,8 @@ class Comparison:
         Raises
         ------
         InputError
-            There is only one release, the judge reads an unknown output, or nobody rated these
-            releases blind.
+            There is only one release, an argument is invalid, the judge reads an unknown output, no
+            duel has inputs for the judge, or nobody rated these releases blind.
 
         Examples
         --------
@@ -717,6 +719,11 @@ class Comparison:
         [['v1', 'v2', 8, 0, 0], ['v1', 'v3', 8, 0, 0], ['v2', 'v3', 0, 0, 8]]
         >>> ws.close()
         """
+        if not isinstance(duel, DuelJudge | None):
+            refuse("duel", duel, "a judge of duels, made by ws.duel_judge(...), or None")
+        check_text("question", question)
+        check_integer("max_calls", max_calls, optional=True)
+        check_number("max_cost_usd", max_cost_usd, optional=True)
         if duel is not None and dry_run:
             return JudgePlan((plan_duels(self.figures, duel)[1],))
         limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd, "progress": progress}

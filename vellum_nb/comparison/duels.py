@@ -24,7 +24,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import frame_of_cells
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.checks import available
+from vellum_nb.models.checks import available, refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import p_sentence, percent, plural
 
@@ -41,6 +41,7 @@ _ROUNDS = 8  # in which limited calls are made
 _MIN_ROUND = 16  # calls
 _ALPHA = 0.05
 _HALF = 0.5
+_FIXED = "intervals are for a fixed number of cases"
 
 
 class WinnerJudge(Judge):
@@ -66,12 +67,15 @@ class DuelJudge:
     actions: Actions
 
     def __post_init__(self) -> None:
-        check_columns(self.inputs, _SIDES)
+        check_columns(self.inputs, _SIDES, needed=("first", "second"))
 
     def request(self, case: Case, first: Run, second: Run) -> dict[str, Any]:
         """Return the inputs of the workflow for two answers in this order."""
         if callable(self.inputs):
-            return dict(self.inputs(first, second, dict(case.expected)))
+            made = self.inputs(first, second, dict(case.expected))
+            if not isinstance(made, Mapping):
+                refuse("the result of inputs", made, "a mapping of input variables to values")
+            return dict(made)
         values = (first.inputs, first.outputs, second.outputs, case.expected)
         sides: dict[str, Mapping[str, Any]] = dict(zip(_SIDES, values, strict=True))
         if self.inputs is None:
@@ -86,6 +90,15 @@ class DuelJudge:
                 columns = available([f"{side}.{output}" for output in names])
                 msg = f"the judge {self.judge.name}: no answer has {column!r}{columns}"
                 raise InputError(msg)
+
+    def check_verdict(self) -> None:
+        """Raise if the release of the judge is known to lack the output with the verdict."""
+        judge = self.judge
+        release = self.actions.release(judge.deployment, judge.release_tag)
+        names = [v.key for v in release.workflow_version.output_variables] if release else []
+        if names and judge.output not in (None, *names):
+            msg = f"{judge.deployment} has no output {judge.output!r}{available(names)}"
+            raise InputError(msg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,21 +132,24 @@ class Duel:
 
 
 def all_duels(figures: ComparisonFigures) -> list[Duel]:
-    """Return all duels, case by case in random order; cases of one cluster are adjacent.
+    """Return all duels, case by case; cases of one cluster are adjacent.
 
     A release that alone has an answer wins, unless ``missing="drop"``. The order is that of the
-    hashes of the inputs: equal in every process, and independent of the answers.
+    hashes of the inputs: equal in every process, and independent of the answers. If the sweep
+    stopped early, it is that of execution, on which the test depends.
     """
-    starts: dict[int, str] = {}
-    clustered = list(zip(_clusters(figures), figures.cases, strict=True))
-    for cluster, case in clustered:
-        starts[cluster] = min(case.case_id, starts.get(cluster, case.case_id))
-    clustered.sort(key=lambda place: (starts[place[0]], place[1].case_id))
+    ids = [case.case_id for case in figures.cases]
+    order = figures.order if figures.is_stopped else None
+    turns = sorted(range(len(ids)), key=ids.__getitem__) if order is None else order
+    clusters, starts = _clusters(figures), dict[int, int]()
+    for turn, at in enumerate(turns):
+        starts.setdefault(clusters[at], turn)
+    cases = [figures.cases[at] for at in sorted(turns, key=lambda at: starts[clusters[at]])]
     pairs, lost = list(combinations(figures.releases, 2)), figures.missing != "drop"
-    if not (pairs and clustered):
+    if not (pairs and cases):
         msg = f"duels need cases on two releases; compared: {', '.join(figures.releases)}"
         raise InputError(msg)
-    return [_duel(case, *pair, lost=lost) for _, case in clustered for pair in pairs]
+    return [_duel(case, *pair, lost=lost) for case in cases for pair in pairs]
 
 
 def _clusters(figures: ComparisonFigures) -> list[int]:
@@ -150,16 +166,32 @@ def _duel(case: Case, first: str, second: str, *, lost: bool) -> Duel:
         return duel
     if lost and "FULFILLED" in states and {"FAILED", "REJECTED"} & set(states):
         return replace(duel, kind="lost", value=-1.0 if states[0] == "FULFILLED" else 1.0)
-    names = zip((first, second), states, strict=True)
-    without = [f"{name} ({state})" for name, state in names if state != "FULFILLED"]
-    return replace(duel, kind="failed", problem=f"no answer on {' and '.join(without)}")
+    problems: dict[str, list[str]] = {}
+    for name, state in zip((first, second), states, strict=True):
+        if state == "missing":
+            problems.setdefault("not run on", []).append(name)
+        elif state != "FULFILLED":
+            problems.setdefault("no answer on", []).append(f"{name} ({state})")
+    texts = [f"{text} {' and '.join(names)}" for text, names in problems.items()]
+    return replace(duel, kind="failed", problem=" and ".join(texts))
 
 
 def plan_duels(figures: ComparisonFigures, judge: DuelJudge) -> tuple[list[Duel], JudgeCalls]:
     """Return all duels with the ids of their requests, and the calls that they need."""
     judge.check_outputs(figures.output_names)
     requests: dict[str, Mapping[str, Any]] = {}
-    planned = [_requested(duel, judge, requests) for duel in all_duels(figures)]
+    duels = all_duels(figures)
+    planned = [_requested(duel, judge, requests) for duel in duels]
+    pairs = zip(duels, planned, strict=True)
+    asked = [request for duel, request in pairs if duel.kind == "open"]
+    if asked and all(request.kind == "failed" for request in asked):
+        msg = (
+            f"the judge {judge.judge.name} has no inputs for any duel: {asked[0].problem}; give a "
+            "mapping to columns, or a function of (first run, second run, expected) that returns one"
+        )
+        raise InputError(msg)
+    if requests:
+        judge.check_verdict()
     stored = stored_judgements(judge.actions, judge.judge, list(requests))
     cases = {key: inputs for key, inputs in requests.items() if key not in stored}
     return planned, JudgeCalls(judge.judge, cases, stored, judge.actions)
@@ -249,10 +281,12 @@ def next_keys(duels: Sequence[Duel], judgements: Mapping[str, Judgement], size: 
     return list(keys)
 
 
-def rated_duels(duels: Sequence[Duel], ratings: pd.DataFrame, question: str) -> list[Duel]:
+def rated_duels(
+    duels: Sequence[Duel], ratings: pd.DataFrame, question: str, *, in_order: bool
+) -> list[Duel]:
     """Return the duels that people rated blind, in the order of their ratings, then all others.
 
-    Only ratings that have ended count; equal answers are ties if other cases of the pair are rated.
+    With `in_order`, they have the order of `duels`. Only ratings that have ended count; equal answers are ties if other cases of the pair are rated.
     """
     by_runs = {frozenset(run.id for run in duel.runs if run): duel for duel in duels}
     is_final = ratings["undone"].isna() & ratings["ended"].notna()
@@ -264,7 +298,8 @@ def rated_duels(duels: Sequence[Duel], ratings: pd.DataFrame, question: str) -> 
             rated.pop(duel, None)  # rated again
             rated[duel] = _rated(duel, {"A": a, "B": b}.get(choice), choice)
     pairs = {duel.pair for duel in rated}
-    return [*rated.values(), *(_same(d) for d in duels if d.pair in pairs and d not in rated)]
+    turns = duels if in_order else [*rated, *(duel for duel in duels if duel not in rated)]
+    return [rated.get(duel) or _same(duel) for duel in turns if duel.pair in pairs]
 
 
 def _rated(duel: Duel, run_id: str | None, choice: str) -> Duel:
@@ -303,6 +338,7 @@ class Duels:
     _duels: Sequence[Duel]
     _clusters: Mapping[str, int]  # by case id
     _alpha: float
+    _is_stopped: bool = False  # the sweep, early
 
     def frame(self) -> pd.DataFrame:
         """Return one row per case and pair: `winner` is a release, "tie" or missing.
@@ -322,7 +358,8 @@ class Duels:
         `wins` and `losses` are those of `second`, including `lost` answers. `ties` include those by
         `order` and by `same` answers; `failed` and `open` duels are not decided. `win_rate` is the
         share of wins without ties, with its exact 95 % interval. `p` is that of the sign test, or,
-        with open duels, of a test that is valid at any time, with Holm's correction over the pairs.
+        with open duels or after a sweep that stopped early, of a test that is valid at any time,
+        with Holm's correction over the pairs.
         `winner` is missing unless p is below `alpha`. With `cluster`, a cluster counts once in
         `win_rate` and p.
         """
@@ -345,7 +382,8 @@ class Duels:
             cluster = self._clusters[duel.case.case_id]
             sums[cluster] = sums.get(cluster, 0.0) + (duel.value if duel.is_decided else 0.0)
         rate = win_rate(*_sides(sums))
-        p = 1 / sequential_test(list(sums.values())).evidence if kinds["open"] else rate.p
+        is_fixed = not (kinds["open"] or self._is_stopped)
+        p = rate.p if is_fixed else 1 / sequential_test(list(sums.values())).evidence
         row: dict[str, Any] = {"first": first, "second": second}
         row |= {"wins": counts[1.0], "losses": counts[-1.0], "ties": counts[0.0]}
         row |= {kind: kinds[kind] for kind in get_args(Kind)[1:]}
@@ -364,7 +402,15 @@ class Duels:
             for duel in self._duels
             if duel.is_decided
         ]
-        return rank(self.title, self.releases, outcomes)
+        ranking = rank(self.title, self.releases, outcomes)
+        return replace(ranking, remark=f"{self._open}; {_FIXED}" if self._open else "")
+
+    @property
+    def _open(self) -> str:
+        """Why the number of duels could depend on their results, or ""."""
+        number = sum(duel.kind == "open" for duel in self._duels)
+        reasons = ["the sweep stopped early"] if self._is_stopped else []
+        return " and ".join(reasons + ([f"{plural(number, 'duel')} not judged"] if number else []))
 
     @property
     def bias(self) -> str:
@@ -393,9 +439,8 @@ class Duels:
         if kinds["failed"]:
             first = next(duel.problem for duel in self._duels if duel.kind == "failed")
             notes.append(f"{plural(kinds['failed'], 'duel')} without a verdict: {first}")
-        if kinds["open"]:
-            number = plural(kinds["open"], "duel")
-            notes.append(f"{number} not judged; p is valid at any time, intervals are not")
+        if self._open:
+            notes.append(f"{self._open}; p is valid at any time, {_FIXED}")
         return notes + ([self.check.problem] if self.check and self.check.problem else [])
 
     @property
@@ -436,9 +481,11 @@ def made_duels(
     limits: Mapping[str, Any],
 ) -> Duels:
     """Return the duels documented in `Comparison.duels`."""
-    rated = rated_duels(all_duels(figures), ratings, question)
+    is_stopped = figures.is_stopped
+    rated = rated_duels(all_duels(figures), ratings, question, in_order=is_stopped)
     clusters = dict(zip((case.case_id for case in figures.cases), _clusters(figures), strict=True))
-    made = partial(Duels, releases=figures.releases, _clusters=clusters, _alpha=figures.alpha)
+    known: Any = {"_clusters": clusters, "_alpha": figures.alpha, "_is_stopped": is_stopped}
+    made = partial(Duels, releases=figures.releases, **known)
     if judge is None:
         if not rated:
             asks = f"no blind rating of these releases that has ended asks {question!r}"

@@ -545,15 +545,23 @@ def judge(
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
 
 
-def check_columns(inputs: object, sides: Sequence[str]) -> None:
-    """Raise if `inputs` of a judge maps a variable to something else than a column of `sides`."""
+def check_columns(inputs: object, sides: Sequence[str], needed: Sequence[str] = ()) -> None:
+    """Raise if `inputs` of a judge maps a variable to something else than a column of `sides`.
+
+    A mapping must have a column of each side in `needed`.
+    """
     if not (inputs is None or isinstance(inputs, Mapping) or callable(inputs)):
         refuse("inputs", inputs, "a mapping, such as {'answer': 'output.reply'}, or a function")
-    for variable, column in inputs.items() if isinstance(inputs, Mapping) else ():
+    if not isinstance(inputs, Mapping):
+        return
+    for variable, column in inputs.items():
         side, _, of = str(column).partition(".")
         if side not in sides or not of:
             columns = [f"{name}.<name>" for name in sides]
             refuse(f"inputs[{variable!r}]", column, f"{', '.join(columns[:-1])} or {columns[-1]}")
+    if not {str(column).partition(".")[0] for column in inputs.values()} >= set(needed):
+        columns = [f"{name}.<name>" for name in needed]
+        refuse("inputs", dict(inputs), f"a mapping with columns {' and '.join(columns)}")
 
 
 Judgement: TypeAlias = Sequence[Run] | str

@@ -43,10 +43,13 @@ class Ranking:
     abilities : dict
         Ability of each release with its 95 % interval: the log-odds to win against an average
         release, without ties. ``n`` is the number of cases.
+    remark : str
+        Why the intervals could be too narrow, or "".
     """
 
     title: str
     abilities: Mapping[str, Estimate]
+    remark: str = ""
 
     def frame(self) -> pd.DataFrame:
         """Return one row per release: rank, ability with its interval, n and win rate.
@@ -67,17 +70,18 @@ class Ranking:
         """Return a chart of the abilities with their intervals. Requires the extra ``charts``."""
         with charts_required():
             from vellum_nb.comparison.charts import ability_picture
-        return ability_picture(self.abilities, self.title)
+        return ability_picture(self.abilities, self.title, self.remark)
 
     @property
     def line(self) -> str:
         """The ranking in one line."""
         places = enumerate(self.abilities.items(), 1)
-        return f"By {self.title}: " + " · ".join(
+        texts = [
             f"{at}. {name} {figure(e.mean, digits=2)} "
             f"({figure(e.low, digits=2)} to {figure(e.high, digits=2)})"
             for at, (name, e) in places
-        )
+        ]
+        return f"By {self.title}: {' · '.join(texts)}{self.remark and f'; {self.remark}'}"
 
     @printed
     def __repr__(self) -> str:

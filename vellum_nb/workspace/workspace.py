@@ -695,9 +695,9 @@ p = 0.50 · noise floor unknown>
             The name of the judging workflow.
         inputs : mapping or callable, optional
             Its input variables, mapped to columns: ``{"question": "input.ticket", "a":
-            "first.reply", "b": "second.reply", "right": "expected.category"}``. Or a function of
-            (first run, second run, expected) that returns its inputs. Default: ``inputs``,
-            ``first``, ``second`` and ``expected`` as objects.
+            "first.reply", "b": "second.reply", "right": "expected.category"}``, with columns of
+            both answers. Or a function of (first run, second run, expected) that returns its
+            inputs. Default: ``inputs``, ``first``, ``second`` and ``expected`` as objects.
         output : str, optional
             The output with the verdict: ``"first"`` or ``"A"``, ``"second"`` or ``"B"``, or
             ``"tie"``. Anything else is an error of the duel. Default: ``winner``, or the only
@@ -718,6 +718,9 @@ p = 0.50 · noise floor unknown>
         >>> ws.close()
         """
         check_text("deployment", deployment)
+        check_text("release_tag", release_tag)
+        check_text("output", output, optional=True)
+        check_text("name", name, optional=True)
         options: Any = {"name": name or deployment, "repeats": 1, "threshold": 0.0}
         made = WinnerJudge(deployment, release_tag, None, output, **options)
         return DuelJudge(made, inputs, self._actions)
