@@ -186,8 +186,8 @@ def plan_duels(figures: ComparisonFigures, judge: DuelJudge) -> tuple[list[Duel]
     asked = [request for duel, request in pairs if duel.kind == "open"]
     if asked and all(request.kind == "failed" for request in asked):
         msg = (
-            f"the judge {judge.judge.name} has no inputs for any duel: {asked[0].problem}; give a "
-            "mapping to columns, or a function of (first run, second run, expected) that returns one"
+            f"the judge {judge.judge.name} has no inputs for any duel: {asked[0].problem}; give "
+            "columns, or a function of (first run, second run, expected) that returns a mapping"
         )
         raise InputError(msg)
     if requests:
@@ -286,7 +286,8 @@ def rated_duels(
 ) -> list[Duel]:
     """Return the duels that people rated blind, in the order of their ratings, then all others.
 
-    With `in_order`, they have the order of `duels`. Only ratings that have ended count; equal answers are ties if other cases of the pair are rated.
+    With `in_order`, all have the order of `duels`. Only ratings that have ended count; equal
+    answers are ties if other cases of the pair are rated.
     """
     by_runs = {frozenset(run.id for run in duel.runs if run): duel for duel in duels}
     is_final = ratings["undone"].isna() & ratings["ended"].notna()
