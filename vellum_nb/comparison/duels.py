@@ -360,9 +360,8 @@ class Duels:
         `order` and by `same` answers; `failed` and `open` duels are not decided. `win_rate` is the
         share of wins without ties, with its exact 95 % interval. `p` is that of the sign test, or,
         with open duels or after a sweep that stopped early, of a test that is valid at any time,
-        with Holm's correction over the pairs.
-        `winner` is missing unless p is below `alpha`. With `cluster`, a cluster counts once in
-        `win_rate` and p.
+        with Holm's correction over the pairs. `winner` is missing unless p is below `alpha`. With
+        `cluster`, a cluster counts once in `win_rate` and p.
         """
         rows = self._rows()
         return frame_of_cells({name: [row[name] for row in rows] for name in rows[0]})
@@ -404,10 +403,10 @@ class Duels:
             if duel.is_decided
         ]
         ranking = rank(self.title, self.releases, outcomes)
-        return replace(ranking, remark=f"{self._open}; {_FIXED}" if self._open else "")
+        return replace(ranking, remark=f"{self._caveat}; {_FIXED}" if self._caveat else "")
 
     @property
-    def _open(self) -> str:
+    def _caveat(self) -> str:
         """Why the number of duels could depend on their results, or ""."""
         number = sum(duel.kind == "open" for duel in self._duels)
         reasons = ["the sweep stopped early"] if self._is_stopped else []
@@ -440,8 +439,8 @@ class Duels:
         if kinds["failed"]:
             first = next(duel.problem for duel in self._duels if duel.kind == "failed")
             notes.append(f"{plural(kinds['failed'], 'duel')} without a verdict: {first}")
-        if self._open:
-            notes.append(f"{self._open}; p is valid at any time, {_FIXED}")
+        if self._caveat:
+            notes.append(f"{self._caveat}; p is valid at any time, {_FIXED}")
         return notes + ([self.check.problem] if self.check and self.check.problem else [])
 
     @property
@@ -485,8 +484,13 @@ def made_duels(
     is_stopped = figures.is_stopped
     rated = rated_duels(all_duels(figures), ratings, question, in_order=is_stopped)
     clusters = dict(zip((case.case_id for case in figures.cases), _clusters(figures), strict=True))
-    known: Any = {"_clusters": clusters, "_alpha": figures.alpha, "_is_stopped": is_stopped}
-    made = partial(Duels, releases=figures.releases, **known)
+    made = partial(
+        Duels,
+        releases=figures.releases,
+        _clusters=clusters,
+        _alpha=figures.alpha,
+        _is_stopped=is_stopped,
+    )
     if judge is None:
         if not rated:
             asks = f"no blind rating of these releases that has ended asks {question!r}"
