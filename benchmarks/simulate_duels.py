@@ -65,7 +65,7 @@ def duels_of(outcomes: Values, arena: Arena) -> Duels:
             duels.append(Duel(case, *pair, (None, None), keys=keys))
     values = dict(zip((duel.keys for duel in duels), outcomes.ravel().tolist(), strict=True))
     left, judged = int(arena.share * 2 * len(duels)), dict[str, str]()
-    while keys := next_keys(duels, judged, left if arena.share == 1 else min(16, left)):
+    while keys := next_keys(duels, judged, left if arena.share == 1 else min(16, left), 0.05):
         judged |= dict.fromkeys(keys, "")
         left -= len(keys)
         duels = [

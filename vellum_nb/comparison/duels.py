@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from itertools import combinations
@@ -39,7 +39,6 @@ _SIDES = ("input", "first", "second", "expected")
 _WINNERS = {"first": -1.0, "a": -1.0, "second": 1.0, "b": 1.0, "tie": 0.0}
 _ROUNDS = 8  # in which limited calls are made
 _MIN_ROUND = 16  # calls
-_ALPHA = 0.05
 _HALF = 0.5
 _FIXED = "intervals are for a fixed number of cases"
 
@@ -64,7 +63,7 @@ class DuelJudge:
 
     judge: WinnerJudge
     inputs: DuelInputs | None
-    actions: Actions
+    actions: Actions = field(repr=False)
 
     def __post_init__(self) -> None:
         check_columns(self.inputs, _SIDES, needed=("first", "second"))
@@ -217,6 +216,7 @@ def judged_duels(
     duels: Sequence[Duel],
     calls: JudgeCalls,
     *,
+    alpha: float,
     max_calls: int | None,
     max_cost_usd: float | None,
     progress: bool,
@@ -231,7 +231,7 @@ def judged_duels(
     judgements: dict[str, Judgement] = dict(calls.stored)
     made = [_decided(duel, calls.judge, judgements) for duel in duels]
     is_stopped = max_cost_usd == 0
-    while not is_stopped and (keys := next_keys(made, judgements, min(size, budget))):
+    while not is_stopped and (keys := next_keys(made, judgements, min(size, budget), alpha)):
         batch = replace(calls, cases={key: calls.cases[key] for key in keys})
         new, runs = run_judge(batch, budget, max_cost_usd, progress=progress)
         is_stopped = any(map(was_stopped, new))
@@ -259,7 +259,9 @@ def _decided(duel: Duel, judge: Judge, judgements: Mapping[str, Judgement]) -> D
     return replace(duel, kind="order", value=0.0, position=-math.copysign(1, forward + backward))
 
 
-def next_keys(duels: Sequence[Duel], judgements: Mapping[str, Judgement], size: int) -> list[str]:
+def next_keys(
+    duels: Sequence[Duel], judgements: Mapping[str, Judgement], size: int, alpha: float
+) -> list[str]:
     """Return at most `size` missing requests: undecided pairs of releases first, then in turn."""
     pairs: dict[tuple[str, str], list[Duel]] = {}
     for duel in duels:
@@ -268,7 +270,7 @@ def next_keys(duels: Sequence[Duel], judgements: Mapping[str, Judgement], size: 
     for at, group in enumerate(pairs.values()):
         open_duels = [duel for duel in group if duel.kind == "open" and duel.keys]
         values = [duel.value for duel in group if duel.is_decided]
-        test = sequential_test(values, left=len(open_duels), alpha=_ALPHA / len(pairs))
+        test = sequential_test(values, left=len(open_duels), alpha=alpha / len(pairs))
         is_decided = bool(test.side) or not test.can_decide
         turns = enumerate(open_duels, start=sum(bool(d.keys) for d in group) - len(open_duels))
         queue += [(is_decided, turn, at, duel) for turn, duel in turns]
@@ -497,7 +499,7 @@ def made_duels(
             msg = f"{asks}: rate with cmp.view(blind=True), or give a judge"
             raise InputError(msg)
         return made("people", check=None, _duels=rated)
-    judged = judged_duels(*plan_duels(figures, judge), **limits)
+    judged = judged_duels(*plan_duels(figures, judge), alpha=figures.alpha, **limits)
     people = {(duel.case.case_id, duel.pair): duel for duel in rated if duel.kind == "judged"}
     name, rows = judge.judge.name, list[dict[str, Any]]()
     for duel in judged:
