@@ -30,12 +30,12 @@ browser: $(VENV)/.dev
 TWO := -n 2 --dist loadfile
 
 official: $(VENV)/.dev # in one process: importing Vellum's client and SDK takes longer than all other modules
-	@echo "==> tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
+	@echo "==> tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
 OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
 
 others: $(VENV)/.dev
 	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(addprefix --ignore=,tests/e2e $(OFFICIAL)) $(MANY) $(ARGS)
-MANY := -n 6 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
+MANY := -n 5 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint units units-official

@@ -42,16 +42,19 @@ def check_history(counting, place, cases):
 
 @pytest.mark.slow
 def test_time_in_doubt_accumulates_over_kernels_that_live_shorter(kernels, counting, place):
-    """A kernel lives for 0.7 s, and a run in doubt is sent again after 3 s."""
+    """A kernel lives for less than 2 s, and a run in doubt is sent again after 3 s.
+
+    Each one lives longer than the one before: on a busy machine, a short life achieves nothing.
+    """
     counting.script.extend(["reset before"] * 4)
     lives = 0
     while True:
         kernel = kernels.start(counting.url, place, CASES[:4], **FOUR, read=3)
         lives += 1
-        if ended_within(kernel, 0.7):
+        if ended_within(kernel, min(2.0, 0.6 + 0.1 * lives)):
             break
         kernel.kill()
-        assert lives < 15, "runs in doubt were not sent again"
+        assert lives < 40, "runs in doubt were not sent again"
     assert kernel.outcome()["state"] == "done"
     assert lives > 3
     check_history(counting, place, CASES[:4])
