@@ -444,11 +444,16 @@ def test_answers_are_rated_in_their_bar(blank):
     assert blank.sent("rate")[-1] == {"event": "rate", "id": "r1", "quality": 1}
     blank.page.get_by_role("button", name="Correct the outputs of v1…").click()
     assert blank.sent("correct")
-    editor = [{"name": "reply", "label": "reply", "text": "old", "json": False}]
+    kinds = {"reply": ("text", "old"), "score": ("number", "1"), "sure": ("boolean", "true")}
+    editor = [{"name": n, "label": n, "text": t, "kind": k} for n, (k, t) in kinds.items()]
     blank.set("bars", [{**bar, "editor": editor}])
     blank.page.get_by_label("reply").fill("new")
+    blank.page.get_by_label("score").fill("2")
+    blank.page.get_by_label("sure").select_option("false")
     blank.page.get_by_role("button", name="Save correction").click()
-    assert blank.sent("save")[-1]["texts"] == {"reply": "new"}
+    assert blank.sent("save")[-1]["texts"] == {
+        "reply": "new", "score": "2", "sure": "false"
+    }  # fmt: skip
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(blank):

@@ -1,5 +1,6 @@
 """Ratings, corrections, look-ups and traces in the bars of the form."""
 
+import json
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from wire_kit import Page
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, RunError
 
+REPLY = {"to": "Ann", "urgent": False, "links": ["a"]}
 OUTPUTS = {"category": "account", "score": 1, "tags": ["card"], "long": "a" * 50_000}
 
 
@@ -49,6 +51,11 @@ def form(answered, judge):
     return answered({"outputs": OUTPUTS, "execution_id": "e1"}, rate=judge)
 
 
+def by_path(texts):
+    """Return texts by the names of their fields; a dot separates the keys of an object."""
+    return {json.dumps(name.split(".")): text for name, text in texts.items()}
+
+
 def test_thumb_rates_the_run(form, judge):
     for quality in (1, 0, None):
         press(form, "v2", "rate", quality=quality)
@@ -77,9 +84,9 @@ def test_fault_while_rating_is_shown(form, judge, monkeypatch):
 
 def test_editor_offers_the_outputs_that_are_short_enough(form):
     press(form, "v2", "correct")
-    offered = [(field["name"], field["text"], field["json"]) for field in bar(form, "v2")["editor"]]
-    tags = ("tags", '["card"]', True)
-    assert offered == [("category", "account", False), ("score", "1", True), tags]
+    offered = [(f["label"], f["text"], f["kind"]) for f in bar(form, "v2")["editor"]]
+    tags = ("tags", '["card"]', "json")
+    assert offered == [("category", "account", "text"), ("score", "1", "number"), tags]
     assert "Too long to correct here: long." in bar(form, "v2")["problem"]
 
 
@@ -89,7 +96,7 @@ def corrected(form):
     press(form, "v2", "rate", quality=0)
     press(form, "v2", "correct")
     texts = {"category": "billing", "score": "1", "tags": '["card", "risk"]'}
-    press(form, "v2", "save", texts=texts)
+    press(form, "v2", "save", texts=by_path(texts))
     return form
 
 
@@ -105,7 +112,7 @@ def test_correction_stores_the_changed_outputs_and_keeps_the_rating(corrected, j
 def test_second_correction_adds_to_the_first(corrected, judge):
     press(corrected, "v2", "correct")
     assert bar(corrected, "v2")["editor"][0]["text"] == "billing"
-    press(corrected, "v2", "save", texts={"category": "billing", "score": "2"})
+    press(corrected, "v2", "save", texts=by_path({"category": "billing", "score": "2"}))
     assert judge.calls[-1][2] == CORRECTED | {"score": 2}
 
 
@@ -114,19 +121,51 @@ def test_second_correction_adds_to_the_first(corrected, judge):
     [
         ({"tags": "[1, ]"}, "tags: Not valid JSON, line 1, column 3"),
         ({"tags": '["card"]', "score": "1.0"}, "Nothing was changed"),
+        ({"score": "high"}, "score: 'high' is not a number"),
+        ({"score": '"2"'}, """score: '"2"' is not a number"""),
     ],
 )
 def test_correction_without_a_valid_change_is_refused(form, judge, texts, problem):
     press(form, "v2", "correct")
-    press(form, "v2", "save", texts=texts)
+    press(form, "v2", "save", texts=by_path(texts))
     assert problem in bar(form, "v2")["problem"]
     assert judge.calls == []
+
+
+@pytest.fixture
+def letter(answered, judge):
+    """Return a form whose answer is an object."""
+    return answered({"outputs": {"reply": REPLY}, "execution_id": "e1"}, rate=judge)
+
+
+def test_object_has_one_field_per_value(letter):
+    press(letter, "v2", "correct")
+    fields = [(f["label"], f["text"], f["kind"]) for f in bar(letter, "v2")["editor"]]
+    assert fields == [
+        ("reply.to", "Ann", "text"),
+        ("reply.urgent", "false", "boolean"),
+        ("reply.links", '["a"]', "json"),
+    ]
+
+
+def test_corrected_values_of_an_object_replace_only_themselves(letter, judge):
+    press(letter, "v2", "save", texts=by_path({"reply.urgent": "true", "reply.links": "[]"}))
+    assert judge.calls[-1][2] == {"reply": {"to": "Ann", "urgent": True, "links": []}}
+
+
+def test_object_with_too_many_values_is_corrected_as_json(answered, judge):
+    table = {f"key {number}": number for number in range(60)}
+    form = answered({"outputs": {"table": table}, "execution_id": "e1"}, rate=judge)
+    press(form, "v2", "correct")
+    assert [f["kind"] for f in bar(form, "v2")["editor"]] == ["json"]
+    press(form, "v2", "save", texts=by_path({"table": "{}"}))
+    assert judge.calls[-1][2] == {"table": {}}
 
 
 def test_correction_that_cannot_be_saved_stays_open(form, judge):
     press(form, "v2", "correct")
     judge.problem = APIConnectionError("refused")
-    press(form, "v2", "save", texts={"category": "billing"})
+    press(form, "v2", "save", texts=by_path({"category": "billing"}))
     state = bar(form, "v2")
     assert (state["problem"], state["saved"], len(state["editor"])) == ("refused", 0, 3)
 

@@ -20,12 +20,11 @@ from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.format import (
     cut,
     plural,
-    same_value,
     visible_name,
 )
 from vellum_nb.rendering.html import clipped
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note, styled
-from vellum_nb.widgets.fields import read_json, write_json
+from vellum_nb.widgets.corrections import corrected_outputs, correction_fields
 from vellum_nb.widgets.markup import alert_html, page_safe, script
 from vellum_nb.widgets.outputs import legend_html, lookup_text, side_by_side_html, trace_html
 from vellum_nb.widgets.spec import Progressing
@@ -40,7 +39,6 @@ Live = Mapping[str, Progressing]
 _REPORT_INTERVAL_S = 0.1
 _MAX_WAIT_S = 0.5  # delays an interrupt at the start of a wait by at most this time
 _MAX_WORKERS = 16
-_MAX_EDIT_CHARS = 20_000  # characters; longer outputs cannot be corrected in the page
 _MAX_NODE_CHARS = 60
 _MAX_CHARS_PER_S = 1_000_000  # characters of streamed text per second sent to the page
 _NO_MARKS: Mapping[str, Any] = {
@@ -193,15 +191,7 @@ class AnswerBars(ThreadSafeWidget):
             self._submit(run, "saving…", lambda newest: rate(newest, quality, None))
 
     def _on_correct(self, run: Run, _: Mapping[str, Any]) -> None:
-        values = {**run.outputs, **(run.desired or {})}
-        fields, longer = [], []
-        for name in run.outputs:
-            is_text, label = isinstance(values[name], str), visible_name(name)
-            text = values[name] if is_text else write_json(values[name])
-            if len(text) > _MAX_EDIT_CHARS:
-                longer.append(label)
-            else:
-                fields.append({"name": name, "label": label, "text": text, "json": not is_text})
+        fields, longer = correction_fields(run)
         words = f"Too long to correct here: {', '.join(longer)}. Use ws.rate(run, desired=...)."
         self._mark(run, editor=fields, problem=words if longer else "")
 
@@ -210,7 +200,7 @@ class AnswerBars(ThreadSafeWidget):
         if rate is None or not isinstance(texts, dict):
             return
         try:
-            desired = _corrections(run, texts)
+            desired = corrected_outputs(run, texts)
         except InputError as exc:
             self._mark(run, problem=str(exc))
             return
@@ -273,27 +263,6 @@ def outputs_text(run: Run) -> str:
     return "\n".join(
         f"{name}:\n{text}" if "\n" in text else f"{name}: {text}" for name, text in texts.items()
     )
-
-
-def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the desired outputs of `run`, including earlier corrections."""
-    before = dict(run.desired or {})
-    values = {**run.outputs, **before}
-    changed = {}
-    for name, text in texts.items():
-        if name not in run.outputs or not isinstance(text, str):
-            continue
-        try:
-            value = text if isinstance(values[name], str) else read_json(text)
-        except InputError as exc:
-            msg = f"{visible_name(name)}: {exc}"
-            raise InputError(msg) from None
-        if not same_value(value, values[name]):
-            changed[name] = value
-    if not changed:
-        msg = "Nothing was changed: edit a text, then save."
-        raise InputError(msg)
-    return before | changed
 
 
 class Answers:

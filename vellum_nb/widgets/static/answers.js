@@ -27,6 +27,17 @@ function showLive(section, live) {
   }
 }
 
+/** Return the control of a value to correct.
+ * @param {"text"|"number"|"boolean"|"json"} kind */
+function correctionField(kind) {
+  if (kind === "number") return h("input", { type: "text", inputmode: "decimal" });
+  if (kind === "boolean") {
+    return h("select", {}, h("option", {}, "true"), h("option", {}, "false"));
+  }
+  const isText = kind === "text";
+  return h("textarea", { class: isText ? "" : "vnb-json", rows: "1", spellcheck: String(isText) });
+}
+
 class ActionBar {
   constructor(model, index) {
     Object.assign(this, { model, index, state: { id: "", tag: "", saved: 0 } });
@@ -115,7 +126,7 @@ class ActionBar {
   }
 
   get fields() {
-    return [...this.rows.querySelectorAll("textarea")];
+    return [...this.rows.querySelectorAll("textarea, input, select")];
   }
 
   send(event, content = {}) {
@@ -163,15 +174,11 @@ class ActionBar {
 
   fillEditor() {
     setAttribute(this.editor, "aria-label", `Correct the outputs of ${this.state.tag}`);
-    for (const { name, label, text, json } of this.state.editor) {
-      const field = h("textarea", {
-        name,
-        class: json ? "vnb-json" : "",
-        rows: "1",
-        spellcheck: String(!json),
-      });
+    for (const { name, label, text, kind } of this.state.editor) {
+      const field = correctionField(kind);
+      field.name = name;
       field.value = text;
-      this.rows.append(h("label", {}, h("span", {}, json ? `${label} (JSON)` : label), field));
+      this.rows.append(h("label", {}, h("span", {}, kind === "json" ? `${label} (JSON)` : label), field));
     }
   }
 
