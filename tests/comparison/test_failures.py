@@ -75,6 +75,23 @@ def ws():
         yield ws
 
 
+def test_name_given_after_the_comparison_was_made_counts_at_once(ws):
+    cmp = ws.compare("echo")
+    assert cmp.failures().empty
+    run = next(run for run in ws.history.runs(release_tag="v2") if run.inputs["ticket"] == "a")
+    ws.history.annotate(run.id, tags=["failure@ann:rude"])
+    rows = cmp.failures()[["name", "release", "count"]]
+    assert rows.to_numpy().tolist() == [["rude", "v1", 0], ["rude", "v2", 1]]
+
+
+def test_names_of_a_comparison_remain_readable_after_the_history_is_closed(ws):
+    run = next(run for run in ws.history.runs(release_tag="v2") if run.inputs["ticket"] == "a")
+    ws.history.annotate(run.id, tags=["failure@ann:rude"])
+    cmp = ws.compare("echo")
+    ws.close()
+    assert cmp.failures()["name"].unique().tolist() == ["rude"]
+
+
 def test_a_judge_proposes_names_until_they_are_confirmed(ws):
     judge = ws.judge("grader", inputs={"answer": "output.reply"})
 

@@ -63,7 +63,7 @@ def test_a_cell_is_run_and_its_last_function_deployed_with_the_text(cell, server
         f"%%vellum_deploy loud --tag v1 --tag beta --description 'first try'\n{SHOUT}"
     )
     assert well
-    assert said == "loud (LATEST, v1, beta): text STRING, times NUMBER → output STRING\n"
+    assert said == "loud (LATEST, v1, beta): text: STRING, times: NUMBER → output: STRING\n"
     assert shell.user_ns["shout"]("a") == "A"
     cell(f"%%vellum_deploy loud --tag v2\n{SHOUT.replace('upper', 'lower')}")
     said, well = cell(f"%%vellum_deploy loud --tag v3 --isolation process --env A_KEY\n{SHOUT}")
@@ -94,7 +94,7 @@ def other(text: str) -> str:
 def test_a_workflow_class_of_a_cell_is_deployed(cell, server, asking):
     said, well = cell(f"%%vellum_deploy sdk --tag v1\n{WORKFLOW}")
     assert well, said
-    assert said == "sdk (LATEST, v1): text STRING → said STRING\n"
+    assert said == "sdk (LATEST, v1): text: STRING → said: STRING\n"
     assert answer(asking(server.start()), "sdk") == "AB"
     said, well = cell(f"%%vellum_deploy sdk --tag v2 --isolation process\n{WORKFLOW}")
     assert well, said

@@ -87,7 +87,9 @@ def test_where_nothing_is_worse_nothing_is_replayed_and_nothing_of_a_frame(ws, c
     cmp = sweep.compare()
     before = ws.history.count()
     empty = cmp.replay(cmp.regressions(), release_tag="v2")
-    assert repr(empty) == "<Sweep of shout on v2: no cases: nothing was replayed>"
+    sentence = "<Sweep of shout on v2: no cases: nothing was replayed>"
+    assert repr(empty) == sentence
+    assert empty._repr_mimebundle_() == {"text/plain": sentence}
     assert (empty.state, empty.runs(), len(empty.frame())) == ("done", [], 0)
     assert {"state", "release_tag", "case_id"} <= set(empty.frame())
     assert empty.wait() is empty.resume() is empty.retry_failed() is empty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
@@ -64,7 +65,7 @@ from vellum_nb.comparison.metrics import (
 from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import PlannedSweep, plan
 from vellum_nb.comparison.ranking import charts_required
-from vellum_nb.errors import InputError
+from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
@@ -569,9 +570,19 @@ class Comparison:
         Columns: `name`, `release`, `count`, `n` (cases with an answer), `share` with its 95 %
         interval from `low` to `high`, and `proposed`: further cases in which only a judge reports
         this failure, in its output ``failures``. Press f in the grid to name failures. They are
-        tags of the run: ``failure:<name>``, or ``failure@<author>:<name>``.
+        tags of the run: ``failure:<name>``, or ``failure@<author>:<name>``. Names given after the
+        comparison was made count, too: the tags are read from the history.
         """
-        return failure_frame(self.figures)
+        return failure_frame(self._with_current_tags().figures)
+
+    def _with_current_tags(self) -> Comparison:
+        if self._actions is None:
+            return self
+        tags = {run.id: run.tags for run, _, _ in self.figures.runs}
+        with suppress(HistoryError):  # the history was closed
+            stored = self._actions.history.runs(ids=list(tags))
+            return self.with_runs(run for run in stored if run.tags != tags[run.id])
+        return self
 
     def _by_verdict(
         self, verdict: Literal["worse", "better"], metric: str | None, release: str | None

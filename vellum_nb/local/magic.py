@@ -14,6 +14,7 @@ from vellum_nb.local.deployments.loading import is_sdk_class
 from vellum_nb.local.deployments.registry import CellCode
 from vellum_nb.local.deployments.sources import undefined_names
 from vellum_nb.local.isolation.process import Isolation
+from vellum_nb.models.inputs import type_name
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -108,7 +109,7 @@ def _deploy(
     )
     version = release.workflow_version
     inputs, outputs = (
-        ", ".join(f"{v.key} {v.type}" for v in variables)
+        ", ".join(f"{v.key}: {type_name(v)}" for v in variables)
         for variables in (version.input_variables, version.output_variables)
     )
     tags = ", ".join(tag.name for tag in release.release_tags)

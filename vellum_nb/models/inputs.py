@@ -340,6 +340,17 @@ def field_kind(variable: VellumVariable) -> str:
     return value_type(variable.type).field
 
 
+def type_name(variable: VellumVariable) -> str:
+    """Return the type of `variable` that users see, from its type and JSON schema.
+
+    Examples
+    --------
+    >>> type_name(VellumVariable(key="urgent", type="JSON", schema={"type": "boolean"}))
+    'BOOLEAN'
+    """
+    return {"bool": "BOOLEAN", "enum": "ENUM"}.get(field_kind(variable), variable.type)
+
+
 def infer_type(value: object) -> str:
     """Return the input type that a value without a variable is sent as.
 

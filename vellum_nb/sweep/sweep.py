@@ -656,6 +656,8 @@ class Sweep:
         return self._view
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if not self._control.progress().planned:
+            return {"text/plain": repr(self)}
         return self.view().bundle_of(repr(self), **kwargs)
 
     @printed

@@ -15,11 +15,11 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.checks import available
-from vellum_nb.models.inputs import default_of, plain, value_problem
+from vellum_nb.models.inputs import default_of, plain, type_name, value_problem
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import button, close_tree, note, styled
 from vellum_nb.widgets.markup import ALERT, name_html, page_safe
-from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name, union
+from vellum_nb.widgets.spec import TagChoice, Variables, expectations, union
 
 _MAX_LINE_CHARS = 200  # characters; longer texts get a multi-line control
 _MAX_JSON_LINE_CHARS = 80

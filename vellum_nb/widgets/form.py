@@ -15,7 +15,7 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
-from vellum_nb.models.inputs import field_kind, plain, schema_problem
+from vellum_nb.models.inputs import field_kind, plain, schema_problem, type_name
 from vellum_nb.rendering.format import cut, plural, value_text, visible_name
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields
@@ -44,7 +44,6 @@ from vellum_nb.widgets.spec import (
     differences_html,
     not_sent,
     not_sent_html,
-    type_name,
     union,
 )
 

@@ -9,7 +9,7 @@ from html import escape
 from vellum_nb.errors import InputError, InputProblem, VellumNBError
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
-from vellum_nb.models.inputs import field_kind
+from vellum_nb.models.inputs import type_name
 from vellum_nb.widgets.markup import name_html
 
 Variables = Sequence[VellumVariable]
@@ -181,11 +181,6 @@ def differences_html(tag: str, variables: Variables, latest: Variables) -> str:
             continue
         parts.append(f"{_codes(name)} {words}")
     return f"<b>{_codes(tag)}</b> differs from LATEST: {'; '.join(parts)}." if parts else ""
-
-
-def type_name(variable: VellumVariable) -> str:
-    """Return the displayed type of a variable."""
-    return {"bool": "BOOLEAN", "enum": "ENUM"}.get(field_kind(variable), variable.type)
 
 
 def _codes(*names: str) -> str:

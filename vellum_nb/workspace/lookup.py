@@ -35,6 +35,7 @@ from vellum_nb.models import (
     usage_totals,
 )
 from vellum_nb.models.checks import available
+from vellum_nb.models.inputs import type_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,7 +279,7 @@ def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
 
 def _signature(variables: Iterable[VellumVariable]) -> str:
     """Return variables in one line, with a question mark for optional ones."""
-    return ", ".join(f"{v.key}{'' if v.is_required else '?'}: {v.type}" for v in variables)
+    return ", ".join(f"{v.key}{'' if v.is_required else '?'}: {type_name(v)}" for v in variables)
 
 
 _MOST_BYTES = 64 * 2**20

@@ -21,6 +21,26 @@ from vellum_nb.local.engine.events import Code, describe_exception
 from vellum_nb.local.refusals import Refused
 
 _LOCK = threading.RLock()
+_NOTICE_AFTER_S = 2.0
+_NOTICE = "Importing Vellum's Workflows SDK, which takes up to 10 s once per session…"
+
+
+@contextmanager
+def slow_import_notice() -> Iterator[None]:
+    """Print a notice to standard error if the first import of the SDK takes longer than 2 s."""
+
+    def notify() -> None:
+        if "vellum" in sys.modules:
+            print(_NOTICE, file=sys.stderr, flush=True)  # noqa: T201 - explains the wait
+
+    timer = threading.Timer(_NOTICE_AFTER_S, notify)
+    timer.daemon = True
+    if "vellum_nb.local.sdk.workflow" not in sys.modules:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def is_sdk_class(target: object) -> TypeGuard[type[Any]]:

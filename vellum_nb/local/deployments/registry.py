@@ -23,7 +23,13 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.callables.signature import name_of
-from vellum_nb.local.deployments.loading import code_of, import_path, imported, load
+from vellum_nb.local.deployments.loading import (
+    code_of,
+    import_path,
+    imported,
+    load,
+    slow_import_notice,
+)
 from vellum_nb.local.deployments.sources import (
     MODULE,
     CodeUnavailableError,
@@ -123,21 +129,22 @@ class Release(Declared):
     def workflow(self) -> Code:
         """Return the code; load it after a restart."""
         if not self.loaded:
-            code: Code
-            if self.snapshot is None:
-                code = imported(self.code)
-            elif self.process is None:
-                code = load(self.snapshot, self.code)[1]
-            else:
-                variables = self.input_variables, self.output_variables
-                parts = self.snapshot, self.code, self.process, *variables, self.summary
-                code = IsolatedCode(*parts)
+            with slow_import_notice():
+                code = self._code()
             if code.input_variables != self.input_variables:
                 msg = f"{self.code} has other input variables now"
                 raise CodeUnavailableError(msg)
             self.loaded.append(code)
         loaded_code: Code = self.loaded[0]
         return loaded_code
+
+    def _code(self) -> Code:
+        if self.snapshot is None:
+            return imported(self.code)
+        if self.process is None:
+            return load(self.snapshot, self.code)[1]
+        variables = self.input_variables, self.output_variables
+        return IsolatedCode(self.snapshot, self.code, self.process, *variables, self.summary)
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,7 @@ class Deployment:
         return replace(self, tags={**self.tags, **moved})
 
 
+@slow_import_notice()
 def build(
     target: Target,
     snapshots: Snapshots,
