@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
-from vellum_nb.history import csv_table, unguarded
+from vellum_nb.history import csv_table, progress, unguarded
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -230,12 +230,16 @@ def test_what_only_the_oldest_run_shows_holds_for_the_whole_file(
 
 
 @every_export
-def test_columns_choose_and_order_and_progress_is_shown_when_asked_for(
-    many, tmp_path, write, capsys
-):
+def test_columns_select_and_order_the_columns_of_the_file(many, tmp_path, write):
     columns = ["output.reply", "state", "timestamp", "id"]
     path = getattr(many, write)(tmp_path / "a", columns=columns, limit=20)
     pd.testing.assert_frame_equal(READERS[write](path), many.frame(limit=20)[columns])
+
+
+@every_export
+def test_progress_is_shown_on_demand(many, tmp_path, write, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_DELAY_S", 1_000)  # no export is long
+    getattr(many, write)(tmp_path / "a")
     assert capsys.readouterr().err == ""
     getattr(many, write)(tmp_path / "runs.out", progress=True)
     shown = capsys.readouterr().err
