@@ -336,14 +336,16 @@ def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path
 
 
 SIZED = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from vellum_nb import History
 history, folder = History(sys.argv[1]), sys.argv[2]
 def export(**options):
     for write in (history.to_csv, history.to_jsonl, history.to_parquet):
         write(f"{folder}/out", **options)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(export(limit=30), export())
+    # ru_maxrss would include the peak of the process that started this one
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+print(export(limit=125), export())
 """
 
 
@@ -354,8 +356,8 @@ def test_memory_does_not_grow_with_the_number_of_runs(history, path, make_run, t
         history.begin(make_run(inputs={"text": f"{number} " + "word " * 40_000}, case_id="c"))
     command = [sys.executable, "-c", SIZED, str(path), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
-    few, all_of_them = map(int, done.stdout.split())
-    assert all_of_them - few < 20_000_000
+    half, all_of_them = map(int, done.stdout.split())
+    assert all_of_them - half < 12_000_000
     assert history.frame().memory_usage(deep=True).sum() > 50_000_000
 
 
