@@ -26,12 +26,15 @@ SUFFIXES = {"light": "", "dark": "-dark"}
 PATIENCE_MS = 300_000  # a widget that is slow on a busy machine is not missing
 
 SETUP = """
+import pandas as pd
 import vellum_nb as vnb
 from vellum_nb.local.samples import cases
 
 ws = vnb.connect("local", history="runs.db")
 tags = ["v1", "v2", "v3"]
-sweep = ws.sweep("ticket-triage", cases("ticket-triage"), release_tags=tags, progress=False)
+tickets = pd.read_csv(cases("ticket-triage"))
+tickets = tickets[["ticket", "expected.category", "expected.priority"]]
+sweep = ws.sweep("ticket-triage", tickets, release_tags=tags, progress=False)
 cmp = sweep.compare(baseline="v1", margin=0.05)
 """
 TICKET = (
@@ -41,14 +44,17 @@ TICKET = (
 )
 RUN = f"""
 form.value = {{"ticket": {TICKET!r}}}
-form.release_tags = ["v1", "v2"]
+form.release_tags = ["v2", "v3"]
 form.submit()
 form.wait()
 """
 CHAT = """
 form = ws.form("docs-qa")
-turns = [("USER", "How much does Pro cost per seat?"), ("ASSISTANT", "12 euros per month.")]
-form.value = {"question": "And how many seats does it include?", "chat_history": turns}
+turns = [
+    ("USER", "How much does Pro cost per seat?"),
+    ("ASSISTANT", "Pro costs €9 per seat and month."),
+]
+form.value = {"question": "And how much is it a year?", "chat_history": turns}
 form.release_tags = ["v2", "v3"]
 form.submit()
 form.wait()
@@ -62,7 +68,7 @@ def choose_file(output: Locator) -> None:
 
     output.get_by_role("button", name="file of cases").first.click()
     output.locator("input[type=file]").last.set_input_files(cases("ticket-triage"))
-    output.get_by_text("50 cases").first.wait_for()
+    output.get_by_text("50 cases ×").first.wait_for()  # noqa: RUF001
 
 
 def open_case(output: Locator) -> None:
@@ -75,13 +81,17 @@ def open_case(output: Locator) -> None:
 
 @dataclass(frozen=True)
 class Screenshot:
-    """A widget: the guide that shows it, its cell and root, and its size in CSS pixels."""
+    """A widget: the guide that shows it, its cell and root, and its size in CSS pixels.
+
+    The picture begins at `top`, an element of the widget, and is at most `height` tall.
+    """
 
     guide: str
     cell: str
     root: str
+    top: str | None = None
     width: int = 880
-    height: int = 640
+    height: int = 900
     prepare: Callable[[Locator], None] = lambda _: None
 
 
@@ -98,15 +108,20 @@ SCREENSHOTS = {
         ".vnb-lab",
     ),
     "file-of-cases": Screenshot(
-        "docs/how-to/run-cases.md", 'ws.form("ticket-triage")', ".vnb-form", prepare=choose_file
+        "docs/how-to/run-cases.md",
+        'form = ws.form("ticket-triage")\nform.release_tags = tags\nform',
+        ".vnb-form",
+        prepare=choose_file,
     ),
     "sweep": Screenshot("docs/how-to/run-cases.md", "sweep.view()", ".vnb-sweep"),
-    "compare": Screenshot("docs/how-to/compare-releases.md", "cmp.view()", ".vnb-grid"),
+    "compare": Screenshot("docs/how-to/compare-releases.md", "cmp.view()", ".vnb-grid", height=760),
     "open-case": Screenshot(
         "docs/how-to/find-what-went-wrong.md",
         "cmp.view()",
         ".vnb-grid",
+        top=".vnb-grid-filterbar",
         width=1160,
+        height=640,
         prepare=open_case,
     ),
     "blind": Screenshot(
@@ -131,17 +146,20 @@ class Camera:
         """Return the output of the cell of a widget."""
         return self.notebook.output(self.names.index(name) + 1)
 
-    def fit(self, name: str) -> Locator:
-        """Give a widget its width and scroll to it."""
+    def fit(self, name: str) -> dict[str, float]:
+        """Give a widget its width and scroll to it; return the area to show."""
         shot = SCREENSHOTS[name]
         root = self.output(name).locator(shot.root).first
         root.wait_for()
         width = self.page.viewport_size["width"]
         width += shot.width - round(root.bounding_box()["width"])
-        self.page.set_viewport_size({"width": width, "height": 1200})
-        root.evaluate("root => root.scrollIntoView({block: 'start'})")
+        self.page.set_viewport_size({"width": width, "height": 1300})
+        top = root.locator(shot.top) if shot.top else root
+        top.evaluate("top => top.scrollIntoView({block: 'start'})")
         self.page.evaluate(DRAWN)
-        return root
+        box, y = root.bounding_box(), top.bounding_box()["y"]
+        height = min(box["y"] + box["height"] - y, shot.height)
+        return {"x": box["x"], "y": y, "width": box["width"], "height": height}
 
     def prepare(self, name: str) -> None:
         """Bring a widget into the state to show."""
@@ -151,14 +169,12 @@ class Camera:
 
     def take(self, name: str, theme: str) -> None:
         """Write a picture as WebP, which is a third of the size of PNG."""
-        box = self.fit(name).bounding_box()
-        height = min(box["height"], SCREENSHOTS[name].height)
-        clip = {**box, "height": height, "scale": 1}
-        options = {"format": "webp", "quality": 75, "clip": clip}
+        area = self.fit(name)
+        options = {"format": "webp", "quality": 75, "clip": area | {"scale": 1}}
         picture = base64.b64decode(self.session.send("Page.captureScreenshot", options)["data"])
         path = FOLDER / f"{name}{SUFFIXES[theme]}.webp"
         path.write_bytes(picture)
-        size = f"{box['width']:.0f} x {height:.0f} of {box['height']:.0f}"
+        size = f"{area['width']:.0f} x {area['height']:.0f}"
         print(f"    {path.name}: {len(picture) / 1000:.0f} kB, {size}", flush=True)
 
 
@@ -176,8 +192,9 @@ def take_all(lab: Lab, names: Iterable[str]) -> list[str]:
         for name in camera.names:
             if name not in problems:
                 camera.take(name, theme)
+    troubles = lab.guard.take()  # before JupyterLab ends, which breaks off its own requests
     lab.close_notebooks()
-    return [*problems.values(), *lab.guard.take()]
+    return [*problems.values(), *troubles]
 
 
 def main() -> None:
