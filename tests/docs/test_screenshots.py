@@ -1,0 +1,57 @@
+"""Screenshots: `make screenshots` takes each of them, light and dark, and its guide shows it."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "screenshots"
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+MOST_BYTES = 60_000
+
+
+@pytest.fixture(scope="module")
+def screenshots():
+    path = list(sys.path)
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import screenshots
+    finally:
+        sys.path[:] = path
+    return screenshots.SCREENSHOTS
+
+
+def size(picture):
+    """Return width and height from the header of a lossy WebP file."""
+    data = picture.read_bytes()
+    assert (data[8:16], data[23:26]) == (b"WEBPVP8 ", b"\x9d\x01\x2a")
+    return tuple(int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+
+
+def shown(page):
+    return set(re.findall(r"screenshots/([\w-]+)\.webp", page.read_text("utf-8")))
+
+
+def test_each_screenshot_is_taken_in_both_themes(screenshots):
+    expected = {f"{name}{suffix}.webp" for name in screenshots for suffix in ("", "-dark")}
+    assert {path.name for path in FOLDER.iterdir()} == expected
+
+
+def test_guide_of_each_screenshot_shows_it(screenshots):
+    missing = [n for n, shot in screenshots.items() if n not in shown(ROOT / shot.guide)]
+    assert missing == []
+
+
+def test_pages_show_only_screenshots_that_are_taken(screenshots):
+    assert set().union(*map(shown, PAGES)) == set(screenshots)
+
+
+def test_screenshots_are_small_and_as_wide_as_declared(screenshots):
+    for name, shot in screenshots.items():
+        light, dark = FOLDER / f"{name}.webp", FOLDER / f"{name}-dark.webp"
+        assert size(light) == size(dark), name
+        assert size(light)[0] == 2 * shot.width, name
+        assert size(light)[1] <= 2 * shot.height, name
+        assert max(light.stat().st_size, dark.stat().st_size) < MOST_BYTES, name
