@@ -40,6 +40,8 @@ copybutton_prompt_text = ">>> "
 copybutton_copy_empty_lines = False
 
 html_theme = "furo"
+html_theme_options = {"top_of_page_buttons": []}
+pygments_dark_style = "github-dark"
 html_title = f"vellum_nb {release}"
 html_extra_path = ["site"]  # index.html, which leads to the first page; a style sheet
 html_css_files = ["../vellum_nb.css"]
