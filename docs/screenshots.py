@@ -23,6 +23,7 @@ from lab_server import lab_server  # noqa: E402
 from notebook_page import Notebook  # noqa: E402
 
 SUFFIXES = {"light": "", "dark": "-dark"}
+MOST_BYTES = 60_000
 PATIENCE_MS = 300_000  # a widget that is slow on a busy machine is not missing
 
 SETUP = """
@@ -170,8 +171,12 @@ class Camera:
     def take(self, name: str, theme: str) -> None:
         """Write a picture as WebP, which is a third of the size of PNG."""
         area = self.fit(name)
-        options = {"format": "webp", "quality": 75, "clip": area | {"scale": 1}}
-        picture = base64.b64decode(self.session.send("Page.captureScreenshot", options)["data"])
+        options = {"format": "webp", "clip": area | {"scale": 1}}
+        for quality in (75, 60, 45, 30):
+            reply = self.session.send("Page.captureScreenshot", options | {"quality": quality})
+            picture = base64.b64decode(reply["data"])
+            if len(picture) < MOST_BYTES:
+                break
         path = FOLDER / f"{name}{SUFFIXES[theme]}.webp"
         path.write_bytes(picture)
         size = f"{area['width']:.0f} x {area['height']:.0f}"
