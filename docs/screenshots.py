@@ -6,6 +6,7 @@ All widgets are in one notebook, so its kernel, its sweep and the page are start
 from __future__ import annotations
 
 import base64
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from notebook_page import Notebook  # noqa: E402
 
 SUFFIXES = {"light": "", "dark": "-dark"}
 MOST_BYTES = 60_000
-PATIENCE_MS = 300_000  # a widget that is slow on a busy machine is not missing
+PATIENCE_MS = 120_000  # a widget that is slow on a busy machine is not missing
 
 SETUP = """
 import pandas as pd
@@ -67,7 +68,7 @@ def choose_file(output: Locator) -> None:
     """Give the form the cases of the sample, and wait for its plan."""
     from vellum_nb.local.samples import cases
 
-    output.get_by_role("button", name="file of cases").first.click()
+    output.get_by_text(re.compile("file of cases", re.IGNORECASE)).first.click()
     output.locator("input[type=file]").last.set_input_files(cases("ticket-triage"))
     output.get_by_text("50 cases ×").first.wait_for()  # noqa: RUF001
 
@@ -155,7 +156,7 @@ class Camera:
         width = self.page.viewport_size["width"]
         width += shot.width - round(root.bounding_box()["width"])
         self.page.set_viewport_size({"width": width, "height": 1300})
-        top = root.locator(shot.top) if shot.top else root
+        top = root.locator(shot.top).first if shot.top else root
         top.evaluate("top => top.scrollIntoView({block: 'start'})")
         self.page.evaluate(DRAWN)
         box, y = root.bounding_box(), top.bounding_box()["y"]
