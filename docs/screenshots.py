@@ -25,6 +25,7 @@ from notebook_page import Notebook  # noqa: E402
 
 SUFFIXES = {"light": "", "dark": "-dark"}
 MOST_BYTES = 60_000
+FORMS = [(1.5, 50), (1.5, 30), (1.5, 20), (1, 75), (1, 50)]  # scale and quality, best first
 PATIENCE_MS = 120_000  # a widget that is slow on a busy machine is not missing
 
 SETUP = """
@@ -172,15 +173,15 @@ class Camera:
     def take(self, name: str, theme: str) -> None:
         """Write a picture as WebP, which is a third of the size of PNG."""
         area = self.fit(name)
-        options = {"format": "webp", "clip": area | {"scale": 1}}
-        for quality in (75, 60, 45, 30):
-            reply = self.session.send("Page.captureScreenshot", options | {"quality": quality})
+        for scale, quality in FORMS:
+            options = {"format": "webp", "quality": quality, "clip": area | {"scale": scale}}
+            reply = self.session.send("Page.captureScreenshot", options)
             picture = base64.b64decode(reply["data"])
             if len(picture) < MOST_BYTES:
                 break
         path = FOLDER / f"{name}{SUFFIXES[theme]}.webp"
         path.write_bytes(picture)
-        size = f"{area['width']:.0f} x {area['height']:.0f}"
+        size = f"{area['width']:.0f} x {area['height']:.0f} at {scale:g}"
         print(f"    {path.name}: {len(picture) / 1000:.0f} kB, {size}", flush=True)
 
 
