@@ -25,7 +25,14 @@ from notebook_page import Notebook  # noqa: E402
 
 SUFFIXES = {"light": "", "dark": "-dark"}
 MOST_BYTES = 60_000
-FORMS = [(1.5, 50), (1.5, 30), (1.5, 20), (1, 75), (1, 50)]  # scale and quality, best first
+FORMS = [
+    (1.5, 50),
+    (1.5, 30),
+    (1.5, 20),
+    (1, 75),
+    (1, 50),
+    (1, 30),
+]  # scale and quality, best first
 PATIENCE_MS = 120_000  # a widget that is slow on a busy machine is not missing
 
 SETUP = """
