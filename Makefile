@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test static test-lowest test-newer check lint units units-official cells lowest browser official others coverage bench docs notebooks lock clean programs
+.PHONY: help lab test static test-lowest test-newer check lint units units-official cells lowest browser official others coverage bench docs notebooks screenshots lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -86,9 +86,12 @@ bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 docs: $(VENV)/.dev ## Documentation site in build/site; broken links and missing pages are errors
 	@echo "==> site in build/site" && $(BIN)/sphinx-build -qEW --keep-going -c docs . build/site
 
-notebooks: $(VENV)/.dev programs ## Execute the notebooks, store their outputs, and take the README's picture
+notebooks: $(VENV)/.dev programs ## Execute the notebooks, store their outputs, and take all screenshots of the docs
 	@echo "==> notebooks" && $(BIN)/python docs/execute.py
-	@echo "==> docs/quickstart.png" && $(BIN)/python docs/screenshot.py
+	@$(MAKE) --no-print-directory screenshots
+
+screenshots: $(VENV)/.dev programs ## Take the screenshots of the docs, light and dark; only some: ARGS="compare form"
+	@echo "==> docs/screenshots" && $(BIN)/python docs/screenshots.py $(ARGS)
 
 lock: $(VENV)/.uv ## Resolve the lock files
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock

@@ -12,6 +12,7 @@ from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
 
 import vellum_nb
 
@@ -22,8 +23,9 @@ copyright = "The vellum_nb team"  # noqa: A001
 root_doc = "docs/contents"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "*.md", "benchmarks/README.md"]
 exclude_patterns = [".*", "tests", "vellum_nb", "build"]
-extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton", "sphinx_design"]
 
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -33,15 +35,42 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 numpydoc_show_class_members = False
 
+copybutton_selector = "div.highlight:not(.cell_output *) pre"  # code, not outputs of notebooks
+copybutton_prompt_text = ">>> "
+copybutton_copy_empty_lines = False
+
 html_theme = "furo"
+html_theme_options = {"top_of_page_buttons": []}
+pygments_dark_style = "github-dark"
 html_title = f"vellum_nb {release}"
 html_extra_path = ["site"]  # index.html, which leads to the first page; a style sheet
 html_css_files = ["../vellum_nb.css"]
 
 
+class DarkScreenshots(SphinxTransform):
+    """Add the dark version of each screenshot; Furo shows the one of its theme.
+
+    The pages name only the light one, because GitHub displays them, too.
+    """
+
+    default_priority = 400
+
+    def apply(self, **_: object) -> None:
+        """Insert the images."""
+        for light in list(self.document.findall(nodes.image)):
+            if "screenshots/" in light["uri"]:
+                dark = light.deepcopy()
+                dark["uri"] = light["uri"].replace(".webp", "-dark.webp")
+                light["classes"].append("only-light")
+                dark["classes"].append("only-dark")
+                light["loading"] = dark["loading"] = "lazy"
+                light.parent.insert(light.parent.index(light) + 1, dark)
+
+
 def setup(app: Sphinx) -> None:
     """Let blocks of CSV be plain text, and write ``llms.txt`` next to the pages."""
     app.add_lexer("csv", TextLexer)
+    app.add_transform(DarkScreenshots)
     app.connect("build-finished", write_llms_txt)
 
 

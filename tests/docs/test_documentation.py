@@ -23,6 +23,8 @@ TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 NOTE = re.compile(r"<!-- (not run|file|exit status|sql on the history|run by)\b:? ?(.*?) -->")
 MOST_LINES = 200
+MOST_COLUMNS = 100  # as many fit next to both side bars at 1400 px
+DIRECTIVES = {"", "{toctree}", "{eval-rst}", "{include}", "{figure}", "{card-footer}"}
 
 
 @dataclass
@@ -122,7 +124,7 @@ def test_the_blocks_of_the_page_run(page, shell):
         if block.language in {"python", "sh", "sql"} or block.note:
             reader.run(block)
         else:
-            assert block.language in {"", "{toctree}", "{eval-rst}"}, f"{page}: {block}"
+            assert block.language in DIRECTIVES, f"{page}: {block}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -131,6 +133,40 @@ def test_a_page_is_short(page):
     lines = page.read_text(encoding="utf-8").count("\n")
     recipes = sum(block.text.count("\n") for block in blocks(page) if block.note == "run by")
     assert lines - recipes <= MOST_LINES
+
+
+def test_code_fits_the_width_of_a_page():
+    texts = {(page, block.text) for page in PAGES for block in blocks(page)}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts |= {(path, "".join(c["source"])) for c in cells if c["cell_type"] == "code"}
+    shown = [(page.name, line) for page, text in texts for line in text.splitlines()]
+    long = {(page, line) for page, line in shown if len(line) > MOST_COLUMNS}
+    assert {(page, line) for page, line in long if ":members:" not in line} == set()
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("conversation", "docs/how-to/run-a-deployment.md"),
+        ("trend", "docs/how-to/compare-releases.md"),
+        ("dataset", "docs/how-to/run-cases.md"),
+        ("significance", "docs/explanation/how-certain.md"),
+        ("release gate", "docs/how-to/ci.md"),
+    ],
+)
+def test_search_finds_a_common_word(word, page):
+    assert word in (ROOT / page).read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_first_cell_names_the_extra_that_a_notebook_needs(path):
+    table = (ROOT / "docs" / "tutorials.md").read_text(encoding="utf-8")
+    row = next(line for line in table.splitlines() if path.name in line)
+    _, *extras = re.findall(r"`([a-z]+)`", row.rpartition(" | ")[2])
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    first = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert re.findall(r'pip install "vellum-nb\[([a-z]+)\]"', first) == extras
 
 
 WORDS = re.compile(

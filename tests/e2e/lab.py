@@ -1,6 +1,6 @@
 """A real JupyterLab in a real Chromium: opens notebooks, and watches the page.
 
-Used by the tests in this folder and by ``docs/screenshot.py``.
+Used by the tests in this folder and by ``docs/screenshots.py``.
 """
 
 import json
@@ -113,13 +113,13 @@ class Lab:
     `scale` pixels for each pixel of the page.
     """
 
-    def __init__(self, browser, url, folder, *, screenshots, scale=1):
+    def __init__(self, browser, url, folder, *, screenshots, scale=1, timeout=20_000):
         self.root = folder / "notebooks"
         self.screenshots = screenshots
         self.page = browser.new_page(
             viewport={"width": 1400, "height": 1000}, device_scale_factor=scale
         )
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(timeout)
         self.guard = Guard(self.page)
         self.notebooks = []
         self._address = f"{url}/lab?reset"  # else JupyterLab opens what was open, and late

@@ -85,7 +85,7 @@ def _environment(folder):
 
 
 def _wait_until_up(url, process, log):
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600  # a server that fails ends at once
     while time.monotonic() < deadline and process.poll() is None:
         with (
             suppress(urllib.error.URLError, ConnectionError, TimeoutError),

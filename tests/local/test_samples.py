@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -163,6 +165,23 @@ def test_four_samples_are_deployed_beside_a_judge(samples):
     listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
     assert sorted(listed) == sorted([*names(), "pair-grader"])
     assert sorted(names()) == sorted(RELEASES)
+
+
+WITHOUT_SDK = """
+import sys
+sys.modules["vellum"] = None
+import vellum_nb as vnb
+with vnb.connect("local", history=":memory:") as ws:
+    run = ws.run("feedback-digest", {"comments": ["Great!"]}, release_tag="v1")
+    print(run.state, run.error.message)
+"""
+
+
+def test_run_of_a_sample_without_its_extra_names_the_extra():
+    command = [sys.executable, "-c", WITHOUT_SDK]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stdout.startswith("REJECTED")
+    assert 'pip install "vellum-nb[sdk]"' in done.stdout
 
 
 @pytest.mark.parametrize(

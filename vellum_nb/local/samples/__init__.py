@@ -6,7 +6,6 @@ no later release is better everywhere.
 
 from __future__ import annotations
 
-import importlib.util
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
 _ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
 _EDITION = 1  # increase it if the answers of a sample change
-_SDK_SAMPLE, _JUDGE = "feedback-digest", "pair-grader"
+_JUDGE = "pair-grader"
 
 # Per deployment its releases, oldest first: callable (None: the project), tags, what changed.
 _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str], ...]] = {
@@ -43,7 +42,7 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str]
         (summarise_v1, ("v1",), "first sentences"),
         (summarise_v2, ("v2", "production"), "TextRank without repetition; paragraph or bullets"),
     ),
-    _SDK_SAMPLE: (
+    "feedback-digest": (
         (None, ("v1",), "a map over comments, word by word"),
         (None, ("v2", "production"), "understands not and never; complaints first"),
     ),
@@ -54,10 +53,9 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str]
 def names() -> tuple[str, ...]:
     """Return the names of the sample deployments that have cases: all but ``pair-grader``.
 
-    ``feedback-digest`` is a Workflows SDK project, which needs the extra ``sdk``.
+    ``feedback-digest`` is a Workflows SDK project: its runs are rejected without the extra ``sdk``.
     """
-    has_sdk = importlib.util.find_spec("vellum") is not None  # without importing it
-    return tuple(name for name in _SAMPLES if name != _JUDGE and (has_sdk or name != _SDK_SAMPLE))
+    return tuple(name for name in _SAMPLES if name != _JUDGE)
 
 
 def cases(name: str) -> Path:
@@ -66,9 +64,8 @@ def cases(name: str) -> Path:
     Columns with the name of an input contain its value (JSON if structured), columns `expected.…`
     the expected output, and `label` the kind of case.
     """
-    with_cases = [sample for sample in _SAMPLES if sample != _JUDGE]
-    if name not in with_cases:
-        msg = f"unknown sample {name!r}{available(with_cases)}"
+    if name not in names():
+        msg = f"unknown sample {name!r}{available(names())}"
         raise KeyError(msg)
     return _DATA / f"{name}.csv"
 
