@@ -22,19 +22,20 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
 	@$(MAKE) --no-print-directory --jobs=4 others official browser static
 
-static: # beside the tests, which wait half of the time
-	@nice $(MAKE) --no-print-directory --output-sync lint docs cells lowest
+static: # beside the tests, one after the other
+	@for part in lint docs cells lowest; do nice $(MAKE) --no-print-directory --output-sync $$part || exit; done
 
-browser: $(VENV)/.dev
+browser: $(VENV)/.compiled
 	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e --reruns 1 -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
 
-official: $(VENV)/.dev # in one process: importing Vellum's client and SDK takes longer than all other modules
+official: $(VENV)/.compiled # in one process: importing Vellum's client and SDK takes longer than all other modules
 	@echo "==> tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
 OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
 
-others: $(VENV)/.dev
-	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(addprefix --ignore=,tests/e2e $(OFFICIAL)) $(MANY) $(ARGS)
+others: $(VENV)/.compiled
+	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
+OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL))
 MANY := -n 5 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
@@ -100,6 +101,10 @@ LOCK := --universal --generate-hashes --no-header --no-annotate --python-version
 programs:
 	@.ci/programs chromium postgresql pgbouncer libreoffice
 	@.ci/programs --optional docker podman debootstrap
+
+$(VENV)/.compiled: $(VENV)/.dev # the bytecode, which otherwise each of the parallel processes compiles
+	@$(BIN)/python -m pytest $(OTHERS) --collect-only -qq > /dev/null || true # `others` prints the errors
+	@touch $@
 
 clean: ## Remove all generated files
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
