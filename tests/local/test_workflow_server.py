@@ -1,8 +1,9 @@
 """Releases that run in Vellum's workflow server: in an environment of its own, or in an image.
 
 The real workflow server is installed by the test into an environment in the user's cache folder,
-and is spoken to over HTTP. ``VELLUM_WORKFLOW_SERVER_PYTHON`` names the Python of another environment
-that has it. Where no docker answers, a fake ``docker`` records its arguments and starts that server.
+and is spoken to over HTTP. ``VELLUM_WORKFLOW_SERVER_PYTHON`` names the Python of another
+environment that has it. Where no docker answers, a fake ``docker`` records its arguments and
+starts that server.
 """
 
 import json
