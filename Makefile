@@ -36,7 +36,7 @@ OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py
 others: $(VENV)/.compiled
 	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
 OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL))
-MANY := -n 5 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
+MANY := --dist loadfile --no-loadscope-reorder -n 5 # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint units units-official
@@ -51,7 +51,7 @@ lint: $(VENV)/.dev
 SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(addprefix --ignore=,$(OFFICIAL)) $(QUICK) -q $(MANY) $(ARGS)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(addprefix --ignore=,$(OFFICIAL)) $(QUICK) -q $(MANY) -n 4 $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
 QUICK := -m "not slow and not browser" -k "not postgres"

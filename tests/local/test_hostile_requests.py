@@ -142,6 +142,7 @@ def nested(depth: int) -> Iterator[str]:
         yield f'{{"external_id": "x", "actuals": [{actual}]}}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_nested_json(api, routes, depth):
     for method, path, *_ in routes:

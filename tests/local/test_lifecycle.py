@@ -186,6 +186,7 @@ print("stopped", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_forever_ends_cleanly_on_a_signal(number):
     with subprocess.Popen(

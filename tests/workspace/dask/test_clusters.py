@@ -24,7 +24,11 @@ from vellum_nb.workspace.sweeps import SweepAttempt
 CASES = [{"text": str(number)} for number in range(30)]
 TAGS = ["v1", "v2"]
 LONG = 60
-DEBUG = {"logging": {"distributed": "debug"}, "distributed.admin.log-length": 100_000}
+DEBUG = {
+    "logging": {"distributed": "debug"},
+    "distributed.admin.log-length": 100_000,
+    "distributed.worker.multiprocessing-method": "spawn",  # its standard error is the test's
+}
 HIDE = """
 import importlib.abc, sys
 class Hide(importlib.abc.MetaPathFinder):
