@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test static test-lowest test-newer check lint units units-official cells lowest browser official others coverage bench docs notebooks lock clean programs
+.PHONY: help lab test static test-lowest test-newer check lint units units-official units-statistics cells lowest browser official statistics others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -20,7 +20,7 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=4 others official browser static
+	@$(MAKE) --no-print-directory --jobs=5 others official statistics browser static
 
 static: # beside the tests, one after the other
 	@for part in lint docs cells lowest; do nice $(MAKE) --no-print-directory --output-sync $$part || exit; done
@@ -33,13 +33,17 @@ official: $(VENV)/.compiled # in one process: importing Vellum's client and SDK 
 	@echo "==> tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
 OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
 
+statistics: $(VENV)/.compiled # likewise for statsmodels and scikit-learn
+	@echo "==> tests of statistics" && nice $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
+STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_judge_checks.py)
+
 others: $(VENV)/.compiled
 	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
-OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL))
+OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL) $(STATISTICS))
 MANY := --dist loadfile --no-loadscope-reorder -n 5 # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint units units-official
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint units units-official units-statistics
 
 lint: $(VENV)/.dev
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -51,13 +55,16 @@ lint: $(VENV)/.dev
 SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(addprefix --ignore=,$(OFFICIAL)) $(QUICK) -q $(MANY) -n 4 $(ARGS)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) -n 3 $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
 QUICK := -m "not slow and not browser" -k "not postgres"
 
 units-official: $(VENV)/.dev
 	@echo "==> unit tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(filter tests/local/%,$(OFFICIAL)) $(QUICK) -q $(ARGS)
+
+units-statistics: $(VENV)/.dev
+	@echo "==> unit tests of statistics" && $(BIN)/python -m pytest $(STATISTICS) $(QUICK) -q $(ARGS)
 
 cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 	@echo "==> notebooks, against their stored outputs"
