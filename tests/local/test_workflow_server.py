@@ -1,28 +1,25 @@
 """Releases that run in Vellum's workflow server: in an environment of its own, or in an image.
 
-The real workflow server is installed by the test into an environment in the user's cache folder,
-and is spoken to over HTTP. ``VELLUM_WORKFLOW_SERVER_PYTHON`` names the Python of another
-environment that has it. Where no docker answers, a fake ``docker`` records its arguments and
-starts that server.
+The real workflow server is installed by the test into an environment, and is spoken to over HTTP.
+``VELLUM_WORKFLOW_SERVER_PYTHON`` names the Python of an environment that has it already. Where no
+docker answers, a fake ``docker`` records its arguments and starts that server.
 """
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import leak_kit
 import pytest
 import requests
-from container_kit import CACHE, TAG
 from execution_kit import FLOW_HEAD, events, is_alive, read, until
 
 from vellum_nb.errors import VellumNBError
@@ -79,33 +76,23 @@ class Outer(BaseWorkflow[Inputs, BaseState]):
 
 
 @pytest.fixture(scope="session")
-def python():
-    """Return the Python of an environment with the workflow server, which stays in the cache."""
-    if chosen := os.environ.get("VELLUM_WORKFLOW_SERVER_PYTHON"):
-        return chosen
-    folder = CACHE / f"workflow-server-{TAG}-{sys.implementation.cache_tag}"
-    path = folder / "bin" / "python"
-    if not path.exists():
-        shutil.rmtree(folder, ignore_errors=True)  # the Python it was made from was removed
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-            environment = Path(scratch, "venv")
-            install_workflow_server(environment)
-            with suppress(OSError):  # another test run was faster
-                environment.rename(folder)
-    return str(path)
-
-
-def install_workflow_server(environment):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    package = f"vellum-workflow-server=={TAG}"
+def python(tmp_path_factory):
+    """Return the Python of an environment with the workflow server."""
+    if known := os.environ.get("VELLUM_WORKFLOW_SERVER_PYTHON"):
+        return known
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    found = str(folder / "bin" / "python")
+    package = f"vellum-workflow-server=={version('vellum-ai')}"
     uv = str(Path(sys.executable).with_name("uv"))
-    command = [uv, "pip", "install", "--quiet", "--python", environment / "bin" / "python", package]
+    command = [uv, "pip", "install", "--quiet", "--python", found, package]
     for source in (["--offline"], []):  # from uv's cache if it has everything
         done = subprocess.run([*command, *source], capture_output=True, check=False)
         if not done.returncode:
-            return
-    pytest.skip(f"{package} cannot be installed here")
+            break
+    else:
+        pytest.skip(f"{package} cannot be installed here")
+    return found
 
 
 @pytest.fixture
