@@ -19,7 +19,8 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
+test: programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
+	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.dev $(VENV)/lowest/.made
 	@$(MAKE) --no-print-directory --jobs=5 others official statistics browser static
 
 static: # beside the tests, one after the other
