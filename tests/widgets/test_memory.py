@@ -19,7 +19,7 @@ from sweep_view_kit import until
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.form import RunForm
 
-FORMS = 50
+FORMS = 100
 SETUP = f"""
 import gc, sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
