@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test static test-lowest test-newer check lint units units-official cells lowest browser official others coverage bench docs notebooks screenshots lock clean programs
+.PHONY: help lab test static test-lowest test-newer check lint units units-official units-statistics cells lowest browser official statistics others coverage bench docs notebooks screenshots lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -19,26 +19,32 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=4 others official browser static
+test: programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
+	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.dev $(VENV)/lowest/.made
+	@$(MAKE) --no-print-directory --jobs=5 others official statistics browser static
 
-static: # beside the tests, which wait half of the time
-	@nice $(MAKE) --no-print-directory --output-sync lint docs cells lowest
+static: # beside the tests, one after the other
+	@for part in lint docs cells lowest; do nice $(MAKE) --no-print-directory --output-sync $$part || exit; done
 
-browser: $(VENV)/.dev
+browser: $(VENV)/.compiled
 	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e --reruns 1 -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
 
-official: $(VENV)/.dev # in one process: importing Vellum's client and SDK takes longer than all other modules
+official: $(VENV)/.compiled # in one process: importing Vellum's client and SDK takes longer than all other modules
 	@echo "==> tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
 OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
 
-others: $(VENV)/.dev
-	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(addprefix --ignore=,tests/e2e $(OFFICIAL)) $(MANY) $(ARGS)
-MANY := -n 5 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
+statistics: $(VENV)/.compiled # likewise for statsmodels and scikit-learn
+	@echo "==> tests of statistics" && nice $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
+STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_judge_checks.py)
+
+others: $(VENV)/.compiled
+	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
+OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL) $(STATISTICS))
+MANY := --dist loadfile --no-loadscope-reorder -n 5 # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint units units-official
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint units units-official units-statistics
 
 lint: $(VENV)/.dev
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -50,13 +56,16 @@ lint: $(VENV)/.dev
 SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(addprefix --ignore=,$(OFFICIAL)) $(QUICK) -q $(MANY) $(ARGS)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) -n 3 $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
 QUICK := -m "not slow and not browser" -k "not postgres"
 
 units-official: $(VENV)/.dev
 	@echo "==> unit tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(filter tests/local/%,$(OFFICIAL)) $(QUICK) -q $(ARGS)
+
+units-statistics: $(VENV)/.dev
+	@echo "==> unit tests of statistics" && $(BIN)/python -m pytest $(STATISTICS) $(QUICK) -q $(ARGS)
 
 cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 	@echo "==> notebooks, against their stored outputs"
@@ -103,6 +112,10 @@ LOCK := --universal --generate-hashes --no-header --no-annotate --python-version
 programs:
 	@.ci/programs chromium postgresql pgbouncer libreoffice
 	@.ci/programs --optional docker podman debootstrap
+
+$(VENV)/.compiled: $(VENV)/.dev # the bytecode, which otherwise each of the parallel processes compiles
+	@$(BIN)/python -m pytest $(OTHERS) --collect-only -qq > /dev/null || true # `others` prints the errors
+	@touch $@
 
 clean: ## Remove all generated files
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -59,7 +59,7 @@ class TryoutPostgres:
             shutil.chown(self.folder, "postgres", "postgres")
         self.data = self.folder / "data"
         try:
-            self._call("initdb", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C")
+            self._call("initdb", "-N", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C")
             self.start()
             self._call("createdb", "-h", "127.0.0.1", "-U", _USER, _DEFAULT)
         except BaseException:

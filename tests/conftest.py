@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests shares."""
 
 import gc
+import itertools
 import signal
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL server
 
+NUMBERS = itertools.count()
 # A busy machine is slow, not wrong; what examples share (a history) they clear themselves.
 BUSY = {
     "deadline": None,
@@ -53,11 +55,16 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(report.longreprtext)
 
 
+@pytest.fixture(scope="session")
+def _default_histories(tmp_path_factory):
+    return tmp_path_factory.mktemp("default-histories")
+
+
 @pytest.fixture(autouse=True)
-def _a_history_of_its_own(monkeypatch, tmp_path):
+def _a_history_of_its_own(monkeypatch, _default_histories):
     """Give each test a default history of its own, whose runs have no author."""
     monkeypatch.setenv("VELLUM_NB_AUTHOR", "")
-    monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "default-runs.db"))
+    monkeypatch.setenv("VELLUM_NB_HISTORY", str(_default_histories / f"{next(NUMBERS)}.db"))
 
 
 @pytest.fixture

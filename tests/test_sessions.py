@@ -41,6 +41,7 @@ def run(folder, conftest, test, *options):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(("test", "status"), [(CACHES, 0), (LEAVES, 1)])
 def test_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status, workers):
@@ -49,6 +50,7 @@ def test_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status
     assert ("left.db" in output) == bool(status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
 def test_rerun_is_printed(tmp_path, failures, status):
     test = FAILS_FIRST.format(failures=failures)

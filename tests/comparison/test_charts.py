@@ -109,6 +109,7 @@ def test_failures_are_counted_by_release():
     assert cmp.chart("failures", release="v2").svg().startswith("<svg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["metric", "latency", "wins", "scatter", "frontier"])
 def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
     view = (priced(v1=0.01, v2=0.02) if what == "frontier" else compared()).chart(what)

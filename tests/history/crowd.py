@@ -18,6 +18,7 @@ import pandas  # noqa: F401, ICN001 - once, for all
 from recorder import record, say
 
 import vellum_nb as vnb
+import vellum_nb.local.server
 from vellum_nb.history import ordered_runs
 
 RUNS, CASES = 25, 12

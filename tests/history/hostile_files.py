@@ -386,8 +386,8 @@ LINES = (b"id,inputs", b'{"id": ', b"\xff\xfe\x00", b"[1]", b"5", b"null", b"")
 FILES = {
     ".csv": {
         "other bytes": b"\x80\xff,1\n2,3",
-        "many columns": csv_of(*(f"c{at}" for at in range(60_000)), rows=()),
-        "many equal columns": csv_of(*["c"] * 60_000, rows=()),
+        "many columns": lambda: csv_of(*(f"c{at}" for at in range(60_000)), rows=()),
+        "many equal columns": lambda: csv_of(*["c"] * 60_000, rows=()),
         "a long number": csv_of("repeat", rows=[["9" * 6_000]]),
         "a large number": csv_of("tokens_in", rows=[["9" * 30]]),
         "an impossible time": csv_of("timestamp", rows=[['"99999-01-01"']]),
@@ -419,7 +419,7 @@ FILES = {
         "a run of no time": jsonl_of(timestamp="9999-12-31T23:59:59-23:59"),
         "a run with large counts": jsonl_of(tokens_in=10**30, repeat=-(10**30)),
         "a run with infinite figures": jsonl_of(latency_s=float("inf"), cost_usd=float("nan")),
-        "many names": b"\n".join(
+        "many names": lambda: b"\n".join(
             jsonl_of(outputs={f"{at}-{n}": 1 for n in range(100)}) for at in range(100)
         ),
         "halves of pairs": jsonl_of(outputs={"\ud800": "\udfff"}),

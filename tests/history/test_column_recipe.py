@@ -52,8 +52,7 @@ def changed_package(tmp_path):
     """Return a folder with a copy of the package in which the recipe was followed."""
     recipe = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     recipe = recipe.partition("## Recipe: a history column")[2].partition("\n## ")[0]
-    ignore = shutil.ignore_patterns("__pycache__")
-    package = shutil.copytree(ROOT / "vellum_nb", tmp_path / "copy" / "vellum_nb", ignore=ignore)
+    package = shutil.copytree(ROOT / "vellum_nb", tmp_path / "copy" / "vellum_nb")
     field = code_after(recipe, "in `models/run.py`, such as")
     add_line(package / "models" / "run.py", "    model: str | None = None\n", field)
     column = code_after(recipe, "at its place in the frame, such as")

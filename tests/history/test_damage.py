@@ -201,19 +201,20 @@ def test_desired_outputs_that_are_null_are_none(path, make_run):
         assert history.runs()[0].id == run.id
 
 
-def log_of_a_killed_process(path):
+def log_of_a_killed_process(forks, path):
     code = "import sys; from vellum_nb import History; import os\n"
     code += "h = History(sys.argv[1]); h.annotate('run-1', note='in the log'); os._exit(0)"
-    subprocess.run([sys.executable, "-c", code, path], check=True)
+    with forks.code(code, path) as process:
+        assert process.stdout.read() == ""
     log = path.with_name(f"{path.name}-wal")
     assert log.stat().st_size > PAGE
     return log
 
 
 @pytest.mark.parametrize("harm", ["head", "frame", "half", "gone"])
-def test_a_damaged_log_costs_what_was_only_in_it(harm, content, path):
+def test_a_damaged_log_costs_what_was_only_in_it(harm, content, path, forks):
     path.write_bytes(content)
-    log = log_of_a_killed_process(path)
+    log = log_of_a_killed_process(forks, path)
     wal = log.read_bytes()
     if harm == "gone":
         log.unlink()

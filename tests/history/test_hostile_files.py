@@ -94,12 +94,12 @@ def test_history_with_foreign_definitions_is_refused_unchanged(name, kind, conte
 @pytest.mark.parametrize(
     "content",
     [
-        b"\n" * 20_000_000,
-        b"\r\n" * 10_000_000,
-        b"a,b\n" + b"\n" * 5_000_000,
-        b"a\n" + b"1\n" * 3_000_000,
-        b'a\n"' + b'""' * 10_000_000 + b'"',
-        b"a\n" + b"," * 5_000_000,
+        b"\n" * 5_000_000,
+        b"\r\n" * 3_000_000,
+        b"a,b\n" + b"\n" * 2_000_000,
+        b"a\n" + b"1\n" * 1_500_000,
+        b'a\n"' + b'""' * 3_000_000 + b'"',
+        b"a\n" + b"," * 2_000_000,
     ],
     ids=["empty lines", "CRLF", "a header and empty lines", "rows", "quotes", "separators"],
 )

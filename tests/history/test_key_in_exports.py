@@ -60,10 +60,11 @@ def test_export_with_the_key_is_refused_and_names_run_and_column(
 
 @pytest.mark.parametrize("export", ["to_csv", "to_jsonl"])
 @pytest.mark.parametrize("options", [{}, {"columns": ["state", "note"]}])
-def test_nothing_is_written_to_a_stream_before_all_of_it_was_checked(export, options, keyed, put):
+def test_nothing_is_written_to_a_stream_before_all_of_it_was_checked(
+    export, options, keyed, put, make_run
+):
     put(keyed, note=KEY)  # the oldest, which comes last
-    for _ in range(300):
-        put(keyed)
+    keyed.merge([make_run(state="FULFILLED") for _ in range(300)])
     file = io.StringIO()
     with pytest.raises(HistoryError, match="in note of run"):
         getattr(keyed, export)(file, **options)

@@ -215,6 +215,7 @@ def stored(postgres_url, make_run):
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("export", ["to_csv", "to_jsonl", "to_parquet"])
 def test_an_export_whose_server_is_lost_says_so_and_leaves_the_old_file(

@@ -107,6 +107,7 @@ with History(sys.argv[1]) as history, History(":memory:") as memory:
     forked(place, code)
 
 
+@pytest.mark.slow
 def test_children_that_are_forked_while_threads_write_do_not_hang(path):
     code = """
 stop = threading.Event()

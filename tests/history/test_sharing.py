@@ -104,11 +104,20 @@ def test_a_deleted_or_replaced_file_is_not_written_to(history, path, make_run, t
         history.begin(make_run())
 
 
-def count_elsewhere(path):
-    return int(subprocess.check_output([sys.executable, "-c", COUNT, str(path)]))
+@pytest.fixture
+def count_elsewhere(forks):
+    """Return what counts the runs of a history in another process."""
+
+    def count_elsewhere(path):
+        with forks.code(COUNT, path) as process:
+            return int(process.stdout.read())
+
+    return count_elsewhere
 
 
-def test_a_second_history_in_one_process_leaves_the_locks_of_the_first(history, path, make_run):
+def test_a_second_history_in_one_process_leaves_the_locks_of_the_first(
+    history, path, make_run, count_elsewhere
+):
     history.begin(make_run())
     with History(path):
         assert count_elsewhere(path) == 1
@@ -120,7 +129,7 @@ def test_a_second_history_in_one_process_leaves_the_locks_of_the_first(history, 
         assert again.count() == 2
 
 
-def test_a_link_to_a_file_that_is_not_there_yet_makes_it(path, tmp_path, make_run):
+def test_a_link_to_a_file_that_is_not_there_yet_makes_it(path, tmp_path, make_run, count_elsewhere):
     path.symlink_to(tmp_path / "elsewhere.db")
     with History(path) as history:
         history.begin(make_run())

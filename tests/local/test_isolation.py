@@ -153,6 +153,7 @@ def test_a_run_gets_no_key_but_those_that_it_was_deployed_with(ask, monkeypatch)
     assert "'A_KEY'" in seen["with-key"]
 
 
+@pytest.mark.slow
 def test_isolated_code_reads_no_key_from_environments_arguments_descriptors_files_or_memory(
     tmp_path,
 ):
@@ -373,6 +374,7 @@ def test_runs_go_on_when_the_fork_server_was_killed(code):
     assert {event.name for event in ended} == {"workflow.execution.fulfilled"}
 
 
+@pytest.mark.slow
 def test_fork_server_is_closed_before_its_process_ends(tmp_path):
     (tmp_path / "file.py").write_text("def shout(x: str) -> str: return x.upper()\n")
     script = (
@@ -389,6 +391,7 @@ def test_fork_server_is_closed_before_its_process_ends(tmp_path):
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+@pytest.mark.slow
 def test_a_script_that_deploys_is_not_imported_by_its_processes(tmp_path):
     """The fork server imports no main module of its client."""
     script = tmp_path / "script.py"

@@ -223,16 +223,16 @@ def test_max_seconds_counts_earlier_sessions(history):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_planned_calls_cost_little_memory(history):
-    record = planned(history, 50_000, ("v1", "v2"))
+def test_twenty_thousand_planned_calls_cost_little_memory(history):
+    record = planned(history, 10_000, ("v1", "v2"))
     gc.collect()
     tracemalloc.start()
     try:
         sweep = swept(
             history, record, answered, limits={"max_calls": 500}, concurrency=128
         ).resume()
-        assert sum(tag.to_go for tag in progress_of(sweep).tags) == 99_500
-        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        assert sum(tag.to_go for tag in progress_of(sweep).tags) == 19_500
+        assert tracemalloc.get_traced_memory()[1] < 2.5 * 2**20  # a list of the ids has 1.8
     finally:
         tracemalloc.stop()
     later = again_later(history, sweep, answered, limits={"max_calls": 600})

@@ -19,7 +19,7 @@ from sweep_view_kit import until
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.form import RunForm
 
-FORMS = 200
+FORMS = 100
 SETUP = f"""
 import gc, sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
@@ -86,13 +86,6 @@ class Notebook:
         self.manager.cleanup_resources()
 
 
-@pytest.fixture
-def new_notebook():
-    notebook = Notebook()
-    yield notebook
-    notebook.close()
-
-
 @pytest.fixture(scope="module")
 def shared_notebook():
     notebook = Notebook()
@@ -148,13 +141,13 @@ def test_nested_cell_does_not_end_the_outer_one(notebook, inner, top):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
-def test_repeated_cell_frees_the_memory_of_its_form(new_notebook, code):
+def test_repeated_cell_frees_the_memory_of_its_form(notebook, code):
     for _ in range(20):
-        new_notebook.run(code, "form")
-    before, size = new_notebook.usage()
+        notebook.run(code, "form")
+    before, size = notebook.usage()
     for _ in range(FORMS):
-        new_notebook.run(code, "form")
-    after, new_size = new_notebook.usage()
+        notebook.run(code, "form")
+    after, new_size = notebook.usage()
     assert (after - before) / FORMS < 5  # a form has about 300 widgets
     assert (new_size - size) / FORMS < 200  # kB; it was about 720
 

@@ -57,6 +57,7 @@ from vellum_nb.models.inputs import plain
 
 M = TypeVar("M", bound=BaseModel)
 _JSON = "application/json"
+_version = cache(version)  # which reads a file
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _MAX_REDIRECTS = 5
@@ -141,7 +142,7 @@ class Session:
         self._mask = SecretMask(key)
         self._headers = _Headers(
             {
-                "User-Agent": f"vellum_nb/{version('vellum-nb')}",
+                "User-Agent": f"vellum_nb/{_version('vellum-nb')}",
                 "Accept-Encoding": "gzip, deflate",
                 "X-API-Version": settings.api_version,
                 "X-API-KEY": key,

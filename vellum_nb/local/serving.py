@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import re
 import socket
 import struct
@@ -12,7 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import uvicorn
@@ -211,8 +212,19 @@ class _Connection(H11Protocol):
 # The application, and its middleware
 
 
-def create_app(state: State) -> FastAPI:
+def create_app(state: State) -> ASGIApp:
     """Return the application that serves `state`."""
+    shared = _shared_app()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await shared({**scope, "state": {"served": state}}, receive, send)
+
+    return app
+
+
+@cache
+def _shared_app() -> FastAPI:
+    """Return the application of all servers of this process; building its routes takes long."""
     app = FastAPI(
         title="vellum_nb local server",
         version="2025-07-30",
@@ -224,12 +236,15 @@ def create_app(state: State) -> FastAPI:
         # Only for the OpenAPI document: the guard checks the key before it reads the body.
         dependencies=[Security(APIKeyHeader(name="X-API-KEY", auto_error=False))],
     )
-    app.state.served = state
     for room in (execute, deployments, code, executions, files):
         app.include_router(room.router)
     for kind in (Refused, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _failure)
     return app
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shared_app.cache_clear)  # a thread may hold its lock
 
 
 async def _failure(request: Request, exc: Exception) -> Response:

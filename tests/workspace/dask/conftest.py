@@ -43,7 +43,9 @@ def cluster(tmp_path):
         opened.append(made)
         return made
 
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": LONG}):  # else it is 15 s
+    config = {"distributed.deploy.lost-worker-timeout": LONG}  # else it is 15 s
+    config["distributed.worker.multiprocessing-method"] = "forkserver"  # has imported Dask already
+    with dask.config.set(config):
         yield start
         for each in opened:
             each.close(timeout=LONG)

@@ -64,7 +64,7 @@ class State:
 
 
 async def _state(request: Request) -> State:
-    state: State = request.app.state.served
+    state: State = request.state.served
     return state
 
 
