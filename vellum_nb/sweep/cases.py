@@ -63,7 +63,6 @@ _ROLES: dict[Use, str] = {
     "label": "labels",
     "previous": "continues",
 }
-_PLAIN_LOOK = 'style="display: grid; gap: 2px 12px; grid-template-columns: max-content 1fr"'
 _NEVER_TEXT = frozenset({"CHAT_HISTORY", "ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL"})
 MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
@@ -133,14 +132,13 @@ def columns_by_role(
             yield role, shown, f" and {more:,} more" if more else ""
 
 
-def columns_html(columns: Sequence[CaseColumn], css: str = "") -> str:
-    """Return columns by role as safe HTML, with the CSS classes of a widget or a style."""
-    items = [
-        f"<dt>{role}</dt><dd>{' '.join(map(_column_html, listed))}{more}</dd>"
+def columns_html(columns: Sequence[CaseColumn]) -> str:
+    """Return columns by role as safe HTML, one line per role."""
+    lines = [
+        f"<div><span>{role}:</span> <span>{' '.join(map(_column_html, listed))}{more}</span></div>"
         for role, listed, more in columns_by_role(columns)
     ]
-    look = f'class="{css}"' if css else _PLAIN_LOOK
-    return f"<dl {look}>{''.join(items)}</dl>" if items else ""
+    return f'<div class="vnb-columns">{"".join(lines)}</div>' if lines else ""
 
 
 def _column_html(column: CaseColumn) -> str:

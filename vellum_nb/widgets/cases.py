@@ -307,7 +307,7 @@ class _ColumnRows:
 
     def show(self, columns: Sequence[CaseColumn]) -> None:
         """Show columns by role, and rows of the decided and the first undecided ones."""
-        self._roles.value = columns_html(columns, "vnb-columns")
+        self._roles.value = columns_html(columns)
         doubtful = [column for column in columns if column.problem or column.notes]
         undecided = [column for column in doubtful if column.name not in self.renamed]
         for column in undecided[:_MAX_COLUMNS]:

@@ -341,7 +341,7 @@ class SweepWorker:
             for tag, release in self._releases.items()
             if release
         }
-        roles = columns_html(case_columns(cases), "vnb-columns vnb-inline")
+        roles = columns_html(case_columns(cases))
         return SweepView(sweep, aliases=aliases, numbers=numbers, columns=roles)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
