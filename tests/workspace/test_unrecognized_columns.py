@@ -164,6 +164,14 @@ def test_a_column_named_like_an_output_is_a_note_with_a_remedy_in_every_place(ws
     assert NOTE in command("compare", LIKE_AN_OUTPUT).stdout
 
 
+def test_without_a_metric_the_verdict_names_the_column_that_may_be_the_expected_value(ws):
+    cmp = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH).compare()
+    sentence = f"or give a metric or expected outputs. Note: {NOTE}"
+    assert sentence in cmp.result("v2").remark
+    for html in (html_of(cmp), html_of(cmp.view()), cmp.to_html()):
+        assert sentence in text_of(html)
+
+
 def test_the_form_shows_the_note_on_a_column_named_like_an_output(ws, tmp_path):
     file = tmp_path / "cases.csv"
     pd.DataFrame(LIKE_AN_OUTPUT).to_csv(file, index=False)
@@ -247,10 +255,8 @@ def test_columns_are_renamed_while_a_file_is_read(tmp_path):
     file = tmp_path / "cases.csv"
     file.write_text("text,expected.laud,who\na,1,ann\n", encoding="utf-8")
     renamed = {"expected.laud": "expected.loud", "who": None, "missing": "x"}
-    for cases in (
-        CaseFile(str(file), None, renamed),
-        CaseFile("a.csv", file.read_bytes(), renamed),
-    ):
+    in_memory = CaseFile("a.csv", file.read_bytes(), renamed)
+    for cases in (CaseFile(str(file), None, renamed), in_memory):
         table = read_table(cases)
         assert table.columns == ("text", "expected.loud")
         assert table.rows == [{"text": "a", "expected.loud": "1"}]
