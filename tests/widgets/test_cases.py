@@ -16,7 +16,7 @@ from wire_kit import Page, changed
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
-from vellum_nb.sweep.cases import CaseColumn, CaseFile
+from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.widgets.cases import case_plan_html, problems_html
 from vellum_nb.widgets.sweep_view import SweepView
@@ -62,21 +62,23 @@ class Cases:
         box = next(b for b in parts(bar, "vnb-check") if b.description == tag)
         box.value = not box.value
 
-    def _row(self, column):
-        rows = self.section._columns._rows
-        return rows[column]
+    def question(self, column):
+        """Return the widgets of the row on a doubtful column: its text and the choice."""
+        assert self.section.wait(PATIENCE)
+        rows = (row.children for row in parts(self.form, "vnb-column"))
+        start = f"Column {column} "
+        return next(row for row in rows if text_of(row[0].value).startswith(start))
 
     def row(self, column):
-        """Return the text next to the choice for a doubtful column."""
-        return text_of(self._row(column)._text.value)
+        """Return the text next to the choice."""
+        return text_of(self.question(column)[0].value)
 
     def uses(self, column):
-        return [label for label, _ in self._row(column)._choice.options]
+        return [label for label, _ in self.question(column)[1].options]
 
     def decide(self, column, label):
         """Choose the use of a doubtful column."""
-        assert self.section.wait(PATIENCE)
-        self._row(column)._choice.label = label
+        self.question(column)[1].label = label
 
     def becomes(self, label):
         """Wait until the button has this label."""
@@ -102,14 +104,20 @@ def cases(gated):
 def shouting(tmp_path):
     """Return the controls for cases of a deployment that declares its outputs."""
 
-    class Loud(TypedDict):
-        loud: str
+    class Soft(TypedDict):
         length: int
+
+    class Loud(Soft):
+        loud: str
+
+    def whisper(text: str) -> Soft:
+        return {"length": len(text)}
 
     def shout(text: str) -> Loud:
         return {"loud": text.upper(), "length": len(text)}
 
     with vnb.LocalServer() as server:
+        server.deploy(whisper, name="shout", release_tags=["v0"])
         server.deploy(shout, name="shout", release_tags=["v1"])
         with vnb.connect(server, history=tmp_path / "runs.db") as ws:
             form = ws.form("shout")
@@ -292,6 +300,17 @@ def test_decision_can_be_changed_until_another_file_is_chosen(shouting):
     assert "Did you mean loud?" in shouting.row("expected.laud")
 
 
+def test_renamed_column_that_does_not_fit_another_release_is_decided_again(shouting):
+    shouting.choose(b"text,expected.laud\na,A\n")
+    shouting.decide("expected.laud", "Use expected.loud")
+    shouting.tick("v1")
+    shouting.tick("v0")
+    assert shouting.label == "Check again"
+    shouting.decide("expected.loud", "Ignore the column")
+    assert shouting.label == "Run 1 call"
+    assert "is ignored" in shouting.row("expected.laud")
+
+
 def test_value_that_does_not_fit_is_listed_next_to_invalid_columns(shouting):
     shouting.choose(b"text,expected.laud,mocks\na,A,1\n")
     assert "row variable problem 1 mocks is not a list" in shouting.plan
@@ -309,17 +328,21 @@ def test_many_columns_are_cut(shouting):
     assert "… and 1,890 more columns" in shown(shouting.form)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, "\u202e" + "x" * 10_000])
-def test_hostile_columns_are_escaped(shouting, text):
-    columns = [CaseColumn(text, "expected", text, meant=(text,)), CaseColumn(text, "input")]
-    columns += [CaseColumn(text + "l", "label", notes=(text,), meant=(text, text + "m"))]
-    rows = shouting.section._columns
-    for decide in (lambda: None, lambda: rows.decide(text, text), lambda: rows.decide(text, None)):
-        rows.show(columns)
-        decide()
-        html = "".join(part.value for part in tree(rows.widget) if isinstance(part, HTML))
+@pytest.mark.parametrize("first", range(0, len(HOSTILE), 9))
+def test_hostile_columns_are_escaped(shouting, first):
+    names = [*HOSTILE[first : first + 9], "\u202e" + "x" * 10_000]
+    row = {"text": "a"} | {f"expected.{name}": 1 for name in names} | dict.fromkeys(names, 2)
+    shouting.choose(json.dumps([row]).encode(), name="cases.json")
+    for decided in (False, True):
+        assert shouting.section.wait(PATIENCE)
+        rows = parts(shouting.form, "vnb-column")
+        assert len(rows) == len(names)
+        html = "".join(part.value for part in tree(shouting.form) if isinstance(part, HTML))
         assert_harmless(html)
         assert "\u202e" not in html
+        for row in () if decided else rows:
+            row.children[1].label = "Ignore the column"
+    assert shouting.label == "Run 1 call"
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -322,7 +322,8 @@ class _ColumnRows:
         self._more.value = f"… and {plural(more, 'more column')}" if more > 0 else ""
 
     def decide(self, column: str, name: str | None) -> None:
-        """Read a column under another name, or ignore it."""
+        """Read a column under another name, or ignore it; it can have been renamed before."""
+        column = next((old for old, new in self.renamed.items() if new == column), column)
         self.renamed[column] = name
         self._rows[column].decide(name)
 
