@@ -617,12 +617,12 @@ class _Checker:
             if problem := problems.get(column):
                 name = problem.suggestion
                 is_free = name and name not in self._names[use]
-                meant = (f"{column.partition('.')[0]}.{name}",) if is_free else ()
-                columns.append(CaseColumn(column, use, problem.message, meant=meant))
+                meant = [f"{column.partition('.')[0]}.{name}"] if is_free else []
+                columns.append(CaseColumn(column, use, problem.message, meant=tuple(meant)))
             else:
                 questions = dict(self._questions(column))
-                meant = tuple(chain.from_iterable(questions.values()))
-                columns.append(CaseColumn(column, use, notes=tuple(questions), meant=meant))
+                names = tuple(chain.from_iterable(questions.values()))
+                columns.append(CaseColumn(column, use, notes=tuple(questions), meant=names))
         return tuple(columns)
 
     def _check_expected(self, column: str, name: str) -> None:
