@@ -408,7 +408,7 @@ def problems_html(exc: VellumNBError) -> str:
     """Return the reason for a missing plan, with a table of invalid rows."""
     problems = exc.problems if isinstance(exc, InputError) else ()
     in_rows = {column.name for column in getattr(exc, "columns", ()) if column.problem}
-    problems = [p for p in problems if p.row is not None or p.variable not in in_rows]
+    problems = tuple(p for p in problems if p.row is not None or p.variable not in in_rows)
     if in_rows and not problems:
         return ""
     if not any(problem.row is not None for problem in problems):
