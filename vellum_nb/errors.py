@@ -160,11 +160,14 @@ class InputProblem:
         The given value and the expected kind, as a sentence without the name of the variable.
     row : int or None
         Number of the case, from 1; None for a single case or for all of them.
+    suggestion : str
+        The most similar valid name, if the name is not valid.
     """
 
     variable: str
     message: str
     row: int | None = None
+    suggestion: str = ""
 
     @printed
     def __str__(self) -> str:
@@ -180,7 +183,11 @@ class InputError(VellumNBError, ValueError):
     ----------
     problems : tuple of InputProblem
         All problems, in the order of the variables of the deployment.
+    columns : tuple of CaseColumn
+        The columns of the invalid table of cases, as in `SweepPlan.columns`; else empty.
     """
+
+    columns: tuple[Any, ...] = ()
 
     def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
         super().__init__("\n".join([message, *_lines(problems)]))

@@ -4,10 +4,20 @@ import pytest
 from form_page import open_form
 from playwright.sync_api import expect
 from sweep_page import GATE, SweepPage
+from test_scripts import AXE, RULES
 
 pytestmark = pytest.mark.browser
 
 FORM = GATE + 'form = ws.form("triage")'
+TRIAGE = """
+import vellum_nb as vnb
+ws = vnb.connect("local", history=":memory:")
+form = ws.form("ticket-triage")
+"""
+DOUBTFUL = (
+    "ticket,customer_tier,expected.priority,expected.categroy,language,category\n"
+    "charged twice,pro,high,billing,en,billing\nno login,free,low,access,de,how-to\n"
+)
 GOOD = "ticket,expected.category,who\ncharged twice,billing,ann\nno login,access,bob\nbad,none,cy\n"
 
 
@@ -43,3 +53,43 @@ def test_uploaded_csv_is_run_as_a_sweep(lab):
     assert form.kernel(counted) == "[('v1', 6), ('v2', 6)]"
     assert form.kernel("sorted(set(form.sweep.frame()['label.who']))") == "['ann', 'bob', 'cy']"
     assert form.kernel("ws.history.count(sweep_id=form.sweep.id)") == "12"
+
+
+def test_doubtful_columns_are_decided_before_a_run(lab):
+    form = open_form(lab, TRIAGE)
+    cases = form.root.locator(".vnb-options").filter(has_text="Run on a file of cases")
+    cases.get_by_role("button", name="Run on a file of cases").click()
+    file = {"name": "tickets.csv", "mimeType": "text/csv", "buffer": DOUBTFUL.encode()}
+    cases.get_by_label("Choose a file for cases…").set_input_files(file)
+    wrong = cases.get_by_role("group", name="Column expected.categroy", exact=True)
+    doubtful = cases.get_by_role("group", name="Column category", exact=True)
+    run = cases.locator("button.vnb-case-run")
+    expect(wrong.get_by_role("alert")).to_contain_text("Did you mean category?")
+    expect(doubtful.get_by_role("status")).to_contain_text("use it as the expected value?")
+    expect(cases.locator(".vnb-case-state")).to_have_text("1 column to correct: expected.categroy")
+    expect(run).to_have_text("Check again")
+    for look in ("dark-520", "light-520", "dark-1300", "light-1300"):
+        with lab.looking(look):
+            form.notebook.screenshot(f"columns-{look}", form.root)
+            assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+            lab.page.evaluate(AXE)
+            found = lab.page.evaluate(
+                "(tags) => axe.run('.vnb-form', {runOnly: {type: 'tag', values: tags}})", RULES
+            )
+            assert found["violations"] == []
+
+    use = wrong.get_by_role("radio", name="Use expected.category", exact=True)
+    use.focus()
+    lab.page.keyboard.press("Space")
+    expect(wrong).to_contain_text("is read as expected.category; the file is not changed")
+    expect(doubtful).to_be_hidden()  # the output has its expected value
+    expect(use).to_be_focused()
+    expect(run).to_have_text("Run 2 calls")
+    form.notebook.screenshot("columns-decided", form.root)
+    assert form.kernel("ws.history.count(), len(ws.sweeps())") == "(0, 0)"
+    run.click()
+    form.notebook.kernel_becomes("form.sweep and form.sweep.state", "'done'")
+    expect(cases.locator(".vnb-case-run")).to_have_text("Run 2 calls again")
+    form.notebook.screenshot("columns-done", form.root)
+    stored = "sorted(form.sweep.frame()[['expected.category', 'label.category']].values.tolist())"
+    assert form.kernel(stored) == "[['access', 'how-to'], ['billing', 'billing']]"

@@ -2,16 +2,19 @@
 
 import json
 import threading
+from typing import TypedDict
 
 import pytest
 from dom_kit import text_of, texts
-from form_kit import parts, shown, tick
+from form_kit import parts, shown, tick, tree
 from html_kit import HOSTILE, assert_harmless
+from ipywidgets import HTML
 from ipywidgets.widgets.widget import _instances
 from runs_kit import progress_of
 from sweep_view_kit import PATIENCE
 from wire_kit import Page, changed
 
+import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
@@ -59,6 +62,24 @@ class Cases:
         box = next(b for b in parts(bar, "vnb-check") if b.description == tag)
         box.value = not box.value
 
+    def question(self, column):
+        """Return the widgets of the row on a doubtful column: its text and the choice."""
+        assert self.section.wait(PATIENCE)
+        rows = (row.children for row in parts(self.form, "vnb-column"))
+        start = f"Column {column} "
+        return next(row for row in rows if text_of(row[0].value).startswith(start))
+
+    def row(self, column):
+        """Return the text next to the choice."""
+        return text_of(self.question(column)[0].value)
+
+    def uses(self, column):
+        return [label for label, _ in self.question(column)[1].options]
+
+    def decide(self, column, label):
+        """Choose the use of a doubtful column."""
+        self.question(column)[1].label = label
+
     def becomes(self, label):
         """Wait until the button has this label."""
         assert changed(self.run, "description", label.__eq__, PATIENCE), self.run.description
@@ -77,6 +98,31 @@ def cases(gated):
     yield Cases(form)
     gated.gate.release(1000)
     form.close()
+
+
+@pytest.fixture
+def shouting(tmp_path):
+    """Return the controls for cases of a deployment that declares its outputs."""
+
+    class Soft(TypedDict):
+        length: int
+
+    class Loud(Soft):
+        loud: str
+
+    def whisper(text: str) -> Soft:
+        return {"length": len(text)}
+
+    def shout(text: str) -> Loud:
+        return {"loud": text.upper(), "length": len(text)}
+
+    with vnb.LocalServer() as server:
+        server.deploy(whisper, name="shout", release_tags=["v0"])
+        server.deploy(shout, name="shout", release_tags=["v1"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            form = ws.form("shout")
+            yield Cases(form)
+            form.close()
 
 
 def test_form_without_sweeps_does_not_offer_them(make):
@@ -204,6 +250,100 @@ def test_closed_form_leaves_its_sweep_running(cases, gated):
     gated.gate.release(2)
     assert sweep.wait(PATIENCE).state == "done"
     assert not [t for t in threading.enumerate() if t.name == "vellum-nb-cases"]
+
+
+def test_invalid_column_is_corrected_before_anything_is_sent(shouting, tmp_path):
+    path = tmp_path / "cases.csv"
+    content = b"text,expected.laud,expected.xyz\na,A,1\n"
+    path.write_bytes(content)
+    shouting.choose(str(path))
+    assert shouting.label == "Check again"
+    state = text_of(parts(shouting.form, "vnb-case-state")[0].value)
+    assert state == "2 columns to correct: expected.laud, expected.xyz"
+    shouting.run.click()
+    assert shouting.label == "Check again"
+    assert shouting.form.sweep is None
+    assert shouting.uses("expected.xyz") == ["Ignore the column"]
+    shouting.decide("expected.laud", "Use expected.loud")
+    shouting.decide("expected.xyz", "Ignore the column")
+    assert shouting.label == "Run 1 call"
+    assert "is read as expected.loud; the file is not changed" in shouting.row("expected.laud")
+    assert "cases.drop(columns=['expected.xyz'])" in shouting.row("expected.xyz")
+    frame = shouting.swept().wait(PATIENCE).frame()
+    assert frame.filter(like="expected.").to_dict("list") == {"expected.loud": ["A"]}
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("use", "column"), [("Use as expected", "expected.loud"), ("Keep as label", "label.loud")]
+)
+def test_ambiguous_column_is_used_as_decided(shouting, use, column):
+    shouting.choose(b"text,loud\na,A\n")
+    assert shouting.label == "Run 1 call"  # a question prevents no run
+    shouting.decide("loud", use)
+    assert f"is read as {column}" in shouting.row("loud")
+    assert shouting.label == "Run 1 call"
+    sweep = shouting.swept().wait(PATIENCE)
+    assert sweep.frame()[column].tolist() == ["A"]
+    assert sweep.notes == ()
+
+
+def test_decision_can_be_changed_until_another_file_is_chosen(shouting):
+    shouting.choose(b"text,expected.laud,loud\na,A,B\n")
+    shouting.decide("loud", "Use as expected")
+    shouting.decide("expected.laud", "Use expected.loud")
+    assert "Several columns of cases.csv are called expected.loud" in shouting.plan
+    shouting.decide("expected.laud", "Ignore the column")
+    assert shouting.label == "Run 1 call"
+    shouting.choose(b"text,expected.laud\na,A\n")
+    assert shouting.label == "Check again"
+    assert "Did you mean loud?" in shouting.row("expected.laud")
+
+
+def test_renamed_column_that_does_not_fit_another_release_is_decided_again(shouting):
+    shouting.choose(b"text,expected.laud\na,A\n")
+    shouting.decide("expected.laud", "Use expected.loud")
+    shouting.tick("v1")
+    shouting.tick("v0")
+    assert shouting.label == "Check again"
+    shouting.decide("expected.loud", "Ignore the column")
+    assert shouting.label == "Run 1 call"
+    assert "is ignored" in shouting.row("expected.laud")
+
+
+def test_value_that_does_not_fit_is_listed_next_to_invalid_columns(shouting):
+    shouting.choose(b"text,expected.laud,mocks\na,A,1\n")
+    assert "row variable problem 1 mocks is not a list" in shouting.plan
+    assert "expected.laud" not in shouting.plan
+    assert "Did you mean loud?" in shouting.row("expected.laud")
+
+
+def test_many_columns_are_cut(shouting):
+    columns = [f"expected.x{number}" for number in range(1900)]
+    shouting.choose(f"text,{','.join(columns)}\na{',1' * 1900}\n".encode())
+    assert shouting.label == "Check again"
+    assert len(parts(shouting.form, "vnb-column")) == 10
+    [roles] = parts(shouting.form, "vnb-column-roles")
+    assert text_of(roles.value).endswith("and 1,888 more")
+    assert "… and 1,890 more columns" in shown(shouting.form)
+
+
+@pytest.mark.parametrize("first", range(0, len(HOSTILE), 9))
+def test_hostile_columns_are_escaped(shouting, first):
+    names = [*HOSTILE[first : first + 9], "\u202e" + "x" * 10_000]
+    row = {"text": "a"} | {f"expected.{name}": 1 for name in names} | dict.fromkeys(names, 2)
+    shouting.choose(json.dumps([row]).encode(), name="cases.json")
+    for decided in (False, True):
+        assert shouting.section.wait(PATIENCE)
+        rows = parts(shouting.form, "vnb-column")
+        assert len(rows) == len(names)
+        every = tree(shouting.section.widget)
+        html = "".join(part.value for part in every if isinstance(part, HTML))
+        assert_harmless(html)
+        assert "\u202e" not in html
+        for row in () if decided else rows:
+            row.children[1].label = "Ignore the column"
+    assert shouting.label == "Run 1 call"
 
 
 @pytest.mark.parametrize("text", HOSTILE)

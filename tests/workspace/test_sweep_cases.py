@@ -47,7 +47,7 @@ def read(ws):
     def read(cases, *tags):
         release = ws.client.retrieve_workflow_deployment_release
         releases = {tag: release("echo", tag) for tag in tags or ("v2",)}
-        return checked_cases(read_table(cases), releases, "echo")
+        return checked_cases(read_table(cases), releases, "echo")[:2]
 
     return read
 

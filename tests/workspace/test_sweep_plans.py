@@ -104,7 +104,7 @@ def test_plan_is_estimated_from_past_runs(ws):
     assert plan.cost_usd == 12
     grows = ws.sweep("echo", CASES, **BOTH, repeats=4, dry_run=True)
     assert ", about 2.00 s at up to 24 at once" in grows.headline
-    assert str(plan).endswith("= 24 calls, about 6.00 s at 8 at once, about $12.00")
+    assert plan.headline.endswith("= 24 calls, about 6.00 s at 8 at once, about $12.00")
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ from typing import TypedDict
 import pandas as pd
 import pytest
 from command_kit import run as vellum_nb
+from dom_kit import text_of
 from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.comparison.cases import label_note
 from vellum_nb.errors import InputError
+from vellum_nb.sweep.cases import CaseFile, checked_cases, read_table
 
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
 MISSPELT = [{"text": "a", "expected.laud": "A"}]
@@ -75,7 +77,10 @@ def form_plan(ws, cases):
     section._given = cases
     section._changed()
     assert section.wait(20)
-    html = section._plan.value
+    parts = [section._columns.widget, section._plan]
+    for part in parts:
+        parts += getattr(part, "children", ())
+    html = "".join(str(getattr(part, "value", "")) for part in parts)
     form.close()
     return html
 
@@ -159,10 +164,20 @@ def test_a_column_named_like_an_output_is_a_note_with_a_remedy_in_every_place(ws
     assert NOTE in command("compare", LIKE_AN_OUTPUT).stdout
 
 
+def test_without_a_metric_the_verdict_names_the_column_that_may_be_the_expected_value(ws):
+    cmp = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH).compare()
+    sentence = f"or give a metric or expected outputs. Note: {NOTE}"
+    assert sentence in cmp.result("v2").remark
+    for html in (html_of(cmp), html_of(cmp.view()), cmp.to_html()):
+        assert sentence in text_of(html)
+
+
 def test_the_form_shows_the_note_on_a_column_named_like_an_output(ws, tmp_path):
     file = tmp_path / "cases.csv"
     pd.DataFrame(LIKE_AN_OUTPUT).to_csv(file, index=False)
-    assert NOTE in form_plan(ws, str(file))
+    shown = text_of(form_plan(ws, str(file)))
+    assert "Column loud is used as a label. It has the name of an output" in shown
+    assert "not compared" not in shown  # said once, next to the buttons
 
 
 def test_a_column_of_a_frame_that_is_named_like_an_output_is_a_note(ws):
@@ -188,6 +203,66 @@ def test_a_misspelt_prefix_is_a_note(ws):
     assert plan.notes == (
         "the column Expcted.loud is used as a label; did you mean expected.loud?",
     )
+
+
+def test_a_plan_shows_its_columns_by_role(ws):
+    cases = [{"text": "a", "expected.length": 1, "loud": "A", "who": "ann"}]
+    plan = ws.sweep("shout", cases, **BOTH, dry_run=True)
+    assert [(column.name, column.use) for column in plan.columns] == [
+        *(("text", "input"), ("expected.length", "expected")),
+        *(("loud", "label"), ("who", "label")),
+    ]
+    assert [column.meant for column in plan.columns if column.notes] == [("expected.loud",)]
+    lines = str(plan).splitlines()
+    assert lines[1:4] == ["  inputs: text", "  expected: expected.length", "  labels: loud, who"]
+    assert "inputs: text expected: expected.length labels: loud (ambiguous) who" in text_of(
+        html_of(plan)
+    )
+
+
+def test_a_sweep_shows_its_columns_by_role_in_later_kernels(server, tmp_path):
+    path = tmp_path / "shared.db"
+    cases = [{"text": "a", "expected.loud": "A", "who": "ann"}, {"text": "b", "polite": True}]
+    with vnb.connect(server, history=path) as ws:
+        sweep_id = ws.sweep("shout", cases, **BOTH).id
+    with vnb.connect(server, history=path) as ws:
+        view = ws.open_sweep(sweep_id).view()
+        for html in (view.parts["notes"], html_of(view)):
+            assert "inputs: text polite expected: loud labels: who" in text_of(html)
+
+
+def test_an_invalid_column_is_on_the_error_with_the_name_that_is_meant(ws):
+    with pytest.raises(InputError) as caught:
+        ws.sweep("shout", [{"text": "a", "expected.laud": 1, "input.txt": "b"}], **BOTH)
+    invalid = {column.name: column.meant for column in caught.value.columns if column.problem}
+    assert invalid == {"expected.laud": ("expected.loud",), "input.txt": ()}  # text is there
+
+
+@pytest.mark.parametrize("cases", [{"text": "a", "label.loud": "A"}, {"tex": 1, "label.txt": "b"}])
+def test_a_column_that_is_called_a_label_raises_no_question(ws, cases):
+    releases = {"v1": ws.client.retrieve_workflow_deployment_release("shout", "v1")}
+    cases = {"text": "a"} | cases
+    checked = checked_cases(read_table([cases]), releases, "shout")
+    assert [column.notes for column in checked.columns if column.name.startswith("label.")] == [()]
+
+
+def test_a_label_next_to_the_expected_value_of_its_output_raises_no_question(ws):
+    cases = [{"text": "a", "loud": "A", "expected.loud": "A"}]
+    assert ws.sweep("shout", cases, **BOTH, dry_run=True).notes == ()
+
+
+def test_columns_are_renamed_while_a_file_is_read(tmp_path):
+    file = tmp_path / "cases.csv"
+    file.write_text("text,expected.laud,who\na,1,ann\n", encoding="utf-8")
+    renamed = {"expected.laud": "expected.loud", "who": None, "missing": "x"}
+    in_memory = CaseFile("a.csv", file.read_bytes(), renamed)
+    for cases in (CaseFile(str(file), None, renamed), in_memory):
+        table = read_table(cases)
+        assert table.columns == ("text", "expected.loud")
+        assert table.rows == [{"text": "a", "expected.loud": "1"}]
+    assert file.read_text(encoding="utf-8") == "text,expected.laud,who\na,1,ann\n"
+    with pytest.raises(InputError, match=r"Several columns of cases.csv are called text"):
+        read_table(CaseFile(str(file), None, {"who": "text"}))
 
 
 def test_every_note_of_a_plan_is_on_its_sweep_and_comparison(ws):

@@ -325,24 +325,32 @@ def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> d
     }
 
 
+def outputs_meant(name: str, outputs: Iterable[str]) -> tuple[str, ...]:
+    """Return the outputs of which a label could be meant as the expected value."""
+    names = tuple(dict.fromkeys(outputs))
+    if name in names:
+        return (name,)
+    prefix, _, output = re.sub(r"[\s._-]+", ".", name).partition(".")
+    is_close = bool(get_close_matches(prefix.lower(), _EXPECTED))
+    is_short = prefix.lower() in {"exp", "expect"}
+    if is_close and not output:
+        return names
+    return (output,) if (is_close or is_short) and output in names else ()
+
+
 def label_note(name: str, outputs: Iterable[str]) -> str | None:
     """Return a note on a label that looks like the expected value of an output."""
-    names = dict.fromkeys(outputs)
-    if name in names:
+    meant = outputs_meant(name, outputs)
+    if not meant:
+        return None
+    if meant == (name,):
         return (
             f"the column {name} is not compared with the output {name}: rename it to "
             f"expected.{name} if it is the expected value"
         )
-    prefix, _, output = re.sub(r"[\s._-]+", ".", name).partition(".")
-    is_close = bool(get_close_matches(prefix.lower(), _EXPECTED))
-    is_short = prefix.lower() in {"exp", "expect"}
-    if names and is_close and not output:
-        meant = f"<output>? The outputs are: {', '.join(names)}"
-    elif (is_close or is_short) and output in names:
-        meant = f"{output}?"
-    else:
-        return None
-    return f"the column {name} is used as a label; did you mean expected.{meant}"
+    listed = f"<output>? The outputs are: {', '.join(meant)}"
+    output = f"{meant[0]}?" if len(meant) == 1 else listed
+    return f"the column {name} is used as a label; did you mean expected.{output}"
 
 
 def expected_problem(column: str, outputs: Collection[str], role: str) -> InputProblem | None:

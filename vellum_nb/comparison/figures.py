@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -735,7 +735,9 @@ class ComparisonFigures:
             return f"{name}: nothing to compare", f". No case has an answer on {name} and {base}."
         if not counts["differs"]:
             return f"{name} does not differ from {base}", f" on {cases}.{gap}"
-        why = _NO_MARGIN if self.metrics else _RATE
+        why = _NO_MARGIN
+        if not self.metrics:
+            why = " Note: ".join([_RATE, *islice(self._column_notes(), 1)])
         return f"{name} differs from {base}", f" on {counts['differs']:,} of {cases}.{gap} {why}"
 
     def output_counts(self, release: str) -> str:

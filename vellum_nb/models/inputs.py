@@ -393,7 +393,8 @@ def unknown_name(name: str, names: Collection[str], expected: str) -> InputProbl
     """Return the problem of a name that is not in `names`, with the most similar one as a hint."""
     close = get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return InputProblem(name, f"is not {expected}{available(names)}.{hint}")
+    message = f"is not {expected}{available(names)}.{hint}"
+    return InputProblem(name, message, suggestion=close[0] if close else "")
 
 
 def _checked(value: object, variable: VellumVariable) -> Any:

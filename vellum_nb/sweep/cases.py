@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from html import escape
 from io import BytesIO, StringIO
+from itertools import chain
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, Union
 from uuid import UUID
 
-from vellum_nb.comparison.cases import expected_problem, label_note
+from vellum_nb.comparison.cases import expected_problem, label_note, outputs_meant
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import DatabaseUrl, csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
@@ -21,7 +23,7 @@ from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
 from vellum_nb.models.media import ADDRESSES, MEDIA_TYPES
 from vellum_nb.models.sweeps import MOST_RUNS, SweepCase
-from vellum_nb.rendering.format import plural
+from vellum_nb.rendering.format import one_line, plural, visible_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +55,14 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, Attrib
 _MAX_FILE_BYTES = 500_000_000
 _MAX_PARQUET_BYTES = 1_000_000_000  # unpacked
 _MAX_COLUMNS = 2_000
+_LISTED_COLUMNS = 12  # of a role
+_COLUMN_CHARS = 60  # of a listed name
+_ROLES: dict[Use, str] = {
+    "input": "inputs",
+    "expected": "expected",
+    "label": "labels",
+    "previous": "continues",
+}
 _NEVER_TEXT = frozenset({"CHAT_HISTORY", "ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL"})
 MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
@@ -60,14 +70,91 @@ _TYPED = "; in a DataFrame text stays text: give the path of the file, or conver
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    """A file of cases in memory; the suffix of its name is the format."""
+    """A file of cases, in memory or without `content` at a path; its suffix is the format.
+
+    `renamed` are the columns that are read under another name, or are ignored (None).
+    """
 
     name: str
-    content: bytes = field(repr=False)
+    content: bytes | None = field(repr=False)
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
 
 
 Cases: TypeAlias = Union["pd.DataFrame", Iterable[Mapping[str, Any] | Run], str, Path, CaseFile]
 """Cases as `Workspace.sweep` accepts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseColumn:
+    """A column of a table of cases.
+
+    Attributes
+    ----------
+    name, use : str
+        Its name, and its use: ``input``, ``expected``, ``label`` or ``previous`` (the execution
+        that a case continues).
+    problem : str
+        Why the column is invalid, so that nothing is sent; else empty.
+    notes : tuple of str
+        Why another use may be meant.
+    meant : tuple of str
+        The names that a column with a problem or notes may be meant to have.
+    """
+
+    name: str
+    use: Use
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    meant: tuple[str, ...] = ()
+
+
+def case_columns(cases: Iterable[SweepCase]) -> tuple[CaseColumn, ...]:
+    """Return the inputs, expected outputs and labels of stored cases."""
+    names: dict[tuple[str, Use], None] = {}
+    for case in cases:
+        names |= dict.fromkeys((name, "input") for name in case.inputs)
+        names |= dict.fromkeys((name, "expected") for name in case.expected)
+        names |= dict.fromkeys((name, "label") for name in case.labels)
+    return tuple(CaseColumn(name, use) for name, use in names)
+
+
+def columns_by_role(
+    columns: Sequence[CaseColumn],
+) -> Iterator[tuple[str, list[CaseColumn], str]]:
+    """Yield each role with its columns, and the number of omitted ones as a text."""
+    for use, role in _ROLES.items():
+        of_role = [column for column in columns if column.use == use]
+        doubtful_first = sorted(of_role, key=lambda column: not (column.problem or column.notes))
+        listed = frozenset(column.name for column in doubtful_first[:_LISTED_COLUMNS])
+        if of_role:
+            more = len(of_role) - len(listed)
+            shown = [column for column in of_role if column.name in listed]
+            yield role, shown, f" and {more:,} more" if more else ""
+
+
+def columns_html(columns: Sequence[CaseColumn]) -> str:
+    """Return columns by role as safe HTML, one line per role."""
+    lines = [
+        f"<div><span>{role}:</span> <span>{' '.join(map(_column_html, listed))}{more}</span></div>"
+        for role, listed, more in columns_by_role(columns)
+    ]
+    return f'<div class="vnb-columns">{"".join(lines)}</div>' if lines else ""
+
+
+def _column_html(column: CaseColumn) -> str:
+    name = escape(visible_name(one_line(column.name, _COLUMN_CHARS)))
+    if not (column.problem or column.notes):
+        return f"<code>{name}</code>"
+    state = "invalid" if column.problem else "ambiguous"
+    return f'<code class="vnb-{state}">{name}<span class="vnb-sr-only"> ({state})</span></code>'
+
+
+class CheckedCases(NamedTuple):
+    """Checked cases, with notes on them and the columns of their table."""
+
+    cases: list[SweepCase]
+    notes: tuple[str, ...]
+    columns: tuple[CaseColumn, ...]
 
 
 class Bare(str):
@@ -100,6 +187,8 @@ def read_table(cases: Cases) -> Table:
         raise InputError(msg)
     if isinstance(source, str | Path | CaseFile):
         table = _of_file(source)
+        if isinstance(source, CaseFile) and source.renamed:
+            table = _renamed(table, source.renamed)
     elif hasattr(source, "to_dict") and hasattr(source, "columns"):
         table = _of_frame(source, _OF_A_FRAME)
     elif isinstance(source, Mapping) or not isinstance(source, Iterable):
@@ -130,7 +219,8 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
         msg = f"Unknown format: {short}; its name must end in one of {', '.join(SUFFIXES)}"
         raise InputError(msg)
     try:
-        content = cases.content if isinstance(cases, CaseFile) else _content(Path(cases))
+        content = cases.content if isinstance(cases, CaseFile) else None
+        content = _content(Path(name)) if content is None else content
         if suffix == ".parquet":
             return _of_parquet(content, short)
         if suffix == ".csv":
@@ -254,6 +344,17 @@ def _check_columns(names: Sequence[str], where: str) -> None:
         raise InputError(msg)
 
 
+def _renamed(table: Table, names: Mapping[str, str | None]) -> Table:
+    columns = {column: names.get(column, column) for column in table.columns}
+    present = tuple(column for column in columns.values() if column is not None)
+    _check_columns(present, table.name)
+    rows = [
+        {new: row[old] for old, new in columns.items() if new is not None and old in row}
+        for row in table.rows
+    ]
+    return replace(table, rows=rows, columns=present)
+
+
 def column_uses(table: Table, variables: Iterable[str] | None) -> dict[str, tuple[Use, str]]:
     """Return the use of each column, and its name without the prefix; ignored columns are left out.
 
@@ -352,8 +453,8 @@ def checked_cases(
     deployment: str,
     *,
     files: str | Path | None = None,
-) -> tuple[list[SweepCase], tuple[str, ...]]:
-    """Return the cases of `table`, checked on every release, and notes.
+) -> CheckedCases:
+    """Return the cases of `table`, checked on every release.
 
     Raises an `InputError` with all problems. `files` is the folder of the files that image, audio,
     video and document cells name.
@@ -448,13 +549,20 @@ class _Checker:
         for use, name in dict.fromkeys(self._uses.values()):
             names[use].append(name)
         self._names = names
+        self._labels = {  # without those of a history, and those that the user calls labels
+            column: name
+            for column, (use, name) in self._uses.items()
+            if use == "label"
+            and not (column in _HISTORY_LABELS if table.stored else column.startswith("label."))
+        }
+        self._unmet = [name for name in self._outputs if name not in names["expected"]]
         missing = [name for name in self._inputs or () if name not in names["input"]]
-        close = {label: get_close_matches(label, missing, 1, 0.75) for label in names["label"]}
+        close = {name: get_close_matches(name, missing, 1, 0.75) for name in self._labels.values()}
         self._mistyped = {matches[0]: label for label, matches in close.items() if matches}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 
-    def checked(self) -> tuple[list[SweepCase], tuple[str, ...]]:
+    def checked(self) -> CheckedCases:
         """Check all cases, and report all problems together."""
         self._check_names()
         rows = list(enumerate(self._table.rows, start=1))
@@ -467,7 +575,9 @@ class _Checker:
         if self._problems:
             values = plural(len(self._problems), "value does", "values do")
             msg = f"{self._table.name}: {values} not fit {self._deployment}; nothing was sent:"
-            raise InputError(msg, self._problems)
+            error = InputError(msg, self._problems)
+            error.columns = self._columns()
+            raise error
         cases = self._unique(cases)
         inputs = dict.fromkeys(name for case in cases for name in case.inputs)
         not_sent = []
@@ -476,12 +586,11 @@ class _Checker:
             if names := ", ".join(name for name in inputs if name not in keys):
                 tag_names = ", ".join(tags)
                 not_sent.append(f"{names}: not sent to {tag_names}, which knows no such input")
-        return cases, (*not_sent, *self._notes)
+        return CheckedCases(cases, (*not_sent, *self._notes), self._columns())
 
     def _check_names(self) -> None:
         """Note names that look misspelt; a name that no release knows is a problem."""
-        for variable, label in self._mistyped.items():
-            self._notes.append(f"the column {label} is used as a label; did you mean {variable}?")
+        self._notes += (note for label in self._labels for note, _ in self._questions(label))
         inputs = self._inputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
@@ -491,9 +600,30 @@ class _Checker:
         for column, (use, name) in self._uses.items() if self._outputs else ():
             if use == "expected":
                 self._check_expected(column, name)
-            elif use == "label" and not (self._table.stored and column in _HISTORY_LABELS):
-                note = label_note(name, self._outputs)
-                self._notes += [note] if note else []
+
+    def _questions(self, column: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield notes on a label that may be meant as an input or expected value, and its names."""
+        label = self._labels.get(column, "")
+        for variable in (name for name, mistyped in self._mistyped.items() if mistyped == label):
+            meant = f"input.{variable}" if self._table.stored else variable
+            yield f"the column {label} is used as a label; did you mean {variable}?", (meant,)
+        if note := label_note(label, self._unmet):
+            yield note, tuple(f"expected.{name}" for name in outputs_meant(label, self._unmet))
+
+    def _columns(self) -> tuple[CaseColumn, ...]:
+        problems = {problem.variable: problem for problem in self._problems if problem.row is None}
+        columns = []
+        for column, (use, _) in self._uses.items():
+            if problem := problems.get(column):
+                name = problem.suggestion
+                is_free = name and name not in self._names[use]
+                meant = [f"{column.partition('.')[0]}.{name}"] if is_free else []
+                columns.append(CaseColumn(column, use, problem.message, meant=tuple(meant)))
+            else:
+                questions = dict(self._questions(column))
+                names = tuple(chain.from_iterable(questions.values()))
+                columns.append(CaseColumn(column, use, notes=tuple(questions), meant=names))
+        return tuple(columns)
 
     def _check_expected(self, column: str, name: str) -> None:
         """Note the releases without an output; if all lack it, it is a problem.

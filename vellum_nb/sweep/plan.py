@@ -30,7 +30,7 @@ from vellum_nb.models.sweeps import (
     signature,
 )
 from vellum_nb.rendering.format import duration, money, plural
-from vellum_nb.sweep.cases import Releases
+from vellum_nb.sweep.cases import CaseColumn, Releases, columns_by_role, columns_html
 from vellum_nb.sweep.options import SweepOptions
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ class SweepPlan:
     notes : tuple of str
         Warnings on cases and releases, such as inputs that a release does not have, or columns
         that look misspelt. The sweep and its comparison have them, too.
+    columns : tuple of CaseColumn
+        Columns of the cases, each with its `name` and `use` (``input``, ``expected``, ``label`` or
+        ``previous``), its `notes`, and the names that it may be `meant` to have.
     resumes, last_seen : str, datetime, optional
         Id of the unfinished sweep that is resumed, and the time of its last progress.
     ended : str, optional
@@ -101,6 +104,7 @@ class SweepPlan:
     resumes: str | None = None
     last_seen: datetime | None = None
     ended: str | None = None
+    columns: tuple[CaseColumn, ...] = ()
     _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
 
     def power(
@@ -215,7 +219,10 @@ class SweepPlan:
 
     @printed
     def __str__(self) -> str:
-        return "\n".join([self.headline, *(f"  - {note}" for note in self.notes)])
+        lines = [self.headline]
+        for role, columns, more in columns_by_role(self.columns):
+            lines.append(f"  {role}: {', '.join(column.name for column in columns)}{more}")
+        return "\n".join([*lines, *(f"  - {note}" for note in self.notes)])
 
     @printed
     def __repr__(self) -> str:
@@ -228,7 +235,7 @@ class SweepPlan:
         table = table.drop(columns=[name for name in _COUNTS if not table[name].any()])
         html: str = table.to_html(escape=True, index=False, border=0, float_format="{:.4g}".format)
         head = f"<p><b>Plan</b> {escape(self.deployment)}: {escape(self.headline)}</p>"
-        return head + html + (f"<ul>{notes}</ul>" if notes else "")
+        return head + columns_html(self.columns) + html + (f"<ul>{notes}</ul>" if notes else "")
 
     def _line(self, times: str) -> str:
         factors = [plural(self.cases, "case"), plural(len(self.tags), "release tag")]
@@ -363,6 +370,7 @@ def plan_sweep(
     options: SweepOptions,
     *,
     notes: Sequence[str] = (),
+    columns: Sequence[CaseColumn] = (),
     reuse: bool = False,
 ) -> tuple[SweepRecord, SweepPlan, Reused]:
     """Return the sweep, its plan, and the reused runs; write nothing.
@@ -393,6 +401,7 @@ def plan_sweep(
         resumes=record.id if resumes else None,
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
+        columns=tuple(columns),
     )
     record = record.model_copy(update={"notes": (*_unreadable_tags(new), *notes)})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from html import escape
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.rendering.format import money, plural
-from vellum_nb.sweep.cases import SUFFIXES, CaseFile
+from vellum_nb.models.checks import cut_list
+from vellum_nb.rendering.format import money, one_line, plural, visible_name
+from vellum_nb.sweep.cases import SUFFIXES, CaseColumn, CaseFile, columns_html
 from vellum_nb.sweep.options import Existing
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep, control_of
@@ -26,7 +28,14 @@ from vellum_nb.widgets.base import (
     styled,
 )
 from vellum_nb.widgets.fields import Fold, TagBar
-from vellum_nb.widgets.markup import ALERT, alert_html, name_html, table_html
+from vellum_nb.widgets.markup import (
+    ALERT,
+    alert_html,
+    icon,
+    name_html,
+    page_safe,
+    table_html,
+)
 from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
@@ -34,6 +43,10 @@ from vellum_nb.widgets.sweep_view import ACTIVE
 File = CaseFile | str
 _CHECK_LABEL = "Check again"
 _MAX_PROBLEMS = 50  # rows of the table of problems
+_MAX_COLUMNS = 10  # undecided columns with buttons
+_MAX_BUTTONS = 4  # names that a column may be meant to have
+_NAME_CHARS, _CODE_CHARS = 40, 200
+_WARNING, _DECIDED = icon("FAILED"), icon("FULFILLED")
 _UNKNOWN = "—"
 
 
@@ -90,9 +103,10 @@ class CaseSection:
         self._run = button("Run", "vnb-case-run", boundary.guarded(self._clicked))
         self._run.disabled = True
         self._state = note("", "vnb-case-state")
+        self._columns = _ColumnRows(boundary.guarded(self._column_decided))
         file = styled(ipw.VBox(self._file.widgets), "vnb-case-file")
         bar = styled(ipw.Box([self._run, self._state]), "vnb-runbar")
-        parts = [file, self._tags.widget, self._repeats, self._plan, bar]
+        parts = [file, self._columns.widget, self._tags.widget, self._repeats, self._plan, bar]
         hint = "CSV, JSON lines, JSON or Parquet, one row per case"
         self._fold = Fold("Run on a file of cases", hint, parts, late=True)
         self.widget = self._fold.widget
@@ -125,8 +139,15 @@ class CaseSection:
         self._changed()
 
     def _file_given(self) -> None:
-        self._given = self._file.value
+        with self._lock:
+            self._given = self._file.value
+            self._columns.reset()
         self._changed()
+
+    def _column_decided(self, column: str, decision: str | None) -> None:
+        with self._lock:
+            self._columns.decide(column, decision)
+            self._changed()
 
     def _changed(self, *_: object) -> None:
         """Check the current selection in a thread; Run is disabled until then."""
@@ -154,12 +175,16 @@ class CaseSection:
         if not self._tags.ticked:
             msg = "No release tag is chosen; choose one to run the cases on"
             raise InputError(msg)
+        if renamed := dict(self._columns.renamed):
+            given = (file, None) if isinstance(file, str) else (file.name, file.content)
+            file = CaseFile(*given, renamed)
         return _Choice(file, tuple(self._tags.ticked), int(typed))
 
     def _check(self, choice: _Choice) -> None:
         if choice is not self._choice:
             return  # the selection has changed
-        html, label, ready = self._plan.value, _CHECK_LABEL, choice
+        html, label, ready, state = self._plan.value, _CHECK_LABEL, choice, ""
+        columns: Sequence[CaseColumn] = ()
         try:
             plan = self._call(choice, dry_run=True)
             if plan.ended is not None:  # every run is finished
@@ -168,14 +193,16 @@ class CaseSection:
             calls = plural(plan.calls, "call")
             repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
-            html = case_plan_html(plan)
+            html, columns = case_plan_html(plan), plan.columns
         except VellumNBError as exc:
-            html = problems_html(exc)
+            html, columns = problems_html(exc), getattr(exc, "columns", ())
+            state = _to_correct_html([column for column in columns if column.problem])
         finally:
             with self._lock:
                 if choice is self._choice:
                     self._ready = None if label == _CHECK_LABEL else ready
-                    self._show(html, label)
+                    self._columns.show(columns)
+                    self._show(html, label, state=state)
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
         file, tags, repeats, existing = choice
@@ -233,6 +260,122 @@ class CaseSection:
         (self._run.remove_class if label == _CHECK_LABEL else self._run.add_class)("vnb-case-go")
 
 
+class _ColumnRow:
+    """An invalid or ambiguous column, and the choice of its use."""
+
+    def __init__(self, column: CaseColumn, decided: Callable[[str, str | None], None]) -> None:
+        self.column = column
+        self._text = note(_question_html(column), "vnb-column-text")
+        names = column.meant[:_MAX_BUTTONS]
+        uses = [(f"Use {_shortened(name)}", name) for name in names]
+        if names == (f"expected.{column.name}",):
+            uses = [("Use as expected", *names)]
+        keep = f"label.{column.name.removeprefix('label.')}"
+        uses.append(("Ignore the column", "") if column.problem else ("Keep as label", keep))
+        self._choice = styled(ipw.RadioButtons(options=uses, value=None), "vnb-how")
+        self._choice.observe(lambda change: decided(column.name, change["new"] or None), "value")
+        self.widget = styled(ipw.Box([self._text, self._choice]), "vnb-column")
+        self._state = "vnb-column-bad" if column.problem else "vnb-notice"
+        self.widget.add_class(self._state)
+
+    def fits(self, column: CaseColumn) -> bool:
+        return self.column == replace(column, meant=self.column.meant)
+
+    def show(self, *, visible: bool) -> None:
+        (self.widget.remove_class if visible else self.widget.add_class)("vnb-none")
+
+    def decide(self, name: str | None) -> None:
+        self.widget.remove_class(self._state)
+        self._text.value = _decision_html(self.column.name, name)
+
+
+class _ColumnRows:
+    """Columns of a file by role, and a row for each invalid or ambiguous one.
+
+    Rows stay in their places: a widget that Jupyter moves loses the focus. `renamed` are the
+    decisions: the columns that are read under another name, or are ignored (None).
+    """
+
+    def __init__(self, decided: Callable[[str, str | None], None]) -> None:
+        self.renamed: dict[str, str | None] = {}
+        self._decided = decided
+        self._rows: dict[str, _ColumnRow] = {}
+        self._roles = note("", "vnb-column-roles")
+        self._more = note("", "vnb-quiet")
+        self._box = styled(ipw.VBox(), "vnb-column-rows")
+        self.widget = styled(ipw.VBox([self._roles, self._box, self._more]), "vnb-case-columns")
+
+    def show(self, columns: Sequence[CaseColumn]) -> None:
+        """Show columns by role, and rows of the decided and the first undecided ones."""
+        self._roles.value = columns_html(columns)
+        doubtful = [column for column in columns if column.problem or column.notes]
+        undecided = [column for column in doubtful if column.name not in self.renamed]
+        for column in undecided[:_MAX_COLUMNS]:
+            row = self._rows.get(column.name)
+            if row is None or not row.fits(column):
+                self._rows[column.name] = _ColumnRow(column, self._decided)
+        names = {column.name for column in undecided[:_MAX_COLUMNS]} | self.renamed.keys()
+        for name, row in self._rows.items():
+            row.show(visible=name in names)
+        self._box.children = [row.widget for row in self._rows.values()]
+        more = len(undecided) - _MAX_COLUMNS
+        self._more.value = f"… and {plural(more, 'more column')}" if more > 0 else ""
+
+    def decide(self, column: str, name: str | None) -> None:
+        """Read a column under another name, or ignore it; it can have been renamed before."""
+        column = next((old for old, new in self.renamed.items() if new == column), column)
+        self.renamed[column] = name
+        self._rows[column].decide(name)
+
+    def reset(self) -> None:
+        """Forget the file."""
+        self._roles.value = self._more.value = ""
+        self._box.children = ()
+        for row in self._rows.values():
+            close_tree(row.widget)
+        self.renamed, self._rows = {}, {}
+
+
+def _shortened(name: str) -> str:
+    return str(page_safe(visible_name(one_line(name, _NAME_CHARS))))
+
+
+def _code(text: str) -> str:
+    return f"<code>{name_html(one_line(text, _CODE_CHARS))}</code>"
+
+
+def _question_html(column: CaseColumn) -> str:
+    """Return the problem of a column, or the question that its notes raise, as an alert."""
+    about, names = f"<b>Column {_code(column.name)}</b>", column.meant
+    if column.problem:
+        message = name_html(column.problem)
+        return f'<div role="alert">{ALERT}<span>{about} {message}</span></div>'
+    question = f"Did you mean {' or '.join(map(_code, names[:_MAX_BUTTONS]))}?"
+    if names == (f"expected.{column.name}",):
+        question = "It has the name of an output: use it as the expected value?"
+    return f'<div role="status">{_WARNING}<span>{about} is used as a label. {question}</span></div>'
+
+
+def _decision_html(column: str, name: str | None) -> str:
+    """Return what a decision means, and the code that makes it."""
+    result = "is ignored" if name is None else f"is read as {_code(name)}"
+    call = f"drop(columns=[{column!r}])"
+    if name is not None:
+        call = f"rename(columns={{{column!r}: {name!r}}})"
+    return (
+        f'<div role="status">{_DECIDED}<span><b>Column {_code(column)}</b> {result}; the file is '
+        f"not changed. For a DataFrame: {_code(f'cases.{call}')}</span></div>"
+    )
+
+
+def _to_correct_html(columns: Sequence[CaseColumn]) -> str:
+    """Return the number of invalid columns and the first names, for the state next to Run."""
+    if not columns:
+        return ""
+    names = cut_list(_code(column.name) for column in columns)
+    return f"{ALERT} {plural(len(columns), 'column')} to correct: {names}"
+
+
 def case_plan_html(plan: SweepPlan) -> str:
     """Return the number of runs, their duration and their cost."""
     figures = {"time": plan.seconds, "cost": plan.cost_usd}
@@ -240,7 +383,8 @@ def case_plan_html(plan: SweepPlan) -> str:
     line = plan.headline
     if unknown:
         line += f"; {' and '.join(unknown)} {'are' if len(unknown) > 1 else 'is'} not known yet"
-    notes = "".join(f"<li>{name_html(text)}</li>" for text in plan.notes)
+    in_rows = {text for column in plan.columns for text in column.notes}
+    notes = "".join(f"<li>{name_html(note)}</li>" for note in plan.notes if note not in in_rows)
     columns: dict[str, Callable[[TagPlan], str]] = {"calls": lambda tag: f"{tag.calls:,}"}
     if plan.found:
         columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
@@ -263,6 +407,10 @@ def case_plan_html(plan: SweepPlan) -> str:
 def problems_html(exc: VellumNBError) -> str:
     """Return the reason for a missing plan, with a table of invalid rows."""
     problems = exc.problems if isinstance(exc, InputError) else ()
+    in_rows = {column.name for column in getattr(exc, "columns", ()) if column.problem}
+    problems = tuple(p for p in problems if p.row is not None or p.variable not in in_rows)
+    if in_rows and not problems:
+        return ""
     if not any(problem.row is not None for problem in problems):
         return alert_html(exc)
     head = str(exc).partition("\n")[0]

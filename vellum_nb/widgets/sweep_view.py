@@ -193,11 +193,11 @@ def _status(now: Progress) -> str:
     return sentence
 
 
-def plan_html(sweep: Sweep) -> str:
-    """Return the planned runs as the static form of the view."""
+def plan_html(sweep: Sweep, columns: str = "") -> str:
+    """Return the planned runs and the `columns` of the cases as the static form of the view."""
     record, notes = control_of(sweep).record, {"notes": sweep.notes}
     plan = render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
-    return plan + render("sweep.html.j2", part="notes", now=notes)
+    return plan + columns + render("sweep.html.j2", part="notes", now=notes)
 
 
 def sweep_html(sweep: Sweep, aliases: Names) -> str:
@@ -221,6 +221,8 @@ class SweepView(ThreadSafeWidget):
         The sweep to display, pause and stop.
     aliases, numbers : mapping, optional
         Other tags on the same release by release tag; case numbers by case id.
+    columns : str, optional
+        Columns of the cases by role, as safe HTML.
 
     Attributes
     ----------
@@ -250,8 +252,10 @@ class SweepView(ThreadSafeWidget):
         *,
         aliases: Names | None = None,
         numbers: Mapping[str, int] | None = None,
+        columns: str = "",
     ) -> None:
         self.sweep = sweep
+        self._columns = columns
         self._aliases = aliases or {}
         self._numbers = numbers or {}
         self._cell: int | None = None
@@ -311,7 +315,8 @@ class SweepView(ThreadSafeWidget):
             notes=self.sweep.notes,
         )
         with self.hold_trait_notifications():
-            self.view_model, self.parts = model, figures_html(model)
+            parts = figures_html(model)
+            self.view_model, self.parts = model, {**parts, "notes": self._columns + parts["notes"]}
         return now.state in ACTIVE
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
@@ -337,4 +342,4 @@ class SweepView(ThreadSafeWidget):
         return f"SweepView({record.deployment} on {', '.join(record.release_tags)}: {runs})"
 
     def _html(self) -> str:
-        return plan_html(self.sweep)
+        return plan_html(self.sweep, self._columns)

@@ -362,5 +362,5 @@ def _chosen_cases(
                 raise InputError(msg)
         return [], ids, ()
     releases = {tag: actions.release(deployment, tag) for tag in tags}
-    checked, notes = checked_cases(read_table(chosen), releases, deployment)  # type: ignore[arg-type]
+    checked, notes, _ = checked_cases(read_table(chosen), releases, deployment)  # type: ignore[arg-type]
     return checked, [case.case_id for case in checked], notes

@@ -51,8 +51,8 @@ def parse_arguments(
     table = Table([row], tuple(row), "csv", "the inputs")
     try:
         if not problems:
-            (case,), _ = checked_cases(table, {release_tag: release}, deployment)
-            return dict(case.inputs)
+            checked = checked_cases(table, {release_tag: release}, deployment)
+            return dict(checked.cases[0].inputs)
     except InputError as exc:
         for problem in exc.problems:
             name = problem.variable.removeprefix("input.")

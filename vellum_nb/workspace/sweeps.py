@@ -35,7 +35,9 @@ from vellum_nb.sweep.cases import (
     MOCKS_METADATA,
     Cases,
     Releases,
+    case_columns,
     checked_cases,
+    columns_html,
     read_table,
     stored_table,
 )
@@ -339,7 +341,8 @@ class SweepWorker:
             for tag, release in self._releases.items()
             if release
         }
-        return SweepView(sweep, aliases=aliases, numbers=numbers)
+        roles = columns_html(case_columns(cases))
+        return SweepView(sweep, aliases=aliases, numbers=numbers, columns=roles)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""
@@ -417,14 +420,15 @@ def start_sweep(
     """
     table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
-    checked, notes = checked_cases(table, releases, deployment, files=options.files)
+    checked, notes, columns = checked_cases(table, releases, deployment, files=options.files)
     _check_mocks(runner.client, checked)
     if options.stop_when is not None:
         rule = checked_stop_when(options.stop_when, options.release_tags, checked)
         options = replace(options, stop_when=rule)
     workspace, sweeps = _workspace_id(runner.client), Sweeps(runner.history)
     new = new_sweep(deployment, releases, checked, options, workspace=workspace, judge=judge)
-    make_plan = partial(plan_sweep, new, checked, sweeps, options, notes=notes)
+    about: dict[str, Any] = {"notes": notes, "columns": columns}
+    make_plan = partial(plan_sweep, new, checked, sweeps, options, **about)
     reuse = options.existing == "reuse"
     planned = make_plan(reuse=reuse and options.dry_run)
     if options.dry_run:

@@ -43,6 +43,7 @@ function describeAll(root) {
   for (const tags of root.querySelectorAll(".vnb-tags")) {
     labelGroup(tags, { textContent: "Run on release tags" });
   }
+  root.querySelectorAll(".vnb-column").forEach((row) => labelGroup(row, row.querySelector("b")));
   // ipywidgets sets the title "null" if a widget has no tooltip; screen readers read it.
   root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
