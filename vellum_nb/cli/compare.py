@@ -117,9 +117,7 @@ def _margin(values: Sequence[str] | None) -> Any:
     return {name: value for name, _, value in pairs}
 
 
-def _gate(
-    comparison: Comparison, args: argparse.Namespace
-) -> tuple[Refusal | None, Sequence[str]]:
+def _gate(comparison: Comparison, args: argparse.Namespace) -> tuple[Refusal | None, Sequence[str]]:
     """Return the error of the gates, a regression before an inconclusive one; and what passed."""
     if not (args.fail_on_regression or args.margin):
         return None, ()
