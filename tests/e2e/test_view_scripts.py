@@ -21,7 +21,7 @@ SUMS = [
     for label in ("all", "rate", "time left", "at once", "cost")
 ]
 SWEEP = {
-    "state": "running", "title": "triage", "runs": "8 runs", "began": "2026-11-24T12:00:00+00:00",
+    "state": "running", "title": "triage", "facts": "triage · 8 runs", "compare": "", "compared": False, "results": None, "began": "2026-11-24T12:00:00+00:00",
     "resumed": [["resumed: ", False], ["2", True], [" runs", False]], "lost": "2026-11-24T11:00:00+00:00",
     "notice": "Moved to another release since: v1", "notes": [f"the column {HOSTILE}"], "plan": "4 cases", "sums": SUMS, "cost": 0.5,
     "tags": [{**TAG, "tag": "v1"}, {**TAG, "tag": "v2", "failed": 0}], "latest": [RUN], "status": "on its way",
@@ -41,10 +41,9 @@ BLIND = {
 
 @pytest.fixture
 def sweep(blank):
-    blank.render(
-        "sweep.js", "panel.css", view_model=SWEEP, parts=figures_html(SWEEP), hint="", error=""
-    )
-    blank.page.add_style_tag(content=asset("sweep.css"))
+    parts = figures_html(SWEEP) | {"verdicts": ""}
+    blank.render("sweep.js", "panel.css", view_model=SWEEP, parts=parts, hint="", error="")
+    blank.page.add_style_tag(content=asset("view.css", "sweep.css"))
     return blank
 
 
@@ -53,6 +52,52 @@ def rating(blank):
     blank.render("blind.js", "outputs.css", view_model=BLIND, error="", sending="")
     blank.page.add_style_tag(content=asset("panel.css", "blind.css"))
     return blank
+
+
+VERDICT = '<div class="vnb-grid-sentence"><p>v2</p><button data-show="worse" data-release="v2" data-metric="m">Show 2</button></div>'
+RESULTS = {
+    "head": "4 cases", "difference": "difference in score", "rows": [
+        {"parts": (), "words": "baseline", "delta": "", "interval": ""},
+        {"parts": [("better", "↑", 3), ("worse", "↓", 1)], "words": "3 better", "delta": "+0.5", "interval": "0 to 1"},
+    ],
+}  # fmt: skip
+DONE = {
+    **SWEEP,
+    "state": "done",
+    "compare": "Compare",
+    "results": RESULTS,
+    "notice": "",
+    "status": "done",
+}
+
+
+def test_focus_moves_to_compare_when_a_sweep_ends(sweep):
+    page = sweep.page
+    page.get_by_role("button", name="Pause").focus()
+    sweep.set("parts", figures_html(DONE) | {"verdicts": VERDICT})
+    sweep.set("view_model", DONE)
+    compare = page.get_by_role("button", name="Compare", exact=True)
+    expect(compare).to_be_focused()
+    expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.get_by_text("Sweep done", exact=True)).to_be_visible()
+    compare.click()
+    page.get_by_role("button", name="Show 2").click()
+    show = {"kind": "compare", "show": "worse", "release": "v2", "metric": "m"}
+    assert sweep.sent() == [{"kind": "compare"}, show]
+    assert sweep.violations() == []
+    sweep.set("view_model", {**DONE, "compared": True})
+    expect(page.get_by_role("button", name="Hide comparison")).to_be_focused()
+    sweep.set("view_model", SWEEP)
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_focus_outside_a_sweep_stays_where_it_is(sweep):
+    sweep.page.evaluate("document.body.append(document.createElement('textarea'))")
+    sweep.page.locator("textarea").focus()
+    sweep.set("view_model", DONE)
+    expect(sweep.page.get_by_role("button", name="Compare", exact=True)).to_be_visible()
+    expect(sweep.page.locator("textarea")).to_be_focused()
 
 
 def test_buttons_of_a_sweep_follow_its_state(sweep):

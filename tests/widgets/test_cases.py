@@ -6,7 +6,7 @@ from typing import TypedDict
 
 import pytest
 from dom_kit import text_of, texts
-from form_kit import parts, shown, tick, tree
+from form_kit import classes, parts, shown, tick, tree
 from html_kit import HOSTILE, assert_harmless
 from ipywidgets import HTML
 from ipywidgets.widgets.widget import _instances
@@ -31,8 +31,7 @@ class Cases:
         self.form = form
         self.section = form._cases
         assert parts(form, "vnb-case-run") == []  # the page gets it when it is opened
-        fold = next(f for f in parts(form, "vnb-fold") if "file of cases" in f.description)
-        fold.value = True
+        parts(form, "vnb-mode")[0].value = "File of cases"
         [self.run] = parts(form, "vnb-case-run")
         [self.repeats] = parts(form, "vnb-case-repeats")
 
@@ -52,15 +51,10 @@ class Cases:
             page.send(kind="start", id="1", name=name, size=len(file), type="")
             page.send([file], kind="piece", id="1")
             return
-        [how] = parts(self.form, "vnb-how")
+        [how] = [each for each in parts(self.form, "vnb-how") if "Path" in each.options]
         how.value = "Path"
         [row] = parts(self.form, "vnb-media-row")
         row.children[0].value = file
-
-    def tick(self, tag):
-        [bar] = parts(self.form, "vnb-case-tags")
-        box = next(b for b in parts(bar, "vnb-check") if b.description == tag)
-        box.value = not box.value
 
     def question(self, column):
         """Return the widgets of the row on a doubtful column: its text and the choice."""
@@ -126,7 +120,7 @@ def shouting(tmp_path):
 
 
 def test_form_without_sweeps_does_not_offer_them(make):
-    assert [fold.description for fold in parts(make()[0], "vnb-fold")] == ["More options"]
+    assert parts(make()[0], "vnb-mode") == []
 
 
 def test_run_starts_one_sweep_and_shows_its_view(cases, gated):
@@ -145,17 +139,39 @@ def test_run_starts_one_sweep_and_shows_its_view(cases, gated):
     assert "history: 2 runs" in shown(cases.form)
 
 
-def test_tags_follow_the_form_until_they_are_changed(cases):
+def test_cases_run_on_the_release_tags_of_the_form(cases):
     cases.choose(GOOD)
+    assert len(parts(cases.form, "vnb-tags")) == 1
     tick(cases.form, "v1")
     assert "2 release tags" in cases.plan
-    cases.tick("v2")
+    cases.form.release_tags = ["v1"]
     assert "1 release tag =" in cases.plan
-    cases.form.release_tags = ["v1", "v2"]
-    assert "1 release tag =" in cases.plan
-    cases.tick("v1")
+    cases.form.release_tags = []
     assert "No release tag is chosen" in cases.plan
     assert cases.run.disabled
+
+
+def folded(form, *names):
+    """Return whether the parts with these classes are hidden."""
+    hidden = {each for part in parts(form, "vnb-folded") for each in tree(part)}
+    return [parts(form, name)[0] in hidden for name in names]
+
+
+def test_form_shows_the_parts_of_one_mode(cases):
+    names = "vnb-run", "vnb-results", "vnb-case-run", "vnb-case-repeats"
+    assert folded(cases.form, *names) == [True, True, False, False]
+    parts(cases.form, "vnb-mode")[0].value = "One input"
+    assert folded(cases.form, *names) == [False, False, True, True]
+
+
+def test_run_is_the_next_step_until_the_sweep_is_finished(cases, gated):
+    cases.choose(GOOD)
+    assert cases.label == "Run 2 calls"
+    assert "vnb-case-go" in classes(cases.run)
+    cases.swept()
+    gated.gate.release(2)
+    cases.becomes("Run 2 calls again")
+    assert "vnb-case-go" not in classes(cases.run)
 
 
 def test_invalid_repeats_are_refused(cases):

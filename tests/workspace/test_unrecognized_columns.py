@@ -227,7 +227,7 @@ def test_a_sweep_shows_its_columns_by_role_in_later_kernels(server, tmp_path):
         sweep_id = ws.sweep("shout", cases, **BOTH).id
     with vnb.connect(server, history=path) as ws:
         view = ws.open_sweep(sweep_id).view()
-        for html in (view.parts["notes"], html_of(view)):
+        for html in (view.panel.parts["notes"], html_of(view)):
             assert "inputs: text polite expected: loud labels: who" in text_of(html)
 
 
