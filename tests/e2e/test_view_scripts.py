@@ -159,3 +159,52 @@ def test_views_pass_axe(sweep, request):
     ended = {**BLIND, "state": "ended", "step": 2, "result": f"{result}</table></details>"}
     rating.set("view_model", ended)
     assert rating.violations() == []
+
+
+FORM = """<div class="vnb vnb-form"><div class="vnb-title">triage</div>
+<div class="vnb-fields"><textarea aria-label="ticket"></textarea></div>
+<div class="vnb-actions"><div class="vnb-chip"><input type="checkbox" aria-label="v1"></div>
+<button class="jupyter-button vnb-run">Run</button><button class="jupyter-button vnb-cancel" disabled>Cancel</button>
+<div class="vnb-folded"><button class="jupyter-button vnb-case-run">Run 4 calls</button></div></div>
+<div class="vnb-results"><div class="vnb-answers"></div><textarea aria-label="correct"></textarea></div>
+<div class="vnb-case-view"></div><div id="el"></div></div>"""
+
+
+@pytest.fixture
+def form(blank):
+    blank.render("form.js", "form.css", FORM)
+    expect(blank.page.get_by_role("region", name="Form of triage")).to_be_visible()
+    blank.page.evaluate(
+        """() => { window.clicked = []; document.querySelectorAll("button").forEach(
+            (button) => button.addEventListener("click", () => clicked.push(button.className.split("-").slice(2).join("-")))
+        ); }"""
+    )
+    return blank
+
+
+@pytest.mark.parametrize("key", ["Control+Enter", "Meta+Enter"])
+def test_ctrl_enter_presses_the_visible_run_button(form, key):
+    page = form.page
+    for control in (page.get_by_label("ticket"), page.get_by_label("v1")):
+        control.press(key)
+        expect(control).to_be_focused()
+    page.get_by_label("ticket").press("Enter")
+    page.get_by_label("correct").press(key)  # it belongs to an answer
+    assert page.evaluate("clicked") == ["run", "run"]
+    page.evaluate("document.querySelector('.vnb-run').classList.add('vnb-folded', 'x')")
+    page.evaluate("document.querySelector('.vnb-case-run').parentNode.className = ''")
+    page.get_by_label("ticket").press(key)
+    assert page.evaluate("clicked") == ["run", "run", "case-run"]
+
+
+def test_focus_moves_from_run_to_the_view_of_the_sweep(form):
+    page = form.page
+    page.evaluate("document.querySelector('.vnb-case-run').parentNode.className = ''")
+    run = page.locator(".vnb-case-run")
+    run.focus()
+    run.evaluate("button => { button.disabled = true; }")
+    page.evaluate(
+        """() => { document.querySelector(".vnb-case-view").innerHTML =
+            '<span class="vnb-sweep-buttons"><button hidden>Pause</button><button>Compare</button></span>'; }"""
+    )
+    expect(page.get_by_role("button", name="Compare")).to_be_focused()

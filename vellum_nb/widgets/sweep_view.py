@@ -50,7 +50,8 @@ def sweep_view_model(
     """
     ending = "Ended" if now.is_decided else "Stopped"
     compare = "Compare" if len(record.release_tags) > 1 else "Open results"
-    is_finished = now.planned and (now.state == "done" or now.is_decided)
+    is_ended = now.state == "done" or (now.state == "stopped" and now.is_decided)
+    is_finished = bool(now.planned) and is_ended
     notices = [f"{ending}: {short_line(now.reason)}"] if now.reason else []
     if now.moved:
         moved = ", ".join(map(visible_name, now.moved))
@@ -74,7 +75,7 @@ def sweep_view_model(
     return {
         "state": now.state,
         "title": short_line(record.deployment),
-        "facts": _facts(record, now, is_finished=bool(is_finished)),
+        "facts": _facts(record, now, is_finished=is_finished),
         "compare": compare if is_finished else "",  # the button that takes the place of Pause
         "compared": False,  # whether the comparison is open
         "results": None,
@@ -144,9 +145,10 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
 def more_cases_text(decision: Decision, record: SweepRecord, now: Progress) -> str:
     """Return the calls and the cost of the additional cases that would decide about a release."""
     pair = [tag for tag in now.tags if tag.release_tag in {decision.release, decision.baseline}]
-    calls = (decision.more or 0) * record.repeats
+    cases = int(float(f"{decision.more or 0:.2g}"))  # as in the sentence
+    calls = cases * record.repeats
     costs = [calls * t.cost_usd / t.ended for t in pair if t.cost_usd is not None and t.ended]
-    text = f"{plural(decision.more or 0, 'more case')}: {plural(len(pair) * calls, 'call')}"
+    text = plural(len(pair) * calls, "call")
     return f"{text} · about {money(sum(costs))}" if len(costs) == len(pair) else text
 
 
@@ -357,7 +359,8 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the sweep has ended and the view is updated; return False on a timeout."""
-        return self._debouncer.wait(timeout) and self._executor.wait(timeout)
+        waits = (self._debouncer.wait, self._executor.wait, self._debouncer.wait)
+        return all(wait(timeout) for wait in waits)
 
     def close(self) -> None:
         """Close the view; the sweep continues."""
@@ -431,11 +434,14 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def _open(self, message: Mapping[str, Any]) -> None:
         try:
-            if self.comparison_view is None:
+            view = self.comparison_view
+            if view is None:
                 made = self._comparison or self.sweep.compare(max_calls=0, progress=False)
-                self._show_comparison(made.view())
-            if message.get("show"):
-                self.comparison_view.show_cases(message)
+                view = made.view()
+            if message.get("show"):  # before the page has the grid, which requests the first rows
+                view.show_cases(message)
+            if view is not self.comparison_view:
+                self._show_comparison(view)
         except VellumNBError as exc:
             self.panel.error = str(exc)
         self._debouncer.poke()
