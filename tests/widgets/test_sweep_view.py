@@ -256,7 +256,9 @@ def test_static_form_of_the_view(finished):
     view = finished.view()
     data = bundle_of(view)
     assert data["text/plain"] == repr(view) == "SweepView(triage on v1, v2: 12 runs)"
-    assert text_of(data["text/html"]) == "Sweep of triage on v1, v2: 6 cases, 12 runs"
+    assert text_of(data["text/html"]) == (
+        "Sweep of triage on v1, v2: 6 cases, 12 runs inputs: ticket"
+    )
 
 
 def test_static_form_of_the_sweep(finished):
