@@ -138,10 +138,7 @@ class SweepView extends WidgetView {
     const { activeElement } = document;
     const hadFocus = activeElement === document.body || this.root.contains(activeElement);
     const hasEnded = compare && ACTIVE.includes(this.root.dataset.state);
-    const ended =
-      this.ended &&
-      state !== "done" &&
-      "The kernel has stopped. Run the cells again to resume the sweep.";
+    const ended = this.ended && "The kernel has stopped. Run the cells again to continue.";
     const hint = ended || this.model.get("hint");
     if (hint || !this.timer) setText(this.hint, hint);
     this.buttons.hidden = Boolean(hint);
