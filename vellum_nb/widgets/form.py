@@ -388,7 +388,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
                 part.close()
             self._last_sweep = self.sweep
             with self._lock:
-                children, self.children = self.children, []
+                children, self.children = self.children, ()
                 self._stream_link.unlink()
                 for child in (*children, self.layout):
                     close_tree(child)

@@ -125,8 +125,8 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
     rows = []
     for tag in tags:
         counts, delta = release_counts(comparison, tag, metric), ("", "")
-        if tag != baseline and metric is not None:
-            change = figures.result(tag, metric).delta
+        change = None if metric is None else figures.result(tag, metric).delta
+        if change is not None:
             has_interval = not math.isnan(change.low)
             ends = f"{signed(change.low)} to {signed(change.high)}" if has_interval else ""
             delta = "" if math.isnan(change.mean) else signed(change.mean), ends
@@ -337,7 +337,8 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         self._executor = SerialExecutor("vellum-nb-sweep-verdict")
         self._finished: object = None  # session and counts of the comparison
         self._comparison: Comparison | None = None
-        self._verdicts, self._results = "", None
+        self._verdicts = ""
+        self._results: dict[str, Any] | None = None
         self.panel = SweepPanel()
         super().__init__([self.panel])
         self._show()
