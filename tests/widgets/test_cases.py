@@ -4,6 +4,7 @@ import json
 import threading
 from typing import TypedDict
 
+import comm
 import pytest
 from dom_kit import text_of, texts
 from form_kit import classes, parts, shown, tick, tree
@@ -12,7 +13,7 @@ from ipywidgets import HTML
 from ipywidgets.widgets.widget import _instances
 from runs_kit import progress_of
 from sweep_view_kit import PATIENCE
-from wire_kit import Page, changed
+from wire_kit import Page, Wire, changed
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
@@ -172,6 +173,26 @@ def test_run_is_the_next_step_until_the_sweep_is_finished(cases, gated):
     gated.gate.release(2)
     cases.becomes("Run 2 calls again")
     assert "vnb-case-go" not in classes(cases.run)
+
+
+def test_undecided_sweep_offers_to_add_cases(gated, monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    form = gated.ws.form("triage")
+    cases = Cases(form)
+    form.release_tags = ["v1", "v2"]
+    cases.choose(b"ticket,expected.category\na,<b>billing</b>\nb,<b>billing</b>\n")
+    assert cases.label == "Run 4 calls"
+    gated.gate.release(4)
+    view = cases.swept().view()
+    assert view.wait(PATIENCE)
+    assert texts(view.panel.parts["verdicts"], "button") == ["Add cases…"]
+    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
+    (uploader,) = parts(form, "vnb-uploader")
+    assert {"do": "focus"} in [data.get("content") for data in uploader.comm.sent]
+    assert view.comparison_view is None
+    form.close()
+    assert view.wait(PATIENCE)
+    assert texts(view.panel.parts["verdicts"], "button") == []
 
 
 def test_invalid_repeats_are_refused(cases):

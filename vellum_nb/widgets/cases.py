@@ -123,6 +123,8 @@ class CaseSection:
         with self._lock:
             self._choice = self._ready = None
         self._executor.wait(2)
+        for view in self.view.children:
+            view.offer_cases(None)
         self.view.children = ()
         self._file.close()
         for widget in (self.view, self.file, self.repeats, self.widget):
@@ -215,7 +217,9 @@ class CaseSection:
             sweep = self._call(choice, progress=False, background=True)
             self._unsubscribe()
             self.sweep, self._was_active = sweep, True
-            self.view.children = (sweep.view(),)
+            view = sweep.view()
+            view.offer_cases(self._file.focus)
+            self.view.children = (view,)
             self._unsubscribe = control_of(sweep).subscribe(self._followed)
         except VellumNBError as exc:
             html = problems_html(exc)

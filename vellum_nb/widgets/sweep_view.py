@@ -339,6 +339,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         self._comparison: Comparison | None = None
         self._verdicts = ""
         self._results: dict[str, Any] | None = None
+        self._add_cases: Callable[[], None] | None = None
         self.panel = SweepPanel()
         super().__init__([self.panel])
         self._show()
@@ -387,6 +388,11 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             return {"text/plain": text}, {}
         return self._bundle(text, sweep_html(self.sweep, self._aliases), **kwargs)
 
+    def offer_cases(self, add: Callable[[], None] | None) -> None:
+        """Offer to add cases by calling `add`, if more of them would decide."""
+        self._add_cases, self._finished = add, None
+        self._debouncer.poke()
+
     def _show(self) -> bool:
         """Update the view; return whether the sweep is still running."""
         control = control_of(self.sweep)
@@ -420,7 +426,8 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             comparison = self.sweep.compare(max_calls=0, progress=False)
             more = partial(more_cases_text, record=control.record, now=control.progress())
             rows = summary_by_release(comparison)
-            verdicts = verdicts_html(comparison, rows, can_rate=True, more=more)
+            can = {"can_rate": True, "can_add": self._add_cases is not None}
+            verdicts = verdicts_html(comparison, rows, more=more, **can)
             results = results_model(comparison, control.record.release_tags)
             if finished == self._finished:
                 self._comparison, self._verdicts, self._results = comparison, verdicts, results
@@ -428,6 +435,9 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def _on_compare(self, message: Mapping[str, Any]) -> None:
         """Open the comparison, on the cases that a verdict names, or close it."""
+        if message.get("show") == "add":
+            (self._add_cases or (lambda: None))()
+            return
         if self.comparison_view is not None and not message.get("show"):
             self._show_comparison(None)
             return
