@@ -14,6 +14,28 @@ YES, NO = "yes", "no"
 TAGS = "v1", "v2"
 
 
+def test_a_gate_that_passes_prints_the_counts_or_the_verdict():
+    cmp = judged({"v1": [YES] * 60, "v2": [YES] * 60, "v3": [YES] * 60})
+    passed, verdicts = cmp.assert_no_regressions(), cmp.assert_not_worse(margin=0.1)
+    assert repr(passed) == str(passed)
+    assert passed.sentences[0] == (
+        "v2 passes against v1: 0 better · 0 worse · 60 same · p = 1.00 · noise floor unknown "
+        "(exact)."
+    )
+    decided = cmp.decide(margin=0.1)
+    assert verdicts.sentences == (decided["v2"].sentence, decided["v3"].sentence)
+    assert str(verdicts) == "\n".join(verdicts.sentences)
+    with pytest.raises(AttributeError):
+        verdicts.sentences = ()
+
+
+def test_a_doubt_that_is_allowed_is_the_sentence_of_the_result():
+    cmp = judged({"v1": [YES] * 3, "v2": [YES] * 3})
+    with pytest.warns(UserWarning, match="cannot tell yet"):
+        result = cmp.assert_not_worse(allow_inconclusive=True)
+    assert str(result).startswith("v2: cannot tell yet. 0 better, 0 worse of 3 cases; ")
+
+
 def test_one_case_that_is_worse_is_one_too_many():
     judged({"v1": [YES, NO], "v2": [YES, YES]}).assert_no_regressions()
     cmp = judged({"v1": [YES] * 12, "v2": [NO] + [YES] * 11})

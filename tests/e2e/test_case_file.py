@@ -23,10 +23,11 @@ GOOD = "ticket,expected.category,who\ncharged twice,billing,ann\nno login,access
 
 def test_uploaded_csv_is_run_as_a_sweep(lab):
     form = open_form(lab, FORM)
-    cases = form.root.locator(".vnb-options").filter(has_text="Run on a file of cases")
+    cases = form.root
     run, plan = cases.locator("button.vnb-case-run"), cases.locator(".vnb-case-plan")
-    expect(run).to_be_hidden()
-    cases.get_by_role("button", name="Run on a file of cases").click()
+    expect(run).to_have_count(0)
+    cases.get_by_role("radio", name="File of cases", exact=True).check()
+    expect(form.run).to_be_hidden()
     expect(run).to_be_disabled()
     file = {"name": "cases.csv", "mimeType": "text/csv", "buffer": GOOD.encode()}
     cases.get_by_label("Choose a file for cases…").set_input_files(file)
@@ -40,13 +41,23 @@ def test_uploaded_csv_is_run_as_a_sweep(lab):
     assert form.kernel("ws.history.count(), len(ws.sweeps())") == "(0, 0)"
 
     expect(run).to_have_text("Run 12 calls")
-    run.click()
+    run.focus()
+    run.press("Enter")
     view = SweepPage(form.notebook)
     expect(run).to_have_text("Running…")
     expect(run).to_be_disabled()
+    expect(view.button("Pause")).to_be_focused()
     assert form.kernel("1 + 1") == "2"  # the kernel is not blocked
     view.let(12)
     expect(view.status).to_have_text("done: 8 fulfilled, 4 failed")
+    compare = view.button("Compare")
+    expect(compare).to_be_focused()
+    expect(view.root.locator(".vnb-sweep-verdicts")).to_contain_text("v2: cannot tell yet.")
+    compare.press("Enter")
+    grid = form.root.locator(".vnb-grid")
+    expect(grid.locator(".vnb-grid-row")).to_have_count(3)
+    view.button("Hide comparison").click()
+    expect(grid).to_have_count(0)
     expect(run).to_have_text("Run 12 calls again")
     expect(form.root.locator(".vnb-count")).to_contain_text("12 runs")
     counted = "sorted(form.sweep.frame().groupby('release_tag', observed=True).size().items())"
@@ -57,8 +68,8 @@ def test_uploaded_csv_is_run_as_a_sweep(lab):
 
 def test_doubtful_columns_are_decided_before_a_run(lab):
     form = open_form(lab, TRIAGE)
-    cases = form.root.locator(".vnb-options").filter(has_text="Run on a file of cases")
-    cases.get_by_role("button", name="Run on a file of cases").click()
+    cases = form.root
+    cases.get_by_role("radio", name="File of cases", exact=True).check()
     file = {"name": "tickets.csv", "mimeType": "text/csv", "buffer": DOUBTFUL.encode()}
     cases.get_by_label("Choose a file for cases…").set_input_files(file)
     wrong = cases.get_by_role("group", name="Column expected.categroy", exact=True)

@@ -106,3 +106,17 @@ def test_form_fits_its_page_in_every_look(lab):
                 "(tags) => axe.run('.vnb-form', {runOnly: {type: 'tag', values: tags}})", RULES
             )
             assert found["violations"] == []
+
+
+def test_ctrl_enter_runs_the_form_and_not_its_cell(lab):
+    form = open_form(lab, TRIAGE)
+    text = form.field("ticket *")
+    text.fill(TICKET)
+    text.press("Control+Enter")
+    form.notebook.kernel_becomes("(len(form.runs), form.busy)", "(1, False)")
+    expect(text).to_be_focused()
+    form.tag("v3").press("Control+Enter")  # where JupyterLab would run the cell
+    form.notebook.kernel_becomes("(ws.history.count(), form.busy)", "(2, False)")
+    expect(form.root.locator(".vnb-count")).to_contain_text("2 runs")
+    form.kernel("_ = ws.run('ticket-triage', {'ticket': 'from a cell'})")
+    expect(form.root.locator(".vnb-count")).to_contain_text("3 runs")

@@ -21,7 +21,7 @@ SUMS = [
     for label in ("all", "rate", "time left", "at once", "cost")
 ]
 SWEEP = {
-    "state": "running", "title": "triage", "runs": "8 runs", "began": "2026-11-24T12:00:00+00:00",
+    "state": "running", "title": "triage", "facts": "triage · 8 runs", "compare": "", "compared": False, "results": None, "began": "2026-11-24T12:00:00+00:00",
     "resumed": [["resumed: ", False], ["2", True], [" runs", False]], "lost": "2026-11-24T11:00:00+00:00",
     "notice": "Moved to another release since: v1", "notes": [f"the column {HOSTILE}"], "plan": "4 cases", "sums": SUMS, "cost": 0.5,
     "tags": [{**TAG, "tag": "v1"}, {**TAG, "tag": "v2", "failed": 0}], "latest": [RUN], "status": "on its way",
@@ -41,10 +41,9 @@ BLIND = {
 
 @pytest.fixture
 def sweep(blank):
-    blank.render(
-        "sweep.js", "panel.css", view_model=SWEEP, parts=figures_html(SWEEP), hint="", error=""
-    )
-    blank.page.add_style_tag(content=asset("sweep.css"))
+    parts = figures_html(SWEEP) | {"verdicts": ""}
+    blank.render("sweep.js", "panel.css", view_model=SWEEP, parts=parts, hint="", error="")
+    blank.page.add_style_tag(content=asset("view.css", "sweep.css"))
     return blank
 
 
@@ -53,6 +52,52 @@ def rating(blank):
     blank.render("blind.js", "outputs.css", view_model=BLIND, error="", sending="")
     blank.page.add_style_tag(content=asset("panel.css", "blind.css"))
     return blank
+
+
+VERDICT = '<div class="vnb-grid-sentence"><p>v2</p><button data-show="worse" data-release="v2" data-metric="m">Show 2</button></div>'
+RESULTS = {
+    "head": "4 cases", "difference": "difference in score", "rows": [
+        {"parts": (), "words": "baseline", "delta": "", "interval": ""},
+        {"parts": [("better", "↑", 3), ("worse", "↓", 1)], "words": "3 better", "delta": "+0.5", "interval": "0 to 1"},
+    ],
+}  # fmt: skip
+DONE = {
+    **SWEEP,
+    "state": "done",
+    "compare": "Compare",
+    "results": RESULTS,
+    "notice": "",
+    "status": "done",
+}
+
+
+def test_focus_moves_to_compare_when_a_sweep_ends(sweep):
+    page = sweep.page
+    page.get_by_role("button", name="Pause").focus()
+    sweep.set("parts", figures_html(DONE) | {"verdicts": VERDICT})
+    sweep.set("view_model", DONE)
+    compare = page.get_by_role("button", name="Compare", exact=True)
+    expect(compare).to_be_focused()
+    expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.get_by_text("Sweep done", exact=True)).to_be_visible()
+    compare.click()
+    page.get_by_role("button", name="Show 2").click()
+    show = {"kind": "compare", "show": "worse", "release": "v2", "metric": "m"}
+    assert sweep.sent() == [{"kind": "compare"}, show]
+    assert sweep.violations() == []
+    sweep.set("view_model", {**DONE, "compared": True})
+    expect(page.get_by_role("button", name="Hide comparison", expanded=True)).to_be_visible()
+    sweep.set("view_model", SWEEP)
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_focus_outside_a_sweep_stays_where_it_is(sweep):
+    sweep.page.evaluate("document.body.append(document.createElement('textarea'))")
+    sweep.page.locator("textarea").focus()
+    sweep.set("view_model", DONE)
+    expect(sweep.page.get_by_role("button", name="Compare", exact=True)).to_be_visible()
+    expect(sweep.page.locator("textarea")).to_be_focused()
 
 
 def test_buttons_of_a_sweep_follow_its_state(sweep):
@@ -114,3 +159,52 @@ def test_views_pass_axe(sweep, request):
     ended = {**BLIND, "state": "ended", "step": 2, "result": f"{result}</table></details>"}
     rating.set("view_model", ended)
     assert rating.violations() == []
+
+
+FORM = """<div class="vnb vnb-form"><div class="vnb-title">triage</div>
+<div class="vnb-fields"><textarea aria-label="ticket"></textarea></div>
+<div class="vnb-actions"><div class="vnb-chip"><input type="checkbox" aria-label="v1"></div>
+<button class="jupyter-button vnb-run">Run</button><button class="jupyter-button vnb-cancel" disabled>Cancel</button>
+<div class="vnb-folded"><button class="jupyter-button vnb-case-run">Run 4 calls</button></div></div>
+<div class="vnb-results"><div class="vnb-answers"></div><textarea aria-label="correct"></textarea></div>
+<div class="vnb-case-view"></div><div id="el"></div></div>"""
+
+
+@pytest.fixture
+def form(blank):
+    blank.render("form.js", "form.css", FORM)
+    expect(blank.page.get_by_role("region", name="Form of triage")).to_be_visible()
+    blank.page.evaluate(
+        """() => { window.clicked = []; document.querySelectorAll("button").forEach(
+            (button) => button.addEventListener("click", () => clicked.push(button.className.split("-").slice(2).join("-")))
+        ); }"""
+    )
+    return blank
+
+
+@pytest.mark.parametrize("key", ["Control+Enter", "Meta+Enter"])
+def test_ctrl_enter_presses_the_visible_run_button(form, key):
+    page = form.page
+    for control in (page.get_by_label("ticket"), page.get_by_label("v1")):
+        control.press(key)
+        expect(control).to_be_focused()
+    page.get_by_label("ticket").press("Enter")
+    page.get_by_label("correct").press(key)  # it belongs to an answer
+    assert page.evaluate("clicked") == ["run", "run"]
+    page.evaluate("document.querySelector('.vnb-run').classList.add('vnb-folded', 'x')")
+    page.evaluate("document.querySelector('.vnb-case-run').parentNode.className = ''")
+    page.get_by_label("ticket").press(key)
+    assert page.evaluate("clicked") == ["run", "run", "case-run"]
+
+
+def test_focus_moves_from_run_to_the_view_of_the_sweep(form):
+    page = form.page
+    page.evaluate("document.querySelector('.vnb-case-run').parentNode.className = ''")
+    run = page.locator(".vnb-case-run")
+    run.focus()
+    run.evaluate("button => { button.disabled = true; }")
+    page.evaluate(
+        """() => { document.querySelector(".vnb-case-view").innerHTML =
+            '<span class="vnb-sweep-buttons"><button hidden>Pause</button><button>Compare</button></span>'; }"""
+    )
+    expect(page.get_by_role("button", name="Compare")).to_be_focused()

@@ -45,10 +45,11 @@ class Gated:
 
 def until(view, holds):
     """Wait until the view model satisfies a condition; return the model."""
-    assert changed(view, "view_model", holds, PATIENCE), view.view_model
-    return view.view_model
+    panel = view.panel
+    assert changed(panel, "view_model", holds, PATIENCE), panel.view_model
+    return panel.view_model
 
 
-def press(view, kind):
+def press(view, kind, **more):
     """Send the message of a click."""
-    Page(view).send(kind=kind)
+    Page(view.panel).send(kind=kind, **more)

@@ -4,15 +4,16 @@ import json
 import threading
 from typing import TypedDict
 
+import comm
 import pytest
 from dom_kit import text_of, texts
-from form_kit import parts, shown, tick, tree
+from form_kit import classes, parts, shown, tick, tree
 from html_kit import HOSTILE, assert_harmless
 from ipywidgets import HTML
 from ipywidgets.widgets.widget import _instances
 from runs_kit import progress_of
 from sweep_view_kit import PATIENCE
-from wire_kit import Page, changed
+from wire_kit import Page, Wire, changed
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
@@ -31,8 +32,7 @@ class Cases:
         self.form = form
         self.section = form._cases
         assert parts(form, "vnb-case-run") == []  # the page gets it when it is opened
-        fold = next(f for f in parts(form, "vnb-fold") if "file of cases" in f.description)
-        fold.value = True
+        parts(form, "vnb-mode")[0].value = "File of cases"
         [self.run] = parts(form, "vnb-case-run")
         [self.repeats] = parts(form, "vnb-case-repeats")
 
@@ -52,15 +52,10 @@ class Cases:
             page.send(kind="start", id="1", name=name, size=len(file), type="")
             page.send([file], kind="piece", id="1")
             return
-        [how] = parts(self.form, "vnb-how")
+        [how] = [each for each in parts(self.form, "vnb-how") if "Path" in each.options]
         how.value = "Path"
         [row] = parts(self.form, "vnb-media-row")
         row.children[0].value = file
-
-    def tick(self, tag):
-        [bar] = parts(self.form, "vnb-case-tags")
-        box = next(b for b in parts(bar, "vnb-check") if b.description == tag)
-        box.value = not box.value
 
     def question(self, column):
         """Return the widgets of the row on a doubtful column: its text and the choice."""
@@ -126,7 +121,7 @@ def shouting(tmp_path):
 
 
 def test_form_without_sweeps_does_not_offer_them(make):
-    assert [fold.description for fold in parts(make()[0], "vnb-fold")] == ["More options"]
+    assert parts(make()[0], "vnb-mode") == []
 
 
 def test_run_starts_one_sweep_and_shows_its_view(cases, gated):
@@ -145,17 +140,59 @@ def test_run_starts_one_sweep_and_shows_its_view(cases, gated):
     assert "history: 2 runs" in shown(cases.form)
 
 
-def test_tags_follow_the_form_until_they_are_changed(cases):
+def test_cases_run_on_the_release_tags_of_the_form(cases):
     cases.choose(GOOD)
+    assert len(parts(cases.form, "vnb-tags")) == 1
     tick(cases.form, "v1")
     assert "2 release tags" in cases.plan
-    cases.tick("v2")
+    cases.form.release_tags = ["v1"]
     assert "1 release tag =" in cases.plan
-    cases.form.release_tags = ["v1", "v2"]
-    assert "1 release tag =" in cases.plan
-    cases.tick("v1")
+    cases.form.release_tags = []
     assert "No release tag is chosen" in cases.plan
     assert cases.run.disabled
+
+
+def folded(form, *names):
+    """Return whether the parts with these classes are hidden."""
+    hidden = {each for part in parts(form, "vnb-folded") for each in tree(part)}
+    return [parts(form, name)[0] in hidden for name in names]
+
+
+def test_form_shows_the_parts_of_one_mode(cases):
+    names = "vnb-run", "vnb-results", "vnb-case-run", "vnb-case-repeats"
+    assert folded(cases.form, *names) == [True, True, False, False]
+    parts(cases.form, "vnb-mode")[0].value = "One input"
+    assert folded(cases.form, *names) == [False, False, True, True]
+
+
+def test_run_is_the_next_step_until_the_sweep_is_finished(cases, gated):
+    cases.choose(GOOD)
+    assert cases.label == "Run 2 calls"
+    assert "vnb-case-go" in classes(cases.run)
+    cases.swept()
+    gated.gate.release(2)
+    cases.becomes("Run 2 calls again")
+    assert "vnb-case-go" not in classes(cases.run)
+
+
+def test_undecided_sweep_offers_to_add_cases(gated, monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    form = gated.ws.form("triage")
+    cases = Cases(form)
+    form.release_tags = ["v1", "v2"]
+    cases.choose(b"ticket,expected.category\na,<b>billing</b>\nb,<b>billing</b>\n")
+    assert cases.label == "Run 4 calls"
+    gated.gate.release(4)
+    view = cases.swept().view()
+    assert view.wait(PATIENCE)
+    assert texts(view.panel.parts["verdicts"], "button") == ["Add cases…"]
+    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
+    (uploader,) = parts(form, "vnb-uploader")
+    assert {"do": "focus"} in [data.get("content") for data in uploader.comm.sent]
+    assert view.comparison_view is None
+    form.close()
+    assert view.wait(PATIENCE)
+    assert texts(view.panel.parts["verdicts"], "button") == []
 
 
 def test_invalid_repeats_are_refused(cases):
@@ -303,8 +340,7 @@ def test_decision_can_be_changed_until_another_file_is_chosen(shouting):
 def test_renamed_column_that_does_not_fit_another_release_is_decided_again(shouting):
     shouting.choose(b"text,expected.laud\na,A\n")
     shouting.decide("expected.laud", "Use expected.loud")
-    shouting.tick("v1")
-    shouting.tick("v0")
+    shouting.form.release_tags = ["v0"]
     assert shouting.label == "Check again"
     shouting.decide("expected.loud", "Ignore the column")
     assert shouting.label == "Run 1 call"
@@ -337,7 +373,7 @@ def test_hostile_columns_are_escaped(shouting, first):
         assert shouting.section.wait(PATIENCE)
         rows = parts(shouting.form, "vnb-column")
         assert len(rows) == len(names)
-        every = tree(shouting.section.widget)
+        every = [*tree(shouting.section.file), *tree(shouting.section.widget)]
         html = "".join(part.value for part in every if isinstance(part, HTML))
         assert_harmless(html)
         assert "\u202e" not in html

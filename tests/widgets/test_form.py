@@ -24,6 +24,7 @@ from form_kit import (
 )
 from ipywidgets.widgets.widget import _instances
 from runs_kit import bundle_of, html_of
+from wire_kit import changed
 
 from vellum_nb.errors import APIConnectionError, InputError
 from vellum_nb.models import RunError, WorkflowDeploymentRelease
@@ -381,3 +382,16 @@ def test_closed_form_leaves_nothing_behind():
         if thread.name.startswith("vellum-nb") and thread.is_alive():
             thread.join(PATIENCE)
     assert threading.active_count() <= threads
+
+
+def test_head_counts_the_runs_of_the_workspace(ws):
+    form = ws.form("answer")
+    assert "history: 0 runs" in shown(form)
+    head = parts(form, "vnb-header")[0]
+    run = ws.run("answer", {"ticket": "hi"}, release_tag="v1")
+    assert changed(head, "value", lambda html: "history: 1 run<" in html)
+    ws.history.delete([run.id])
+    assert changed(head, "value", lambda html: "history: 0 runs" in html)
+    form.close()
+    ws.run("answer", {"ticket": "hi"}, release_tag="v1")
+    assert "history: 0 runs" in head.value

@@ -146,4 +146,4 @@ def test_interrupt_stops_a_sweep(kernel):
     reply = kernel.get_shell_msg(timeout=PATIENCE)
     assert reply["parent_header"]["msg_id"] == message
     assert reply["content"]["ename"] == "SweepInterrupt"  # so that Run All stops
-    becomes(kernel, "sys.last_value.sweep.view().hint", "''")
+    becomes(kernel, "sys.last_value.sweep.view().panel.hint", "''")

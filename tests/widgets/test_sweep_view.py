@@ -23,7 +23,7 @@ def ended(model):
 
 
 def rows(view):
-    return dom(view.parts["figures"]).select(".vnb-sweep-output")
+    return dom(view.panel.parts["figures"]).select(".vnb-sweep-output")
 
 
 def test_view_follows_a_sweep_to_its_end(gated):
@@ -54,7 +54,7 @@ def test_sweep_that_is_cut_off_early_has_no_rate(gated):
     assert (rate["value"], rate["below"]) == ("\u2014", "")
     assert view.wait(PATIENCE)
     assert rows(view) == []
-    assert "none in this session" in text_of(view.parts["figures"])
+    assert "none in this session" in text_of(view.panel.parts["figures"])
 
 
 def test_buttons_pause_and_resume(gated):
@@ -104,7 +104,7 @@ def test_decided_sweep_has_nothing_to_resume(gated):
     gated.gate.release(1000)
     cases = [{"ticket": f"ticket {n}"} for n in range(30)]
     options = {"release_tags": ["v1", "v3"], "stop_when": vnb.StopWhen(metric="length")}
-    model = gated.ws.sweep("triage", cases, **options, progress=False).view().view_model
+    model = gated.ws.sweep("triage", cases, **options, progress=False).view().panel.view_model
     assert (model["state"], model["decided"]) == ("stopped", True)
     assert model["notice"].startswith("Ended: decided by length after")
     assert model["status"].endswith("; ws.open_sweep(…, stop_when=None).resume() runs the rest")
@@ -118,16 +118,16 @@ def test_closed_view_leaves_the_sweep_running(gated):
     assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
     gated.gate.release(100)
     assert sweep.wait(PATIENCE).state == "done"
-    assert ended(view.view_model) != "12 of 12"
+    assert ended(view.panel.view_model) != "12 of 12"
 
 
 def test_invalid_messages_are_ignored(gated):
     view = gated.sweep().view()
     for kind in (None, "close", 3, ["pause"], {"kind": "pause"}):
         press(view, kind)
-    Page(view).send_data(method="custom", content="pause")
-    view.set_state({"view_model": {}, "error": "<b>", "hint": "x"})
-    assert (view.error, view.hint) == ("", "")
+    Page(view.panel).send_data(method="custom", content="pause")
+    view.panel.set_state({"view_model": {}, "error": "<b>", "hint": "x"})
+    assert (view.panel.error, view.panel.hint) == ("", "")
     assert view.sweep.state == "running"
 
 
@@ -141,7 +141,107 @@ def test_error_of_a_sweep_is_shown(gated):
     with pytest.raises(HistoryError):
         sweep.wait(PATIENCE)
     press(view, "resume")
-    assert "closed" in view.error
+    assert "closed" in view.panel.error
+
+
+def test_finished_sweep_offers_the_comparison_in_place_of_pause(finished, gated):
+    view = finished.view()
+    assert view.wait(PATIENCE)
+    model = view.panel.view_model
+    assert (model["compare"], model["compared"]) == ("Compare", False)
+    assert model["facts"].startswith("triage · 12 runs in ")
+    comparison = finished.compare()
+    head = comparison.result("v2").remark.partition(" on ")[0]
+    assert head in text_of(view.panel.parts["verdicts"])  # the sentence of the comparison
+    count = gated.ws.history.count()
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    assert view.comparison_view in view.children
+    assert view.panel.view_model["compared"]
+    grid = view.comparison_view
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    assert grid.is_closed
+    assert view.children == (view.panel,)
+    assert gated.ws.history.count() == count  # nothing was executed
+
+
+def swept(gated, **options):
+    """Return the view of a finished sweep with expected values."""
+    cases = [{"ticket": f"ticket {n}", "expected.category": "<b>billing</b>"} for n in range(4)]
+    gated.gate.release(100)
+    known = {"release_tags": ["v1", "v2"], "progress": False}
+    view = gated.ws.sweep("triage", cases, **(known | options)).view()
+    assert view.wait(PATIENCE)
+    return view
+
+
+def test_verdict_is_the_sentence_of_the_decision(gated):
+    view = swept(gated, repeats=2)
+    decision = view.sweep.compare().decide()["v2"]
+    sentence = text_of(view.panel.parts["verdicts"])
+    assert decision.sentence in sentence
+    assert "about 570 more cases would decide." in sentence
+    assert sentence.endswith("2,280 calls")  # of two releases, twice each
+    table = dom(view.panel.parts["tags"])
+    assert text_of(table.select(".vnb-sweep-heads")[0]).startswith("release tag4 cases: better")
+    assert text_of(table.select(".vnb-grid-bar")[0]) == "= 4"
+
+
+def test_button_of_a_verdict_opens_the_cases_behind_it(gated):
+    view = swept(gated)
+    press(view, "compare", show="different", release="v2", metric="score")
+    assert view.wait(PATIENCE)
+    table = view.comparison_view.table
+    assert (table.states, table.release) == (["different"], "v2")
+    press(view, "compare", show="missing", release="v2", metric="")
+    assert view.wait(PATIENCE)
+    assert table is view.comparison_view.table
+    assert table.states == ["missing"]
+
+
+def test_finished_sweep_on_one_release_has_no_verdict(gated):
+    view = swept(gated, release_tags=["v1"])
+    assert view.panel.view_model["compare"] == "Open results"
+    assert view.panel.parts["verdicts"] == ""
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    assert view.comparison_view.comparison.releases == ("v1",)
+
+
+def test_sweep_that_runs_again_has_no_verdict_until_it_ends(finished, gated):
+    view = finished.view()
+    assert view.wait(PATIENCE)
+    while gated.gate.acquire(blocking=False):
+        pass
+    finished.retry_failed(background=True)
+    model = until(view, lambda model: model["state"] == "running")
+    assert (model["compare"], view.panel.parts["verdicts"]) == ("", "")
+    gated.gate.release(100)
+    until(view, lambda model: model["compare"] == "Compare")
+    assert view.wait(PATIENCE)
+    assert "v2" in text_of(view.panel.parts["verdicts"])
+
+
+def test_finished_sweep_of_a_closed_history_shows_its_counts(finished, gated):
+    gated.ws.history.close()
+    view = finished.view()
+    assert view.wait(PATIENCE)
+    assert (view.panel.parts["verdicts"], view.panel.error) == ("", "")
+    assert len(dom(view.panel.parts["tags"]).select(".vnb-sweep-row")) == 3
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    assert "was closed" in view.panel.error
+    assert view.comparison_view is None
+
+
+def test_closed_view_closes_its_comparison(finished):
+    view = finished.view()
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    grid = view.comparison_view
+    view.close()
+    assert grid.is_closed
 
 
 @pytest.fixture
@@ -180,7 +280,7 @@ def test_view_escapes_text_without_showing_the_key(gated):
     sweep = gated.ws.sweep("triage-2", cases, release_tags=["v1"], progress=False)
     view = sweep.view()
     assert view.wait(PATIENCE)
-    sent = json.dumps(view.get_state(["view_model", "hint", "error"]))
+    sent = json.dumps(view.panel.get_state(["view_model", "parts", "hint", "error"]))
     assert gated.server.api_key not in sent + repr(view) + html_of(sweep)
     assert_harmless(html_of(sweep).replace("left;", "right;"))
 

@@ -147,8 +147,9 @@ def test_a_margin_fails_and_passes(command, tmp_path):
     assert status == 1
     assert "v2 should not replace v1: worse on 50 of 100 cases" in err
     status, out, err = command(*MARGIN, "10%", "--cases", "same.csv", **own)
-    assert (status, err) == (0, "")
-    assert "v2 may replace v1: no difference larger than 10 % (0.10)" in out
+    verdict = "v2 may replace v1: no difference larger than 10 % (0.10) (95 %, 50 cases)."
+    assert (status, err) == (0, f"vellum-nb: {verdict}\n")
+    assert verdict in out
 
 
 def test_improved_cases_are_named(swept):
@@ -184,7 +185,7 @@ def test_reports_are_written_also_when_it_fails(swept, tmp_path):
     status, out, _ = swept("compare", "shout", *TAGS, *passing)
     assert (status, out) == (0, "")
     text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert text.startswith("> **Passes.**\n\n## shout: v2")
+    assert text.startswith("> **Passes.**\n>\n> - <code>v2 passes against v1: 0 better · 2 worse")
 
 
 def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_path):

@@ -153,7 +153,7 @@ def test_a_column_named_like_an_output_is_a_note_with_a_remedy_in_every_place(ws
     assert plan.notes == sweep.notes == cmp.figures.notes == (NOTE,)
     rendered = [
         *(str(plan), html_of(plan), html_of(sweep), html_of(sweep.view())),
-        *(sweep.view().parts["notes"], html_of(cmp), html_of(cmp.view()), str(cmp)),
+        *(sweep.view().panel.parts["notes"], html_of(cmp), html_of(cmp.view()), str(cmp)),
         *(cmp.to_markdown(), cmp.to_html()),
     ]
     assert [NOTE in text for text in rendered] == [True] * len(rendered)
@@ -227,7 +227,7 @@ def test_a_sweep_shows_its_columns_by_role_in_later_kernels(server, tmp_path):
         sweep_id = ws.sweep("shout", cases, **BOTH).id
     with vnb.connect(server, history=path) as ws:
         view = ws.open_sweep(sweep_id).view()
-        for html in (view.parts["notes"], html_of(view)):
+        for html in (view.panel.parts["notes"], html_of(view)):
             assert "inputs: text polite expected: loud labels: who" in text_of(html)
 
 

@@ -14,7 +14,7 @@ from vellum_nb.errors import InconclusiveError, InputError, RegressionError
 
 if TYPE_CHECKING:
     from vellum_nb.comparison import Comparison
-    from vellum_nb.comparison.gate import RegressionLimits
+    from vellum_nb.comparison.gate import GateResult, RegressionLimits
 
 
 Refusal = RegressionError | InconclusiveError
@@ -87,10 +87,13 @@ def compare(args: argparse.Namespace) -> int:
             margin=_margin(args.margin),
             missing=args.missing,
         )
-        error = _refusal(comparison, args)
-        _print(comparison, args, error)
-        _write(comparison, args, error)
+        error, passed = _gate(comparison, args)
+        head = _head(error, passed)
+        _print(comparison, args, head)
+        _write(comparison, args, head)
     if error is None:
+        for sentence in passed:
+            say(f"vellum-nb: {sentence}")
         return 0
     say(f"vellum-nb: {error}")
     if isinstance(error, RegressionError):
@@ -114,27 +117,29 @@ def _margin(values: Sequence[str] | None) -> Any:
     return {name: value for name, _, value in pairs}
 
 
-def _refusal(comparison: Comparison, args: argparse.Namespace) -> Refusal | None:
-    """Return the error of the gate, a regression before an inconclusive one."""
+def _gate(comparison: Comparison, args: argparse.Namespace) -> tuple[Refusal | None, Sequence[str]]:
+    """Return the error of the gates, a regression before an inconclusive one; and what passed."""
     if not (args.fail_on_regression or args.margin):
-        return None
+        return None, ()
     if comparison.cases and not comparison.metrics:
         raise InputError(_NO_METRIC)
     errors: list[Refusal] = []
-    gates: list[Callable[[], None]] = [comparison.assert_not_worse] if args.margin else []
+    passed: list[str] = []
+    gates: list[Callable[[], GateResult]] = [comparison.assert_not_worse] if args.margin else []
     if args.fail_on_regression:
         gates.append(partial(comparison.assert_no_regressions, **_limits(args)))
     for gate in gates:
         try:
-            gate()
+            passed += gate().sentences
         except (RegressionError, InconclusiveError) as exc:
             errors.append(exc)
-    return min(errors, key=lambda exc: isinstance(exc, InconclusiveError), default=None)
+    error = min(errors, key=lambda exc: isinstance(exc, InconclusiveError), default=None)
+    return error, passed
 
 
-def _print(comparison: Comparison, args: argparse.Namespace, error: Refusal | None) -> None:
+def _print(comparison: Comparison, args: argparse.Namespace, head: str) -> None:
     if args.markdown == _STDOUT:
-        print(_markdown(comparison, args, error), end="", file=data())
+        print(head + comparison.to_markdown(only=_LISTED), end="", file=data())
     elif args.json:
         frame = comparison.summary().astype(object)
         rows = frame.where(frame.notna(), None).to_dict(orient="records")
@@ -143,25 +148,24 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: Refusal | No
         print(comparison)
 
 
-def _markdown(comparison: Comparison, args: argparse.Namespace, error: Refusal | None) -> str:
-    """Return the summary, with the result of the gate first."""
+def _head(error: Refusal | None, passed: Sequence[str]) -> str:
+    """Return the result of the gate, which begins the summary; empty without a gate."""
     from vellum_nb.rendering.format import markdown_code
 
-    head = ""
+    verdict = "Passes" if passed else ""
     if error is not None:
-        reasons = "".join(f"> - {markdown_code(reason)}\n" for reason in error.reasons)
         verdict = "Does not pass" if isinstance(error, RegressionError) else "Cannot tell yet"
-        head = f"> **{verdict}.**\n>\n{reasons}\n"
-    elif args.fail_on_regression or args.margin:
-        head = "> **Passes.**\n\n"
-    return head + comparison.to_markdown(only=_LISTED)
+    reasons = passed if error is None else error.reasons
+    texts = "".join(f"> - {markdown_code(reason)}\n" for reason in reasons)
+    return f"> **{verdict}.**\n>\n{texts}\n" if verdict else ""
 
 
-def _write(comparison: Comparison, args: argparse.Namespace, error: Refusal | None) -> None:
+def _write(comparison: Comparison, args: argparse.Namespace, head: str) -> None:
     from vellum_nb.files import write_file
 
     if args.markdown not in {None, _STDOUT}:
-        write_file(_markdown(comparison, args, error).encode(errors="replace"), args.markdown)
+        text = head + comparison.to_markdown(only=_LISTED)
+        write_file(text.encode(errors="replace"), args.markdown)
     if args.html is not None:
         comparison.to_html(args.html, overwrite=True)
     if args.csv is not None:

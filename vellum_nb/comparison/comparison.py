@@ -45,6 +45,7 @@ from vellum_nb.comparison.figures import (
 )
 from vellum_nb.comparison.gate import (
     REGRESSION_LIMITS,
+    GateResult,
     RegressionLimits,
     check,
     decided,
@@ -858,7 +859,7 @@ class Comparison:
         release: str | None = None,
         require_checked_judge: bool = False,
         **limits: Unpack[RegressionLimits],
-    ) -> None:
+    ) -> GateResult:
         """Raise if cases are worse than on the baseline; for tests and CI.
 
         A release passes if at most `max_regressions` cases are worse, at most `max_missing` cases
@@ -881,6 +882,11 @@ class Comparison:
         alpha : float, default 0.05
             Significance level for the mean difference, after correction for several releases.
 
+        Returns
+        -------
+        GateResult
+            Prints the counts of each release that passed.
+
         Raises
         ------
         RegressionError
@@ -895,10 +901,11 @@ class Comparison:
         >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
+        v2 passes against v1: 1 better · 0 worse · 0 same · p = 0.50 · noise floor unknown (score).
         """
         names, releases = self._metric_names(metric), self._others(release)
         checked = {"require_checked_judge": require_checked_judge}
-        check(self.figures, failures(self.figures, names, releases, limits, **checked))
+        return check(self.figures, failures(self.figures, names, releases, limits, **checked))
 
     def assert_not_worse(
         self,
@@ -909,7 +916,7 @@ class Comparison:
         missing: MissingOption = None,
         allow_inconclusive: bool = False,
         require_checked_judge: bool = False,
-    ) -> None:
+    ) -> GateResult:
         """Raise unless each release may replace the baseline; for tests and CI.
 
         Parameters
@@ -922,6 +929,11 @@ class Comparison:
             Whether to warn instead of raising if the result is inconclusive.
         require_checked_judge : bool, default False
             Whether a judge must agree with people, see `judge_check`. If False, warn instead.
+
+        Returns
+        -------
+        GateResult
+            Prints the verdict on each release.
 
         Raises
         ------
@@ -944,7 +956,7 @@ class Comparison:
         decisions, releases = figures.decisions(names), self._others(release)
         checked = {"require_checked_judge": require_checked_judge}
         results = decided(figures, decisions, releases, **checked)
-        check(figures, results, allow_inconclusive=allow_inconclusive)
+        return check(figures, results, allow_inconclusive=allow_inconclusive)
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write `frame` as CSV. `vellum_nb.read_csv` restores an identical DataFrame.

@@ -11,7 +11,7 @@ from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InconclusiveError, RegressionError
-from vellum_nb.escaping import printable, warn
+from vellum_nb.escaping import printable, printed, warn
 from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
@@ -67,6 +67,25 @@ class Result:
         """Warnings."""
         texts = (f"{printable(self.release)}: {text}" for text in self.caveats)
         return tuple(filter(None, (self.problem, *texts)))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GateResult:
+    """Result of a gate that passed. Prints one sentence per release.
+
+    Attributes
+    ----------
+    sentences : tuple of str
+        The verdict on each release, as in `Comparison.decide`, or its counts by each metric.
+    """
+
+    sentences: tuple[str, ...]
+
+    @printed
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    __repr__ = __str__
 
 
 def failures(
@@ -197,7 +216,7 @@ def _allowed(name: str, most: int | None) -> str:
 
 def check(
     figures: ComparisonFigures, results: Sequence[Result], *, allow_inconclusive: bool = False
-) -> None:
+) -> GateResult:
     """Raise `RegressionError` if a release does not pass, `InconclusiveError` if it is unknown.
 
     Warn of unchecked judges if all pass, and of doubts with `allow_inconclusive`.
@@ -212,7 +231,8 @@ def check(
     if not failed and not open_:
         for note in notes:
             warn(note, stacklevel=3)
-        return
+        sentences = (r.sentence or _passed_text(figures, r) for r in results)
+        return GateResult(tuple(dict.fromkeys(sentences)))
     chosen = failed or open_
     releases = ", ".join(dict.fromkeys(result.release for result in chosen))
     against = f"against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
@@ -233,6 +253,13 @@ def check(
     sentences = (text for r in chosen if r.sentence for text in (*r.problems, r.sentence))
     error.reasons = tuple(dict.fromkeys(sentences)) or tuple(reasons)
     raise error
+
+
+def _passed_text(figures: ComparisonFigures, result: Result) -> str:
+    """Return the counts of a release that passes without a margin, as a sentence."""
+    name, line = printable(result.release), figures.result(result.release, result.metric).line
+    counts = f"{line.removeprefix(f'{name}: ')} ({result.metric})"
+    return f"{name} passes against {printable(figures.baseline)}: {counts}."
 
 
 def _result_lines(figures: ComparisonFigures, result: Result) -> list[str]:

@@ -43,9 +43,14 @@ class TagProgress:
     cost_usd: float | None = None
 
     @property
+    def ended(self) -> int:
+        """Number of runs that ended."""
+        return self.done + self.failed
+
+    @property
     def to_go(self) -> int:
         """Number of runs that have not begun."""
-        return self.planned - self.done - self.failed - self.running
+        return self.planned - self.ended - self.running
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from vellum_nb.widgets.base import (
     note,
     styled,
 )
-from vellum_nb.widgets.fields import Fold, TagBar
 from vellum_nb.widgets.markup import (
     ALERT,
     alert_html,
@@ -37,11 +36,11 @@ from vellum_nb.widgets.markup import (
     table_html,
 )
 from vellum_nb.widgets.media_field import FileChoice
-from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
 
 File = CaseFile | str
 _CHECK_LABEL = "Check again"
+_AGAIN = " again"  # Run is the next step, unless the sweep is finished: then it is Compare
 _MAX_PROBLEMS = 50  # rows of the table of problems
 _MAX_COLUMNS = 10  # undecided columns with buttons
 _MAX_BUTTONS = 4  # names that a column may be meant to have
@@ -58,17 +57,16 @@ class _Choice(NamedTuple):
 
 
 class CaseSection:
-    """Folded section of a form that runs a file of cases; files are read in a thread.
+    """Part of a form that runs a file of cases on its release tags; files are read in a thread.
 
     `sweep` plans and runs a sweep like `Workspace.sweep`, and is later the last sweep. `ended` is
-    called in a thread when a sweep ends. `widget` belongs in the form and `view`, the live view of
-    the sweep, below it.
+    called in a thread when a sweep ends. `file` and `repeats` belong above and next to the release
+    tags, `widget` with the plan and Run below them, and `view` is the live view of the sweep.
     """
 
     def __init__(
         self,
         sweep: Callable[..., Any],
-        choices: Sequence[TagChoice],
         *,
         boundary: ErrorBoundary,
         ended: Callable[[], None],
@@ -82,7 +80,7 @@ class CaseSection:
         self._choice: _Choice | None = None
         self._ready: _Choice | None = None  # the selection of the displayed plan
         self._given: str | CaseFile | None = None
-        self._own_tags = False  # whether tags were selected in this section
+        self._tags: tuple[str, ...] = ()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
         changed = boundary.guarded(self._changed)
@@ -95,28 +93,25 @@ class CaseSection:
             accept=",".join(SUFFIXES),
             example="cases.csv",
         )
-        self._tags = TagBar(choices, boundary.guarded(self._tags_clicked), css="vnb-case-tags")
         repeats = ipw.Text("1", description="Repeats", continuous_update=False)
-        self._repeats = styled(repeats, "vnb-case-repeats")
-        self._repeats.observe(changed, "value")
+        self.repeats = styled(repeats, "vnb-case-repeats")
+        self.repeats.observe(changed, "value")
         self._plan = note("", "vnb-case-plan")
         self._run = button("Run", "vnb-case-run", boundary.guarded(self._clicked))
         self._run.disabled = True
         self._state = note("", "vnb-case-state")
         self._columns = _ColumnRows(boundary.guarded(self._column_decided))
-        file = styled(ipw.VBox(self._file.widgets), "vnb-case-file")
+        hint = note("CSV, JSON lines, JSON or Parquet, one row per case", "vnb-hint")
+        file = styled(ipw.VBox([*self._file.widgets, hint]), "vnb-case-file")
+        self.file = styled(ipw.VBox([file, self._columns.widget]), "vnb-fields")
         bar = styled(ipw.Box([self._run, self._state]), "vnb-runbar")
-        parts = [file, self._columns.widget, self._tags.widget, self._repeats, self._plan, bar]
-        hint = "CSV, JSON lines, JSON or Parquet, one row per case"
-        self._fold = Fold("Run on a file of cases", hint, parts, late=True)
-        self.widget = self._fold.widget
+        self.widget = styled(ipw.VBox([self._plan, bar]), "vnb-cases")
         self.view = styled(ipw.Box(), "vnb-case-view")
 
     def follow(self, tags: Sequence[str]) -> None:
-        """Select the tags of the form, unless others were selected in this section."""
-        if not self._own_tags:
-            self._tags.ticked = tags
-            self._changed()
+        """Run on the release tags of the form."""
+        self._tags = tuple(tags)
+        self._changed()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the file is checked or its sweep has started; return False on a timeout."""
@@ -128,15 +123,12 @@ class CaseSection:
         with self._lock:
             self._choice = self._ready = None
         self._executor.wait(2)
+        for view in self.view.children:
+            view.offer_cases(None)
         self.view.children = ()
         self._file.close()
-        self._tags.close()
-        close_tree(self.view)
-        self._fold.close()
-
-    def _tags_clicked(self) -> None:
-        self._own_tags = True
-        self._changed()
+        for widget in (self.view, self.file, self.repeats, self.widget):
+            close_tree(widget)
 
     def _file_given(self) -> None:
         with self._lock:
@@ -166,19 +158,19 @@ class CaseSection:
 
     def _chosen(self) -> _Choice | None:
         """Return the current selection; None without a file."""
-        file, typed = self._given, self._repeats.value.strip()
+        file, typed = self._given, self.repeats.value.strip()
         if file is None:
             return None
         if not re.fullmatch("[1-9][0-9]{0,5}", typed):
             msg = f"Repeats is “{typed}”; it must be a whole number from 1: runs per case"
             raise InputError(msg)
-        if not self._tags.ticked:
+        if not self._tags:
             msg = "No release tag is chosen; choose one to run the cases on"
             raise InputError(msg)
         if renamed := dict(self._columns.renamed):
             given = (file, None) if isinstance(file, str) else (file.name, file.content)
             file = CaseFile(*given, renamed)
-        return _Choice(file, tuple(self._tags.ticked), int(typed))
+        return _Choice(file, self._tags, int(typed))
 
     def _check(self, choice: _Choice) -> None:
         if choice is not self._choice:
@@ -191,7 +183,7 @@ class CaseSection:
                 ready = choice._replace(existing="restart")
                 plan = self._call(ready, dry_run=True)
             calls = plural(plan.calls, "call")
-            repetition = " again" if ready.existing == "restart" else ""
+            repetition = _AGAIN if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
             html, columns = case_plan_html(plan), plan.columns
         except VellumNBError as exc:
@@ -225,7 +217,9 @@ class CaseSection:
             sweep = self._call(choice, progress=False, background=True)
             self._unsubscribe()
             self.sweep, self._was_active = sweep, True
-            self.view.children = (sweep.view(),)
+            view = sweep.view()
+            view.offer_cases(self._file.focus)
+            self.view.children = (view,)
             self._unsubscribe = control_of(sweep).subscribe(self._followed)
         except VellumNBError as exc:
             html = problems_html(exc)
@@ -257,7 +251,8 @@ class CaseSection:
         self._state.value = "" if active else state
         self._run.disabled = active or not label
         self._run.description = "Running…" if active else label or "Run"
-        (self._run.remove_class if label == _CHECK_LABEL else self._run.add_class)("vnb-case-go")
+        is_next = label != _CHECK_LABEL and not label.endswith(_AGAIN)
+        (self._run.add_class if is_next else self._run.remove_class)("vnb-case-go")
 
 
 class _ColumnRow:

@@ -20,6 +20,7 @@ from vellum_nb.rendering.format import cut, plural, value_text, visible_name
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields
 from vellum_nb.widgets.base import (
+    Debouncer,
     ErrorBoundary,
     Readable,
     SerialExecutor,
@@ -64,6 +65,7 @@ FORM_STYLE = f"<style>{asset('form.css')}</style>"
 _MAX_INPUT_CHARS = 2_000  # characters of an input in the static form
 _MAX_NAMED = 4  # invalid fields named next to Run
 _MIN_ELAPSED_S = 0.1  # seconds
+_MODES = ("One input", "File of cases")
 _OPTIONS = (
     (
         "external id",
@@ -107,6 +109,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         Looks up a run in doubt and returns the updated run.
     cases : callable, optional
         `Workspace.sweep` of the deployment, for files of cases.
+    subscribe : callable, optional
+        `History.subscribe`, which updates the number of stored runs.
 
     Attributes
     ----------
@@ -148,6 +152,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         trace: Trace | None = None,
         look_up: LookUp | None = None,
         cases: Callable[..., Any] | None = None,
+        subscribe: Callable[..., Callable[[], None]] | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
@@ -177,7 +182,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             streams=stream is not None,
         )
         self._cases = (
-            CaseSection(cases, spec.tags, boundary=boundary, ended=self._show_head)
+            CaseSection(cases, boundary=boundary, ended=self._show_head)
             if cases is not None
             else None
         )
@@ -195,6 +200,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             go_on=self.continue_from,
         )
         self._build()
+        self._counter = Debouncer(self._show_head, name="vellum-nb-form-count")
+        self._unsubscribe: Callable[[], None] = lambda: None
+        if subscribe is not None:
+            poke = self._counter.poke
+            self._unsubscribe = subscribe(lambda _run: poke(), on_bulk_change=poke)
         close_with_cell(self)
 
     def _build(self) -> None:
@@ -202,19 +212,15 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._head = note("", "vnb-header")
         self._show_head()
         self._notice = note("", "vnb-notices")
-        cases = [] if self._cases is None else [self._cases.widget]
-        run = [self._tags.widget, self._bar.widget, self._notice]  # keeps the layout
-        actions = [*run, self._more.widget, *cases]
-        self.children = [
-            note(FORM_STYLE, "vnb-style"),
-            self._head,
-            self._boundary.widget,
-            self._fields.widget,
-            styled(ipw.VBox(actions), "vnb-actions"),
-            self._runs.answers.widget,
-            *([] if self._cases is None else [self._cases.view]),
-            _Accessibility(),
-        ]
+        self._actions = styled(ipw.VBox(), "vnb-actions")
+        self._run_on = styled(ipw.Box(), "vnb-run-on")
+        self._top = [note(FORM_STYLE, "vnb-style"), self._head, self._boundary.widget]
+        if self._cases is not None:
+            mode = styled(ipw.RadioButtons(options=_MODES, value=_MODES[0]), "vnb-how vnb-mode")
+            mode.observe(self._boundary.guarded(self._mode_set), "value")
+            self._top.append(mode)
+        self._accessibility = _Accessibility()
+        self._place_parts(None)
         keep_order(styled(self, "vnb vnb-form"))
         self.observe(self._tags_set, "release_tags")
         if self._spec.latest:
@@ -224,6 +230,36 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         if "jsonschema" not in sys.modules:  # otherwise the first typed key would wait for it
             args = (0, {"type": "integer"})
             threading.Thread(target=schema_problem, args=args, daemon=True).start()
+
+    def _place_parts(self, cases: CaseSection | None) -> None:
+        """Place the parts of the form, with those for a file of cases from their first use on."""
+        below = [self._bar.widget] if cases is None else [self._bar.widget, cases.widget]
+        self._run_on.children = (self._tags.widget, *([] if cases is None else [cases.repeats]))
+        self._actions.children = (self._run_on, *below, self._notice, self._more.widget)
+        self.children = (
+            *self._top,
+            self._fields.widget,
+            *([] if cases is None else [cases.file]),
+            self._actions,
+            self._runs.answers.widget,
+            *([] if cases is None else [cases.view]),
+            self._accessibility,
+        )
+
+    def _mode_set(self, change: Any) -> None:
+        """Show the parts for one input, or for a file of cases."""
+        cases = self._cases
+        if cases is None:
+            return
+        if cases.file not in self.children:
+            self._place_parts(cases)
+        runs, more = self._runs.answers.widget, self._more.widget
+        for_one = [self._fields.widget, self._bar.widget, more, runs]
+        for_file = [cases.file, cases.repeats, cases.widget, cases.view]
+        is_file = change["new"] == _MODES[1]
+        for parts, is_folded in ((for_one, is_file), (for_file, not is_file)):
+            for part in parts:
+                (part.add_class if is_folded else part.remove_class)("vnb-folded")
 
     @property
     def errors(self) -> dict[str, str]:
@@ -344,12 +380,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         `value`, `release_tags`, `runs` and `sweep` are kept; no further runs can be started.
         """
         if self.children:  # unless it was closed before
+            self._unsubscribe()
+            self._counter.close()
             parts: tuple[Any, ...] = (self._runs, self._cases, self._fields, self._options)
             for part in filter(None, (*parts, self._tags, self._bar)):
                 part.close()
             self._last_sweep = self.sweep
             with self._lock:
-                children, self.children = self.children, []
+                children, self.children = self.children, ()
                 self._stream_link.unlink()
                 for child in (*children, self.layout):
                     close_tree(child)
@@ -361,7 +399,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         """Release the contents of a closed form, which `Out` or a variable may still reference."""
         del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
         del self._head, self._notice, self._boundary, self._releases, self._reader
-        del self._stream_link, self._count
+        del self._stream_link, self._count, self._counter, self._unsubscribe
+        del self._actions, self._run_on, self._top, self._accessibility
         self._sent = self._continuation = None
 
     def _require_open(self) -> None:
@@ -486,14 +525,16 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
 
     def _show_head(self) -> None:
         """Show the title, the server and the number of runs."""
-        if self.is_closed:
-            return
-        spec, count = self._spec, None if self._count is None else self._count()
+        with self._lock:
+            if self.is_closed:
+                return
+            spec, head, read_count = self._spec, self._head, self._count
+        count = None if read_count is None else read_count()
         facts = [plural(len(spec.tags), "release")]
         if count is not None:
             facts.append(f"history: {plural(count, 'run')}")
         about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
-        self._head.value = (
+        head.value = (
             f'<div class="vnb-head"><b class="vnb-title">{name_html(spec.label)}</b>'
             f'<span class="vnb-source">{escape(spec.source)}</span>'
             f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'

@@ -318,6 +318,18 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         self.table.metric = name
         self.table.renew()
 
+    def show_cases(self, step: Mapping[str, Any]) -> None:
+        """Take the next step of a verdict: show the cases behind it, or rate blind."""
+        table, show, release = self.table, _text(step, "show"), _text(step, "release")
+        if show == "blind":
+            self.rate_blind(release)
+            return
+        with table.hold_sync():  # before the metric: the page requests rows by these
+            table.states, table.release = [show], release
+            table.search, table.labels, table.failures = "", {}, []
+        if (name := _text(step, "metric")) and name != table.metric:
+            self._on_metric({"name": name})
+
     def rate_blind(self, release: str = "") -> None:
         """Replace the grid with a blind rating of the baseline and `release`, or the first one."""
         comparison = self.comparison

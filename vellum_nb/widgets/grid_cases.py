@@ -221,8 +221,7 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
-    records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
-    rows = dict(zip(comparison.releases, records, strict=True))
+    rows = summary_by_release(comparison)
     parts = [_name(about)] if about else []
     if ranked_by is not None and ranked_by.name == "score":
         parts.append("score = share of expected outputs met")
@@ -263,6 +262,12 @@ def head(
     }
 
 
+def summary_by_release(comparison: Comparison) -> dict[str, Any]:
+    """Return the rows of the summary by release."""
+    records = summary_frame(summary_rows(comparison.figures)).to_dict("records")
+    return dict(zip(comparison.releases, records, strict=True))
+
+
 def _option(value: str, count: int) -> tuple[str, str]:
     """Return a value of a filter with its text."""
     return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
@@ -272,7 +277,7 @@ def _counts_text(comparison: Comparison, release: str, metric: str | None) -> st
     """Return the counts of a candidate for the heading of its column."""
     if release == comparison.baseline:
         return "baseline"
-    parts = _counts(comparison, release, metric)["parts"]
+    parts = release_counts(comparison, release, metric)["parts"]
     return "  ".join(f"{sign}{count:,}" for _, sign, count in parts if count)
 
 
@@ -334,7 +339,7 @@ def _summary(
         rows=[
             {"name": tag, "label": _name(tag), "same": list(map(_name, aliases.get(tag, ())))}
             | {"nodes": _first_changed(rows[tag])}
-            | _counts(comparison, tag, metric)
+            | release_counts(comparison, tag, metric)
             | _figures(comparison, tag, metric, rows)
             | (_plot(axis, comparison, metric or "", tag, rows[tag]) if axis else {})
             for tag in releases
@@ -352,7 +357,7 @@ def _first_changed(row: Mapping[str, Any]) -> str:
     return f"first changed node: {cut(words, 240)}, of {traced} traced"
 
 
-def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:
+def release_counts(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:
     """Return the counts of the cases of a release as parts of a bar, words and a remark."""
     if release == comparison.baseline:
         answered = [len(case.answers(release)) for case in comparison.cases]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vellum_nb.comparison import Comparison
@@ -21,11 +21,17 @@ _LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
 
 
 def verdicts_html(
-    comparison: Comparison, rows: Mapping[str, Mapping[str, Any]], *, can_rate: bool
+    comparison: Comparison,
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    can_rate: bool,
+    can_add: bool = False,
+    more: Callable[[Decision], str] = lambda _: "",
 ) -> str:
     """Return the sentence of `Comparison.decide` on each candidate, with the next step.
 
-    `rows` is the summary by release.
+    `rows` is the summary by release. `more` returns what the additional cases of a decision cost,
+    and `can_add` offers to add them.
     """
     figures = comparison.figures
     if not (comparison.cases and figures.others):
@@ -40,7 +46,11 @@ def verdicts_html(
         added = _added(rows[release], rows[comparison.baseline])
         step = _next_step(comparison, release, decision, can_rate=can_rate)
         name = "differs" if decision is None else _ICONS[decision.verdict]
-        made.append({"icon": name, "head": head, "body": body, "added": added, "step": step})
+        note = more(decision) if decision is not None and decision.more else ""
+        if note and can_add:
+            step = {"show": "add", "label": "Add cases…", "metric": "", "release": release}
+        parts = {"icon": name, "head": head, "body": body, "added": added}
+        made.append(parts | {"step": step, "note": note})
     return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
+import ipywidgets as ipw
 import traitlets
 
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.decisions import Decision
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import duration, money, plural, value_text, visible_name
+from vellum_nb.rendering.format import duration, money, plural, signed, value_text, visible_name
 from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, control_of
-from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
+from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
+from vellum_nb.widgets.grid_cases import release_counts, summary_by_release
+from vellum_nb.widgets.grid_verdicts import verdicts_html
 from vellum_nb.widgets.markup import asset, icon, is_short, script, short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
@@ -41,6 +49,9 @@ def sweep_view_model(
     `notes` are those of the plan.
     """
     ending = "Ended" if now.is_decided else "Stopped"
+    compare = "Compare" if len(record.release_tags) > 1 else "Open results"
+    is_ended = now.state == "done" or (now.state == "stopped" and now.is_decided)
+    is_finished = bool(now.planned) and is_ended
     notices = [f"{ending}: {short_line(now.reason)}"] if now.reason else []
     if now.moved:
         moved = ", ".join(map(visible_name, now.moved))
@@ -64,7 +75,10 @@ def sweep_view_model(
     return {
         "state": now.state,
         "title": short_line(record.deployment),
-        "runs": plural(now.planned, "run"),
+        "facts": _facts(record, now, is_finished=is_finished),
+        "compare": compare if is_finished else "",  # the button that takes the place of Pause
+        "compared": False,  # whether the comparison is open
+        "results": None,
         "began": now.began.isoformat() if now.began else None,
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,
@@ -82,7 +96,7 @@ def sweep_view_model(
 
 def figures_html(model: Mapping[str, Any]) -> dict[str, str]:
     """Return the parts of the view that contain figures, as safe HTML."""
-    parts = ("resumed", "notes", "tags", "figures")
+    parts = ("facts", "legend", "resumed", "notes", "tags", "figures")
     options = {"now": model, "icon": icon, "rows": _LATEST_ROWS}
     return {part: render("sweep.html.j2", part=part, **options) for part in parts}
 
@@ -90,6 +104,52 @@ def figures_html(model: Mapping[str, Any]) -> dict[str, str]:
 def _plan_text(record: SweepRecord) -> str:
     repeats = f" \u00d7 {record.repeats:,} repeats" if record.repeats > 1 else ""
     return plural(record.cases, "case") + repeats
+
+
+def _facts(record: SweepRecord, now: Progress, *, is_finished: bool) -> str:
+    """Return what the heading says about a sweep."""
+    facts = [short_line(record.deployment), plural(now.planned, "run")]
+    if is_finished:
+        facts[1] = plural(now.ended, "run")
+        facts[1] += f" in {duration(now.seconds)}" if now.ended > now.found else ""
+        facts += [_plan_text(record), *([] if now.cost_usd is None else [money(now.cost_usd)])]
+    return " · ".join(facts)
+
+
+def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any] | None:
+    """Return the counts of cases and the difference of each release tag; None for moved tags."""
+    figures, baseline = comparison.figures, comparison.baseline
+    if {baseline, *figures.others} != set(tags):  # releases of a moved tag have their own columns
+        return None
+    metric = comparison.metrics[0].name if comparison.metrics else None
+    rows = []
+    for tag in tags:
+        counts, delta = release_counts(comparison, tag, metric), ("", "")
+        change = None if metric is None else figures.result(tag, metric).delta
+        if change is not None:
+            has_interval = not math.isnan(change.low)
+            ends = f"{signed(change.low)} to {signed(change.high)}" if has_interval else ""
+            delta = "" if math.isnan(change.mean) else signed(change.mean), ends
+        words = " · ".join(counts.get("words", ("the others are compared with it",)))
+        row = {"parts": counts.get("parts", ()), "words": words}
+        rows.append(row | dict(zip(("delta", "interval"), delta, strict=True)))
+    kinds = "" if metric is None else ": better · same · worse"
+    difference = "" if metric is None else f"difference in {short_line(metric)}, {figures.level}"
+    return {
+        "head": f"{plural(len(comparison.cases), 'case')}{kinds}",
+        "difference": difference,
+        "rows": rows,
+    }
+
+
+def more_cases_text(decision: Decision, record: SweepRecord, now: Progress) -> str:
+    """Return the calls and the cost of the additional cases that would decide about a release."""
+    pair = [tag for tag in now.tags if tag.release_tag in {decision.release, decision.baseline}]
+    cases = int(float(f"{decision.more or 0:.2g}"))  # as in the sentence
+    calls = cases * record.repeats
+    costs = [calls * t.cost_usd / t.ended for t in pair if t.cost_usd is not None and t.ended]
+    text = plural(len(pair) * calls, "call")
+    return f"{text} · about {money(sum(costs))}" if len(costs) == len(pair) else text
 
 
 def _tag_note(record: SweepRecord, tag: str, aliases: Names) -> str:
@@ -210,15 +270,33 @@ def sweep_html(sweep: Sweep, aliases: Names) -> str:
     return table + render("sweep.html.j2", part="notes", now={"notes": sweep.notes})
 
 
-class SweepView(ThreadSafeWidget):
-    """Live view of a sweep; created by `Sweep.view`.
+class SweepPanel(ThreadSafeWidget):
+    """Figures of a sweep, its buttons and the verdicts on its releases.
 
-    The view is updated a few times per second at most, also after the sweep is resumed.
+    Traits: `hint`, the text in place of the buttons while the kernel is busy; `error`, that of a
+    button; the state of the page, and its tables as HTML.
+    """
+
+    _esm = traitlets.Unicode(script("sweep.js")).tag(sync=True)
+    _css = traitlets.Unicode(asset("panel.css", "view.css", "sweep.css")).tag(sync=True)
+
+    hint = traitlets.Unicode("").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    view_model = traitlets.Dict().tag(sync=True)
+    parts = traitlets.Dict().tag(sync=True)
+
+
+class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are published for ipywidgets
+    """Live view of a sweep, and the comparison of its releases; created by `Sweep.view`.
+
+    The view is updated a few times per second at most, also after the sweep is resumed. When the
+    sweep is finished, it shows the verdict on each release, which a thread computes, and the button
+    Compare, which opens the grid below.
 
     Parameters
     ----------
     sweep : Sweep
-        The sweep to display, pause and stop.
+        The sweep to display, pause, stop and compare.
     aliases, numbers : mapping, optional
         Other tags on the same release by release tag; case numbers by case id.
     columns : str, optional
@@ -226,8 +304,10 @@ class SweepView(ThreadSafeWidget):
 
     Attributes
     ----------
-    hint, error : str
-        The text in place of the buttons while the kernel is busy; the error of a button; traits.
+    panel : Widget
+        The widget of the figures.
+    comparison_view : ComparisonView or None
+        The grid, or None if it is not open.
 
     Examples
     --------
@@ -238,14 +318,6 @@ class SweepView(ThreadSafeWidget):
     SweepView(ticket-triage on LATEST: 1 run)
     """
 
-    _esm = traitlets.Unicode(script("sweep.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("panel.css", "sweep.css")).tag(sync=True)
-
-    hint = traitlets.Unicode("").tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
-    view_model = traitlets.Dict().tag(sync=True)
-    parts = traitlets.Dict().tag(sync=True)
-
     def __init__(
         self,
         sweep: Sweep,
@@ -255,21 +327,30 @@ class SweepView(ThreadSafeWidget):
         columns: str = "",
     ) -> None:
         self.sweep = sweep
+        self.comparison_view: Any = None
         self._columns = columns
         self._aliases = aliases or {}
         self._numbers = numbers or {}
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._debouncer = Debouncer(self._show, name="vellum-nb-sweep-view")
-        super().__init__()
+        self._executor = SerialExecutor("vellum-nb-sweep-verdict")
+        self._finished: object = None  # session and counts of the comparison
+        self._comparison: Comparison | None = None
+        self._verdicts = ""
+        self._results: dict[str, Any] | None = None
+        self._add_cases: Callable[[], None] | None = None
+        self.panel = SweepPanel()
+        super().__init__([self.panel])
         self._show()
-        self._acts: dict[object, Callable[[], object]] = {
-            "pause": sweep.pause,
-            "resume": lambda: sweep.resume(background=True),
-            "stop": sweep.stop,
-            "cut": lambda: sweep.stop(now=True),
+        self._acts: dict[object, Callable[[Mapping[str, Any]], object]] = {
+            "pause": lambda _: sweep.pause(),
+            "resume": lambda _: sweep.resume(background=True),
+            "stop": lambda _: sweep.stop(),
+            "cut": lambda _: sweep.stop(now=True),
+            "compare": self._on_compare,
         }
-        self.on_msg(self._on_message)
+        self.panel.on_msg(self._on_message)
         self._unsubscribe = control_of(sweep).subscribe(self._debouncer.poke)
         self._debouncer.poke()
 
@@ -280,13 +361,17 @@ class SweepView(ThreadSafeWidget):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the sweep has ended and the view is updated; return False on a timeout."""
-        return self._debouncer.wait(timeout)
+        waits = (self._debouncer.wait, self._executor.wait, self._debouncer.wait)
+        return all(wait(timeout) for wait in waits)
 
     def close(self) -> None:
         """Close the view; the sweep continues."""
         self._unsubscribe()
         self._unsubscribe = lambda: None
         self._debouncer.close()
+        self._show_comparison(None)
+        for part in (self.panel, self.layout):
+            part.close()
         super().close()
 
     def stands_here(self, *, displayed: bool = False) -> bool:
@@ -303,6 +388,11 @@ class SweepView(ThreadSafeWidget):
             return {"text/plain": text}, {}
         return self._bundle(text, sweep_html(self.sweep, self._aliases), **kwargs)
 
+    def offer_cases(self, add: Callable[[], None] | None) -> None:
+        """Offer to add cases by calling `add`, if more of them would decide."""
+        self._add_cases, self._finished = add, None
+        self._debouncer.poke()
+
     def _show(self) -> bool:
         """Update the view; return whether the sweep is still running."""
         control = control_of(self.sweep)
@@ -314,26 +404,86 @@ class SweepView(ThreadSafeWidget):
             numbers=self._numbers,
             notes=self.sweep.notes,
         )
-        with self.hold_trait_notifications():
-            parts = figures_html(model)
-            self.view_model, self.parts = model, {**parts, "notes": self._columns + parts["notes"]}
+        finished = (now.began, now.done, now.failed) if model["compare"] else None
+        if finished != self._finished:
+            self._finished, self._comparison = finished, None
+            self._verdicts, self._results = "", None
+            if finished is not None and len(control.record.release_tags) > 1:
+                self._executor.submit(partial(self._decide, finished))
+        model |= {"compared": self.comparison_view is not None, "results": self._results}
+        with self.panel.hold_trait_notifications():
+            parts = figures_html(model) | {"verdicts": self._verdicts}
+            self.panel.parts = parts | {"notes": self._columns + parts["notes"]}
+            self.panel.view_model = model
         return now.state in ACTIVE
 
+    def _decide(self, finished: object) -> None:
+        """Compare the releases of the finished sweep, without calling judges."""
+        if finished != self._finished or self.is_closed:
+            return
+        control = control_of(self.sweep)
+        with suppress(VellumNBError):  # the history may be closed
+            comparison = self.sweep.compare(max_calls=0, progress=False)
+            more = partial(more_cases_text, record=control.record, now=control.progress())
+            rows = summary_by_release(comparison)
+            can = {"can_rate": True, "can_add": self._add_cases is not None}
+            verdicts = verdicts_html(comparison, rows, more=more, **can)
+            results = results_model(comparison, control.record.release_tags)
+            if finished == self._finished:
+                self._comparison, self._verdicts, self._results = comparison, verdicts, results
+                self._debouncer.poke()
+
+    def _on_compare(self, message: Mapping[str, Any]) -> None:
+        """Open the comparison, on the cases that a verdict names, or close it."""
+        if message.get("show") == "add":
+            (self._add_cases or (lambda: None))()
+            return
+        if self.comparison_view is not None and not message.get("show"):
+            self._show_comparison(None)
+            return
+        self._executor.submit(partial(self._open, dict(message)))
+
+    def _open(self, message: Mapping[str, Any]) -> None:
+        try:
+            view = self.comparison_view
+            if view is None:
+                made = self._comparison or self.sweep.compare(max_calls=0, progress=False)
+                view = made.view()
+            if message.get("show"):  # before the page has the grid, which requests the first rows
+                view.show_cases(message)
+            if view is not self.comparison_view:
+                self._show_comparison(view)
+        except VellumNBError as exc:
+            self.panel.error = str(exc)
+        self._debouncer.poke()
+
+    def _show_comparison(self, view: Any) -> None:
+        former, self.comparison_view = self.comparison_view, view
+        self.children = (self.panel, *([] if view is None else [view]))
+        if former is not None:
+            former.close()
+        if view is not None and self.is_closed:
+            view.close()
+
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
-        kind = content.get("kind") if isinstance(content, dict) else None
+        message = content if isinstance(content, dict) else {}
+        kind, panel = message.get("kind"), self.panel
         act = self._acts.get(kind) if isinstance(kind, str) else None
         if act is None:
             return
-        self.send({"kind": "received"})
-        self.error = ""
+        panel.send({"kind": "received"})
+        panel.error = ""
         try:
-            act()
+            act(message)
         except Exception as exc:
             is_ours = isinstance(exc, VellumNBError)
-            self.error = str(exc) if is_ours else f"{type(exc).__name__}: {exc}"
+            panel.error = str(exc) if is_ours else f"{type(exc).__name__}: {exc}"
             if not is_ours:
                 raise
         self._debouncer.poke()
+
+    def _display_(self) -> Any:
+        return self.panel  # marimo displays the figures without the grid
 
     @printed
     def __repr__(self) -> str:

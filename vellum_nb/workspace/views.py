@@ -60,11 +60,11 @@ def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
     if show and not view.stands_here():
         view.stands_here(displayed=True)
         display(view)  # type: ignore[no-untyped-call]
-    view.hint = _HINT
+    view.panel.hint = _HINT
     try:
         yield
     finally:
-        view.hint = ""
+        view.panel.hint = ""
 
 
 def view_history(history: History, **options: Any) -> HistoryView:

@@ -220,6 +220,7 @@ class Workspace:
             trace=self._actions.trace,
             look_up=self._runner.look_up,
             cases=partial(self.sweep, deployment),
+            subscribe=self.history.subscribe,
         )
 
     def lab(self, deployment: str) -> LabPanel:

@@ -1,8 +1,7 @@
 // Focus and accessibility of a form. A disabled button passes the focus on, because Jupyter would
 // treat the next key as a command; ARIA attributes repeat what only the style shows.
-import { WidgetView, h, setAttribute, setText, waitFor, widget } from "./kit.js";
+import { WidgetView, consume, h, setAttribute, setText, waitFor, widget } from "./kit.js";
 
-const FOCUS_RETRY_MS = 200;
 const RENDER_DELAY_MS = 300; // until the answers are in the page
 
 function describe(field) {
@@ -48,21 +47,22 @@ function describeAll(root) {
   root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
-function moveFocus(root, button) {
-  const move = () =>
-    [...root.querySelectorAll(".vnb-run, .vnb-cancel")]
-      .find((candidate) => !candidate.disabled)
-      ?.focus();
-  move();
-  // If no other button is enabled yet, try again shortly.
-  if (document.activeElement === button) {
-    setTimeout(() => {
-      if ([document.body, button].includes(document.activeElement)) move();
-    }, FOCUS_RETRY_MS);
-  }
+// Move the focus from a disabled button; after Run on a file of cases, to the view of the sweep.
+function moveFocus(view, root, button) {
+  const isCases = button.matches(".vnb-case-run");
+  const targets = isCases ? ".vnb-sweep-buttons > *, .vnb-case-run" : ".vnb-run, .vnb-cancel";
+  const move = () => {
+    const isLost = [document.body, button].includes(document.activeElement);
+    const target = [...root.querySelectorAll(targets)].find(
+      (candidate) => !candidate.disabled && candidate.offsetParent,
+    );
+    if (isLost) target?.focus();
+    return !isLost || target;
+  };
+  if (!move()) waitFor(view, move, () => {});
 }
 
-function watch(root, cleanups) {
+function watch(view, root) {
   const answers = root.querySelector(".vnb-answers");
   const status = h("span", { class: "vnb-sr-only", role: "status" });
   root.append(status); // last, because Jupyter relies on the positions of its widgets' nodes
@@ -101,7 +101,7 @@ function watch(root, cleanups) {
   function changed({ target, attributeName }) {
     if (attributeName === "disabled") {
       if (target.disabled && [document.activeElement, blurred].includes(target)) {
-        moveFocus(root, target);
+        moveFocus(view, root, target);
       }
       blurred = null;
       if (target.matches(".vnb-cancel")) {
@@ -118,6 +118,16 @@ function watch(root, cleanups) {
   const toggleChip = ({ target }) => {
     if (!target.closest("label")) target.closest(".vnb-chip")?.querySelector("input").click();
   };
+  // Ctrl+Enter runs. `change` is the event of fields whose text is sent when they lose the focus.
+  const runOnKey = (event) => {
+    const { target, key, ctrlKey, metaKey, repeat } = event;
+    const isInForm = root.contains(target) && target.closest(".vnb-fields, .vnb-actions");
+    if (key !== "Enter" || !(ctrlKey || metaKey) || !isInForm) return;
+    consume(event);
+    target.dispatchEvent(new Event("change", { bubbles: true }));
+    const buttons = [...root.querySelectorAll(".vnb-run, .vnb-case-run")];
+    if (!repeat) buttons.find((candidate) => candidate.offsetParent)?.click();
+  };
   const listeners = new AbortController();
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
@@ -131,6 +141,8 @@ function watch(root, cleanups) {
     listeners,
   );
   root.addEventListener("click", toggleChip, listeners);
+  // Before JupyterLab, which runs the cell.
+  window.addEventListener("keydown", runOnKey, { capture: true, signal: listeners.signal });
   sizes.observe(answers);
   observer.observe(root, {
     attributes: true,
@@ -139,7 +151,7 @@ function watch(root, cleanups) {
     subtree: true,
   });
   describeAll(root);
-  cleanups.push(() => {
+  view.cleanups.push(() => {
     observer.disconnect();
     sizes.disconnect();
     clearTimeout(timer);
@@ -153,7 +165,7 @@ export default widget((model, el) => {
   waitFor(
     view,
     () => el.closest(".vnb-form:has(.vnb-answers)"),
-    (root) => watch(root, view.cleanups),
+    (root) => watch(view, root),
   );
   return view;
 });

@@ -55,33 +55,43 @@ class SweepView extends WidgetView {
   }
 
   build() {
-    this.facts = span("facts");
     this.hint = span("hint", "note");
     this.pause = this.button("pause");
     this.stop = this.button("stop");
-    this.buttons = span("buttons", null, this.pause, this.stop);
+    this.compare = this.button("compare");
+    this.buttons = span("buttons", null, this.pause, this.stop, this.compare);
     this.alert = h("div", { class: "vnb-notice", role: "alert" }, icon("FAILED"), h("span"));
     this.status = span("status", "status");
-    const legend = ["done", "failed", "running", "to go"].map((kind) =>
-      h(
-        "span",
-        { "aria-hidden": "true" },
-        h("i", { class: `vnb-sweep-${kind.replace(" ", "-")}` }),
-        kind,
-      ),
-    );
     const tags = h("div", { role: "table", "aria-label": "Release tags" });
-    this.parts = { resumed: div("resumed"), notes: div("notes"), tags, figures: h("div") };
+    const facts = span("facts");
+    const names = ["resumed", "notes", "verdicts", "legend"];
+    const [resumed, notes, verdicts, legend] = names.map((name) => div(name));
+    verdicts.addEventListener("click", ({ target }) => {
+      const { show, release, metric } = target.closest("[data-show]")?.dataset ?? {};
+      if (show) this.send({ kind: "compare", show, release, metric });
+    });
+    this.parts = { facts, resumed, notes, verdicts, tags, legend, figures: h("div") };
     this.root = h(
       "div",
       { class: "vnb-sweep", role: "region", "data-lm-suppress-shortcuts": "true" },
-      div("head", h("b", {}, "Sweep"), this.facts, this.hint, this.buttons),
+      div("head", facts, this.hint, this.buttons),
       this.alert,
-      this.parts.resumed,
-      this.parts.notes,
+      resumed,
+      notes,
+      verdicts,
       tags,
-      div("legend", legend, this.status),
+      div("foot", legend, this.status),
       this.parts.figures,
+    );
+  }
+
+  send(message) {
+    this.model.send(message);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(
+      () =>
+        setText(this.hint, "the kernel is busy and will do this later; interrupt it to stop now"),
+      BUSY_DELAY_MS,
     );
   }
 
@@ -90,13 +100,7 @@ class SweepView extends WidgetView {
     const onclick = ({ currentTarget: button, detail }) => {
       const isDoubleClick = detail > 1; // its second click hits a button with another action
       if (button.getAttribute("aria-disabled") === "true" || isDoubleClick) return;
-      this.model.send({ kind: button.dataset.act });
-      clearTimeout(this.timer);
-      this.timer = setTimeout(
-        () =>
-          setText(this.hint, "the kernel is busy and will do this later; interrupt it to stop now"),
-        BUSY_DELAY_MS,
-      );
+      this.send({ kind: button.dataset.act });
     };
     return h(
       "button",
@@ -110,8 +114,6 @@ class SweepView extends WidgetView {
     const next = this.model.get("view_model");
     if (!next.state) return;
     setAttribute(this.root, "aria-label", `Sweep of ${next.title}`);
-    const started = next.began && `started ${clock(new Date(next.began))}`;
-    setText(this.facts, [next.title, next.runs, started].filter(Boolean).join(" · "));
     this.showButtons(next);
     const error = this.model.get("error");
     const notice = error || next.notice;
@@ -132,11 +134,11 @@ class SweepView extends WidgetView {
     }
   }
 
-  showButtons({ state, decided }) {
-    const ended =
-      this.ended &&
-      state !== "done" &&
-      "The kernel has stopped. Run the cells again to resume the sweep.";
+  showButtons({ state, decided, compare, compared }) {
+    const { activeElement } = document;
+    const hadFocus = activeElement === document.body || this.root.contains(activeElement);
+    const hasEnded = compare && ACTIVE.includes(this.root.dataset.state);
+    const ended = this.ended && "The kernel has stopped. Run the cells again to continue.";
     const hint = ended || this.model.get("hint");
     if (hint || !this.timer) setText(this.hint, hint);
     this.buttons.hidden = Boolean(hint);
@@ -149,6 +151,11 @@ class SweepView extends WidgetView {
     this.stop.title = isStopping
       ? "Do not wait for the active runs. They are looked up when the sweep is resumed."
       : "";
+    setAction(this.compare, "compare", compared ? "Hide comparison" : compare, true);
+    setAttribute(this.compare, "aria-expanded", compared);
+    this.pause.hidden = this.stop.hidden = Boolean(compare);
+    this.compare.hidden = !compare;
+    if (hasEnded && hadFocus) this.compare.focus({ preventScroll: true });
     this.root.dataset.state = state;
   }
 }
