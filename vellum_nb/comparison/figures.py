@@ -694,7 +694,7 @@ class ComparisonFigures:
             unchanged=statuses["same"],
             missing=statuses["missing"],
             line="" if is_baseline else f"{release} {self.output_counts(release)}",
-            remark="" if is_baseline or metric else "".join(self.verdict_without_metric(release)),
+            remark="" if is_baseline or metric else "".join(self._answers_sentence(release)),
         )
         if metric is None:
             return result
@@ -724,8 +724,13 @@ class ComparisonFigures:
             **counts,
         )
 
-    def verdict_without_metric(self, release: str) -> tuple[str, str]:
-        """Return whether the answers differ if no metric decides, as both parts of a sentence."""
+    def verdict_sentence(self, release: str) -> tuple[str, str]:
+        """Return the decision or, without a margin, whether answers differ, in head and body."""
+        if (decision := self.all_decisions.get(release)) is None:
+            return self._answers_sentence(release)
+        return decision.head, decision.sentence.removeprefix(decision.head)
+
+    def _answers_sentence(self, release: str) -> tuple[str, str]:
         counts = Counter[str](self.statuses[release])
         number = counts["differs"] + counts["same"]
         cases, name, base = plural(number, "case"), printable(release), printable(self.baseline)
