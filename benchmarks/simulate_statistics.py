@@ -219,7 +219,7 @@ def figures_of(
         moved_tags=(),
         cases=cases,
         metrics=(metric,),
-        table=NO_RUNS,
+        answers=NO_RUNS,
         alpha=0.05,
         cluster=cluster,
         margin=None if loss is None else abs(loss),

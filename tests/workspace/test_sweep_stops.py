@@ -37,7 +37,7 @@ def ws(server):
 
 def test_plan_names_the_metric_that_stops_the_sweep(ws):
     plan = ws.sweep("count", CASES, dry_run=True, **DECIDED)
-    assert "the sweep stops once its metric, score, decides" in plan.notes
+    assert "the sweep stops once score decides" in plan.notes
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +327,7 @@ def equal(server):
 
 def test_plan_names_the_margin_that_stops_the_sweep(ws):
     plan = ws.sweep("count", CASES, dry_run=True, **EQUAL)
-    assert "the sweep stops once its metric, score, decides with margin 0.2" in plan.notes
+    assert "the sweep stops once score decides with a margin of 0.2" in plan.notes
 
 
 def test_sweep_of_equal_releases_stops_once_the_margin_is_excluded(equal):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -31,6 +31,7 @@ from vellum_nb.comparison.cases import (
 from vellum_nb.comparison.decisions import Decisions, MarginOption, checked_margin
 from vellum_nb.comparison.duels import DuelJudge, Duels, made_duels, plan_duels
 from vellum_nb.comparison.figures import (
+    ComparisonData,
     ComparisonFigures,
     ReleaseResult,
     case_frame,
@@ -50,11 +51,10 @@ from vellum_nb.comparison.gate import (
     failures,
     junit,
 )
-from vellum_nb.comparison.judge_calls import JudgePlan
+from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges, run_judges
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
-    Judgement,
     Metric,
     Metrics,
     as_metrics,
@@ -120,7 +120,7 @@ _OPTION_DEFAULTS: dict[str, Any] = {
     "alpha": 0.05,
     "progress": True,
 }
-
+_JUDGE_OPTIONS = ("max_calls", "max_cost_usd", "progress")
 
 compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
 """Decorator of functions with `CompareOptions`."""
@@ -131,11 +131,11 @@ def metric_options(options: CompareOptions) -> dict[str, Any]:
     if unknown := [name for name in options if name not in _OPTION_DEFAULTS]:
         msg = f"compare() got an unexpected keyword argument {unknown[0]!r}"
         raise TypeError(msg)
-    return {k: v for k, v in options.items() if k not in {"max_calls", "max_cost_usd", "progress"}}
+    return {name: value for name, value in options.items() if name not in _JUDGE_OPTIONS}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Comparison(ComparisonData):
     """Stored runs of one deployment, case by case on several releases.
 
     If a case has several runs on a release, the newest answer (FULFILLED or REJECTED) is shown, and
@@ -175,6 +175,9 @@ class Comparison:
         The label or input that dependent cases share.
     margin, missing : optional
         Defaults of `decide`, which reports use as well.
+    order, stopped_by, plan_notes : optional
+        Of a sweep: indices of the cases in execution order, and the metric that decides, if it
+        could stop early; notes of its plan.
 
     Examples
     --------
@@ -186,24 +189,15 @@ class Comparison:
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
 
-    deployment: str
     release_tags: tuple[str, ...]
-    releases: tuple[str, ...]
-    baseline: str
-    cases: tuple[Case, ...]
-    metrics: tuple[Metric, ...]
-    moved_tags: tuple[str, ...]
-    answers: pd.DataFrame
     by: str
-    alpha: float
-    cluster: str | None
-    margin: MarginOption
-    missing: MissingOption
-    _order: tuple[int, ...] | None
-    _stopped_by: str | None
-    _plan_notes: tuple[str, ...]
+    figures: ComparisonFigures = field(init=False)
     _actions: Actions | None
     _view: View | None
+
+    def __post_init__(self) -> None:
+        shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
+        object.__setattr__(self, "figures", ComparisonFigures(**shared))
 
     def with_baseline(self, baseline: str) -> Comparison:
         """Return a comparison with another baseline; metrics are not recomputed."""
@@ -254,26 +248,6 @@ class Comparison:
         outdated = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         evaluations = _evaluations(self, changed.keys(), outdated)
         return _evaluated(self, evaluations, cases=tuple(cases))
-
-    @cached_property
-    def figures(self) -> ComparisonFigures:
-        """Scores, verdicts and p values, computed when first read."""
-        return ComparisonFigures(
-            deployment=self.deployment,
-            baseline=self.baseline,
-            releases=self.releases,
-            moved_tags=self.moved_tags,
-            cases=self.cases,
-            metrics=self.metrics,
-            table=self.answers,
-            alpha=self.alpha,
-            cluster=self.cluster,
-            order=self._order,
-            stopped_by=self._stopped_by,
-            plan_notes=self._plan_notes,
-            margin=self.margin,
-            missing=self.missing,
-        )
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.
@@ -440,7 +414,7 @@ class Comparison:
         caveats = self.figures.all_decisions.caveats
         for release in self.figures.others if self.metrics else ():
             note = self.figures.cluster_note(release, self.metrics[0].name)
-            for text in dict.fromkeys(filter(None, (note, *caveats.get(release, ())))):
+            if text := "; ".join(caveats.get(release, ())) or note:
                 warn(f"{release}: {text}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
@@ -1193,9 +1167,9 @@ def compare_runs(
         cluster=cluster,
         margin=margin,
         missing=missing,
-        _order=None if order is None else _places(aligned, order),
-        _stopped_by=stopped_by,
-        _plan_notes=tuple(notes),
+        order=None if order is None else _places(aligned, order),
+        stopped_by=stopped_by,
+        plan_notes=tuple(notes),
         _actions=actions,
         _view=view,
     )
@@ -1218,23 +1192,23 @@ def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequen
             checked_margin(value)
 
 
-def with_judgements(
-    comparison: Comparison, judgements: Mapping[str, Mapping[str, Judgement]]
-) -> Comparison:
-    """Return a comparison with the judgements of its judges.
+def judged(comparison: Comparison, actions: Actions | None, options: CompareOptions) -> Comparison:
+    """Run the judges of `comparison` and return a comparison with their judgements.
 
-    `judgements` maps a metric's name and the `case_id` of the judge's inputs to the runs of the
-    judge, or to the reason why they are missing.
+    An answer that could not be judged, or was skipped because of a limit, is an error of the metric
+    on that run. The next call judges it.
     """
+    plan = plan_judges(comparison.figures, actions)
+    if not plan.judges:
+        return comparison
+    limits: Any = {name: value for name, value in options.items() if name in _JUDGE_OPTIONS}
+    judgements = run_judges(plan, **limits)
     metrics = tuple(
-        metric.replaced(judgements=judgements[metric.name])
-        if isinstance(metric, Judge) and metric.name in judgements
-        else metric
+        metric.replaced(judgements=judgements[metric.name]) if isinstance(metric, Judge) else metric
         for metric in comparison.metrics
     )
     evaluations = _evaluations(comparison)
-    for name in judgements:
-        evaluations.pop(name, None)
+    evaluations = {name: each for name, each in evaluations.items() if name not in judgements}
     return _evaluated(comparison, evaluations, metrics=metrics)
 
 

@@ -62,8 +62,8 @@ class Decision:
     interval : str
         Kind of that interval, as in `ReleaseResult`.
     more : int or None
-        Number of additional cases that would decide with a power of 80 %. None after a decision, or
-        if the number is infeasible.
+        Number of additional cases that would decide with a power of 80 %. None after a decision or
+        an early stop, with clusters, or if the number is infeasible.
     by_metric : dict
         The decision of each metric.
     """
@@ -101,9 +101,9 @@ class Decisions(Mapping[str, Decision]):
     Attributes
     ----------
     notes : tuple of str
-        Metrics that have no margin and are left out, and labels by which cases may be dependent.
+        Metrics that are left out because they lack a margin, and the caveats.
     caveats : dict
-        Those of these labels, by release.
+        Labels that cases share and that would change the decision as `cluster`, by release.
     """
 
     def __init__(
@@ -420,7 +420,7 @@ def _sentence(
         body = f"{body[:1].upper()}{body[1:]}; {remedy}"
     text = f"{head_text(first.release, first.baseline, first.verdict)}{joint}{body}."
     gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
-    return " ".join([text, *(f"{gap}." for gap in gaps)])
+    return " ".join([text, *(f"{gap}." for gap in gaps if gap not in text)])
 
 
 def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:

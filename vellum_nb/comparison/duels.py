@@ -16,7 +16,13 @@ from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.agreement import Agreement, duel_check
 from vellum_nb.comparison.cases import Case, cluster_numbers, same_answer
 from vellum_nb.comparison.figures import ComparisonFigures
-from vellum_nb.comparison.judge_calls import JudgeCalls, run_judge, stored_judgements, was_stopped
+from vellum_nb.comparison.judge_calls import (
+    JudgeCalls,
+    remaining_cost,
+    run_judge,
+    stored_judgements,
+    was_stopped,
+)
 from vellum_nb.comparison.metrics import Judge, Judgement, check_columns, of_column
 from vellum_nb.comparison.ranking import Ranking, rank
 from vellum_nb.comparison.statistics import holm, sequential_test, sign_test, win_rate
@@ -237,10 +243,8 @@ def judged_duels(
         is_stopped = any(map(was_stopped, new))
         pairs = zip(keys, new, strict=True)
         judgements |= {key: judgement for key, judgement in pairs if not was_stopped(judgement)}
-        budget -= len(runs)
-        if max_cost_usd is not None:
-            max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in runs))
-            is_stopped |= max_cost_usd == 0
+        budget, max_cost_usd = budget - len(runs), remaining_cost(max_cost_usd, runs)
+        is_stopped |= max_cost_usd == 0
         made = [_decided(duel, calls.judge, judgements) for duel in made]
     return made
 

@@ -243,29 +243,28 @@ class ReleaseResult:
         return mean.columns("mean") | delta.columns("delta")
 
 
-@dataclass(frozen=True, eq=False)
-class ComparisonFigures:
-    """The figures of a comparison, computed when first read.
-
-    Attributes are those of the comparison. `table` is made by `runs_table`; `order` has the indices
-    of the cases in execution order if the sweep could stop early, and `stopped_by` the name of the
-    metric that decides then.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparisonData:
+    """What a comparison and its figures share: the fields documented in `Comparison`."""
 
     deployment: str
-    baseline: str
     releases: tuple[str, ...]
-    moved_tags: tuple[str, ...]
+    baseline: str
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
-    table: pd.DataFrame
+    moved_tags: tuple[str, ...]
+    answers: pd.DataFrame  # made by `runs_table`
     alpha: float
     cluster: str | None = None
+    margin: MarginOption = None
+    missing: MissingOption = None
     order: tuple[int, ...] | None = None
     stopped_by: str | None = None
     plan_notes: tuple[str, ...] = ()
-    margin: MarginOption = None
-    missing: MissingOption = None
+
+
+class ComparisonFigures(ComparisonData):
+    """The figures of a comparison, computed when first read."""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -283,7 +282,7 @@ class ComparisonFigures:
         """Figures by the name of the metric."""
         shape = len(self.cases), len(self.releases)
         return {
-            metric.name: scored_by(self.table, metric, shape, self.missing)
+            metric.name: scored_by(self.answers, metric, shape, self.missing)
             for metric in self.metrics
         }
 
@@ -294,22 +293,21 @@ class ComparisonFigures:
 
     @cached_property
     def against(self) -> dict[Key, Against]:
-        """Comparison with the baseline by release and name of the metric."""
-        base = self.releases.index(self.baseline)
-        options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
-        options["order"] = self.order
-        options["was_run"] = self.was_run
+        """Comparison with the baseline by release (itself included) and name of the metric."""
         by = self.stopped_by if self.is_stopped else None
         return {
             (release, name): compared_with(
                 scored,
-                base,
-                self.releases.index(release),
+                self.releases.index(self.baseline),
+                column,
+                alpha=self.alpha / max(1, len(self.others)),
+                clusters=self.clusters,
+                order=self.order,
+                was_run=self.was_run,
                 stopped_by=None if by == name else by,
-                **options,
             )
             for name, scored in self.scored.items()
-            for release in self.others
+            for column, release in enumerate(self.releases)
         }
 
     @property
@@ -360,7 +358,7 @@ class ComparisonFigures:
         checks = {}
         for judge in self.metrics:
             if isinstance(judge, Judge):
-                figures = self.table[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
+                figures = self.answers[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
                 checks[judge.name] = judge_check(self.runs, figures, judge)
         return checks
 
@@ -372,13 +370,13 @@ class ComparisonFigures:
         remaining = sum(not any(case.tries.values()) for case in self.cases)
         if remaining and self.order is not None:
             cases = plural(len(self.cases), "case")
-            ended = f"The sweep ended before {remaining:,} of {cases} were run"
             notes.append(
-                f"{ended}: p holds at any time, as does the {CONFIDENCE_SEQUENCE} of the "
-                "difference; other intervals are for a fixed number of cases"
+                f"The sweep ended before {remaining:,} of {cases} were run; runs that had started "
+                f"count. p holds at any time, as does the {CONFIDENCE_SEQUENCE} of the difference; "
+                "other intervals are for a fixed number of cases"
             )
         names = [name for metric in self.metrics for name in metric.nodes]
-        nodes = {node.name: 0 for run in self.table["run"] if names for node in run.nodes}
+        nodes = {node.name: 0 for run in self.answers["run"] if names for node in run.nodes}
         node_names = cut(available(nodes), _NODES)
         unknown = [name for name in names if nodes and name not in nodes]
         notes += [f"No run has a node {name!r}{node_names}" for name in unknown]
@@ -400,7 +398,7 @@ class ComparisonFigures:
     def runs(self) -> list[tuple[Run, Case, str]]:
         """All runs, each with its case and release."""
         names = ("run", "case", "release")
-        rows = zip(*(self.table[name].tolist() for name in names), strict=True)
+        rows = zip(*(self.answers[name].tolist() for name in names), strict=True)
         return [(run, self.cases[at], self.releases[column]) for run, at, column in rows]
 
     @cached_property
@@ -408,7 +406,7 @@ class ComparisonFigures:
         """Status of each case against the baseline, by release."""
         import numpy as np
 
-        rows = self.table[self.table["counts"]]
+        rows = self.answers[self.answers["counts"]]
         kinds = np.full((len(self.cases), len(self.releases)), -1)
         kinds[rows["case"], rows["release"]] = rows["kind"]
         base = kinds[:, self.releases.index(self.baseline)]
@@ -448,14 +446,14 @@ class ComparisonFigures:
     @cached_property
     def failure_rows(self) -> list[dict[str, Any]]:
         """One row per failure name and release, with the number of cases."""
-        if not any(run.tags for run in self.table["run"]) and not self.checks:
+        if not any(run.tags for run in self.answers["run"]) and not self.checks:
             return []
         return failure_rows(self.releases, self.cases, self.failures)
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:
         """Names of all outputs, by first appearance."""
-        runs = self.table.loc[self.table["counts"], "run"].tolist()
+        runs = self.answers.loc[self.answers["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     def values(self, name: str, release: str) -> NDArray[np.float64]:
@@ -468,7 +466,7 @@ class ComparisonFigures:
         column = self.releases.index(release)
         if name in self.scored:
             return self.scored[name].counted[:, column]
-        answers = self.table[self.table["is_answer"] & (self.table["release"] == column)]
+        answers = self.answers[self.answers["is_answer"] & (self.answers["release"] == column)]
         means = answers.groupby("case")[name].mean()
         values = np.full(len(self.cases), np.nan)
         values[means.index] = means
@@ -494,7 +492,7 @@ class ComparisonFigures:
         """Boolean per case: repeats on one release have different answers."""
         import numpy as np
 
-        answers = self.table[self.table["is_answer"]]
+        answers = self.answers[self.answers["is_answer"]]
         kinds = answers.groupby(["case", "release"])["kind"].nunique()
         unstable = np.zeros(len(self.cases), dtype=bool)
         unstable[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
@@ -503,30 +501,22 @@ class ComparisonFigures:
     def is_left_out(self, case: Case, release: str, metric: str) -> bool:
         """Return whether a case was skipped because a sweep had decided without it."""
         was_run = all(case.tries.get(name) for name in (self.baseline, release))
-        return not was_run and self.compared(release, metric).is_decided
+        return not was_run and self.against[release, metric].is_decided
 
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return the verdict on a case on `release`."""
-        return VERDICTS[int(self.compared(release, metric).codes[case.number - 1])]
+        return VERDICTS[int(self.against[release, metric].codes[case.number - 1])]
 
     def value(self, case: Case, release: str, metric: str) -> float | None:
         """Return the mean over the repeats of a case on `release`, or None."""
         value = self.scored[metric].mean[case.number - 1, self.releases.index(release)]
         return None if math.isnan(value) else float(value)
 
-    def compared(self, release: str, metric: str) -> Against:
-        """Return `against`; the baseline is compared with itself."""
-        if release != self.baseline:
-            return self.against[release, metric]
-        base = self.releases.index(release)
-        options: Any = {"alpha": self.alpha, "clusters": self.clusters}
-        return compared_with(self.scored[metric], base, base, **options)
-
     def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
         """Return the cases with a verdict on any of the releases, largest difference first."""
         size: dict[int, float] = {}
         for release in releases:
-            against = self.compared(release, metric)
+            against = self.against[release, metric]
             for row in (against.codes == VERDICTS.index(verdict)).nonzero()[0].tolist():
                 by = abs(float(against.delta[row]))
                 size[row] = max(size.get(row, 0.0), math.inf if math.isnan(by) else by)
@@ -534,7 +524,7 @@ class ComparisonFigures:
 
     def finding(self, release: str, metric: str, *, alpha: float | None = None) -> Finding:
         """Return the verdict on `release` as a whole."""
-        against = self.compared(release, metric)
+        against = self.against[release, metric]
         mean = against.change.mean
         if not against.change.n:
             return "missing"
@@ -563,28 +553,19 @@ class ComparisonFigures:
 
     def cluster_note(self, release: str, metric: str) -> str:
         """Return a warning if a label that cases share would change the verdict as `cluster`."""
-        finding = self.finding(release, metric)
         findings = {label: f.finding(release, metric) for label, f in self._clustered.items()}
-        notes = (_cluster_text(label, e) for label, e in findings.items() if e != finding)
-        return "; ".join(notes)
+        return "; ".join(_cluster_texts(self.finding(release, metric), findings))
 
     def _caveats(
         self, decisions: Mapping[str, Decision], metrics: Sequence[str]
     ) -> dict[str, list[str]]:
-        """Return warnings if a label that cases share would change a decision or its finding."""
-        clustered = {
+        """Return warnings if a label that cases share would change a decision as `cluster`."""
+        made = {
             label: decide(figures.evidence(metrics, list(decisions)), self.alpha)
             for label, figures in self._clustered.items()
         }
-        caveats = {}
-        for release, decision in decisions.items():
-            verdicts = {label: made[release].verdict for label, made in clustered.items()}
-            texts = [
-                _cluster_text(label, e) for label, e in verdicts.items() if e != decision.verdict
-            ]
-            note = self.cluster_note(release, metrics[0])
-            caveats[release] = [*texts, note] if note else texts
-        return caveats
+        verdicts = {r: {label: m[r].verdict for label, m in made.items()} for r in decisions}
+        return {r: _cluster_texts(one.verdict, verdicts[r]) for r, one in decisions.items()}
 
     def decisions(
         self,
@@ -641,7 +622,7 @@ class ComparisonFigures:
         import numpy as np
 
         margin, is_relative = given or (math.nan, False)
-        scored, against = self.scored[metric], self.compared(release, metric)
+        scored, against = self.scored[metric], self.against[release, metric]
         relative = margin if is_relative else None
         has, base = ~np.isnan(against.differences), self.releases.index(self.baseline)
         values = np.where(has, np.nan_to_num(scored.counted[:, base]), np.nan)
@@ -698,7 +679,7 @@ class ComparisonFigures:
         )
         if metric is None:
             return result
-        against, key = self.compared(release, metric), (release, metric)
+        against, key = self.against[release, metric], (release, metric)
         result = replace(
             result,
             metric=metric,
@@ -739,7 +720,7 @@ class ComparisonFigures:
         if not number:
             return f"{name}: nothing to compare", f". No case has an answer on {name} and {base}."
         if not counts["differs"]:
-            return f"{name} does not differ from {base}", f" on {cases}.{gap}"
+            return f"{name} does not differ from {base}", f": {cases} compared.{gap}"
         why = _NO_MARGIN if self.metrics else _RATE
         return f"{name} differs from {base}", f" on {counts['differs']:,} of {cases}.{gap} {why}"
 
@@ -750,7 +731,7 @@ class ComparisonFigures:
 
     def line(self, release: str, metric: str) -> str:
         """Return the numbers of better and worse cases with p and noise floor, in one line."""
-        against = self.compared(release, metric)
+        against = self.against[release, metric]
         shown = (f"{n:,} {word}" for word, n in against.counts.items() if n or word in _ALWAYS)
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if against.noise_floor is None else percent(against.noise_floor)
@@ -758,7 +739,7 @@ class ComparisonFigures:
         return f"{printable(release)}: {counts} · {p} · noise floor {floor}"
 
     def _remark(self, release: str, metric: str) -> str:
-        against, finding = self.compared(release, metric), self.finding(release, metric)
+        against, finding = self.against[release, metric], self.finding(release, metric)
         sign_p, band = self.sign_p.get((release, metric)), against.band
         if finding == "missing":
             return f"nothing to compare: {against.gap_text(against.gap_counts)}"
@@ -775,14 +756,14 @@ class ComparisonFigures:
 
     def _doubt(self, release: str, metric: str) -> str:
         """Return why the difference could be chance."""
-        against, p = self.compared(release, metric), self.p.get((release, metric))
+        against, p = self.against[release, metric], self.p.get((release, metric))
         if self.is_stopped and p is None:
             return "no p value: this metric did not stop the sweep"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             units = "cases" if self.clusters is None else "clusters"
             return f"not enough data: too few {units} to show a difference"
         if not against.change.mean and against.leaves_many_out:
-            return f"not enough data: {against.gap_text(against.left_out)}"
+            return "not enough data: too many cases are left out"
         low, high = against.change.low, against.change.high
         several = f" after correction for {len(self.others)} releases"
         corrected = several if len(self.others) > 1 else ""
@@ -799,7 +780,7 @@ class ComparisonFigures:
 
     def gap_texts(self, release: str, metric: str) -> list[str]:
         """Return sentences on lost answers, and on cases that are left out."""
-        against, scored = self.compared(release, metric), self.scored[metric]
+        against, scored = self.against[release, metric], self.scored[metric]
         is_failure = scored.missing == "fail"
         texts = []
         for number, name in zip(against.lost, (release, self.baseline), strict=True):
@@ -813,7 +794,7 @@ class ComparisonFigures:
 
     def _basis(self, release: str, metric: str) -> str:
         """Return the number of cases, what became of lost answers, and the name of the test."""
-        against = self.compared(release, metric)
+        against = self.against[release, metric]
         gaps = self.gap_texts(release, metric)
         return ", ".join([self._cases(against), *gaps, against.test])
 
@@ -827,8 +808,12 @@ class ComparisonFigures:
         return f"{plural(against.change.n, 'case')} in {number}"
 
 
-def _cluster_text(label: str, verdict: str) -> str:
-    return f"cases share label.{label}: with cluster='label.{label}' it is {verdict!r}"
+def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:
+    return [
+        f"cases share label.{label}: with cluster='label.{label}' it is {other!r}"
+        for label, other in clustered.items()
+        if other != verdict
+    ]
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:
@@ -901,7 +886,7 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
 
 def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per run."""
-    table = figures.table
+    table = figures.answers
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
         "case_id": [case.case_id for _, case, _ in figures.runs],
@@ -929,7 +914,7 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
         (metric.name, run.case_id, release, cell(message), run.id)
         for metric in figures.metrics
         for (run, _, release), message in zip(
-            figures.runs, figures.table[f"metric_error.{metric.name}"].tolist(), strict=True
+            figures.runs, figures.answers[f"metric_error.{metric.name}"].tolist(), strict=True
         )
         if isinstance(message, str)
     ]
@@ -957,7 +942,7 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
     """Return one row per release: counts, metrics, verdict, latency and cost."""
     rows = []
     for column, release in enumerate(figures.releases):
-        runs = figures.table[figures.table["release"] == column]
+        runs = figures.answers[figures.answers["release"] == column]
         row = _counts(figures, release, runs)
         for metric in figures.scored:
             for name, value in _metric_figures(figures, release, metric).items():

@@ -108,7 +108,7 @@ def _result(
     missing = [case for case in figures.cases if _is_gap(figures, case, release, metric)]
     omitted = sum(not all(map(case.tries.get, (release, figures.baseline))) for case in missing)
     reasons, doubts = [], []
-    result, against = figures.result(release, metric), figures.compared(release, metric)
+    result, against = figures.result(release, metric), figures.against[release, metric]
     too_many = max_missing is not None and len(missing) > max_missing
     if not result.compared:
         reasons.append("nothing could be compared: no case has a figure on both releases")

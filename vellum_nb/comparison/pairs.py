@@ -39,12 +39,11 @@ _EQUAL = 1e-9
 ERROR_RATE = 0.05  # of an interval
 MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
 _GAPS = (
-    ("not run", "were not run", "was run"),
-    ("no answer", "have no answer", "has an answer"),
-    ("no figure", "have no figure", "has a figure"),
+    ("not run on both releases", "was run"),
+    ("an answer is missing", "has an answer"),
+    ("a figure is missing", "has a figure"),
 )
-"""Reasons why a case has no pair: as an attribute, of some cases, and negated."""
-
+"""Reasons why a case has no pair, and their opposites."""
 
 INTERVAL, CONFIDENCE_SEQUENCE = "interval", "confidence sequence"
 """Kinds of intervals: for a fixed number of cases, and after a sweep that stopped early."""
@@ -243,7 +242,7 @@ class Against:
     @property
     def has_gaps(self) -> bool:
         """Whether so many cases have no pair that no difference can be excluded."""
-        return self._are_many(self.gap_counts)
+        return are_many(sum(self.gap_counts), self.change.n)
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -253,32 +252,29 @@ class Against:
     @property
     def leaves_many_out(self) -> bool:
         """Whether so many of the cases that were run have no pair that none may replace."""
-        return self._are_many(self.left_out)
-
-    def _are_many(self, counts: Sequence[int]) -> bool:
-        return sum(counts) > MAX_GAP_SHARE * (sum(counts) + self.change.n)
+        return are_many(sum(self.left_out), self.change.n)
 
     def gap_text(self, counts: Sequence[int]) -> str:
-        """Return how many cases have no pair, and why."""
-        total = sum(counts) + self.change.n
-        reasons = [words for words, count in zip(_GAPS, counts, strict=True) if count]
-        if not self.change.n:
-            return f"no case {reasons[0][2] if len(reasons) == 1 else _GAPS[-1][2]} on both"
-        texts = (
-            f"{count:,} of {total:,} cases {verb} on both"
-            for (_, verb, _), count in zip(_GAPS, counts, strict=True)
-            if count
-        )
-        return " and ".join(texts)
+        """Return why no case has a pair, or how many have none."""
+        if self.change.n:
+            return "; ".join(self._gap_texts(counts))
+        reasons = [opposite for (_, opposite), count in zip(_GAPS, counts, strict=True) if count]
+        return f"no case {reasons[0] if len(reasons) == 1 else _GAPS[-1][1]} on both releases"
 
     @property
     def left_out_texts(self) -> list[str]:
         """Phrases on the cases that are left out."""
-        return [
-            f"{plural(count, 'case')} left out: {reason} on a release"
-            for (reason, *_), count in zip(_GAPS, self.left_out, strict=True)
-            if count
-        ]
+        return self._gap_texts(self.left_out)
+
+    def _gap_texts(self, counts: Sequence[int]) -> list[str]:
+        cases = plural(sum(counts) + self.change.n, "case")
+        pairs = zip(_GAPS, counts, strict=True)
+        return [f"{count:,} of {cases} left out: {why}" for (why, _), count in pairs if count]
+
+
+def are_many(gaps: int, pairs: int) -> bool:
+    """Return whether so many cases have no pair that there is no decision."""
+    return gaps > MAX_GAP_SHARE * (gaps + pairs)
 
 
 def compared_with(
@@ -300,11 +296,13 @@ def compared_with(
     import numpy as np
 
     columns = [baseline, column]
-    delta, *extremes = _differences(figures, baseline, column)
+    sides = figures.mean[:, columns], figures.lost[:, columns]
+    (delta,) = differences(*sides, figures.metric.sign, None, "drop")
+    extremes = differences(*sides, figures.metric.sign, figures.bounds, figures.missing)
     codes = _codes(figures, baseline, column, delta)
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(extremes[0])
-    pairs = [differences[has] for differences in extremes]
+    pairs = [gaps[has] for gaps in extremes]
     number, clusters = len(pairs[0]), None if clusters is None else clusters[has]
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
     change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
@@ -327,7 +325,7 @@ def compared_with(
             sequence = sequence[:decided_after]
         if stopped_by is not None:
             change, sign_p, is_decided = replace(change, p=None), None, False
-            test = f"no test, as {printable(stopped_by)} stopped the sweep"
+            test = f"no test, because {printable(stopped_by)} stopped the sweep"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
     noise_floor, noise_pairs = figures.noise_floor(*columns)
@@ -381,29 +379,29 @@ def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -
     return gap
 
 
-def _differences(figures: Scored, baseline: int, column: int) -> list[NDArray[np.float64]]:
-    """Return the difference of each case: as measured, and with lost answers counted.
+def differences(
+    mean: NDArray[np.float64],
+    lost: NDArray[np.bool_],
+    sign: int,
+    bounds: tuple[float, float] | None,
+    missing: Missing,
+) -> list[NDArray[np.float64]]:
+    """Return the difference of each case, whose figures are on the baseline and on a release.
 
     Lost answers that count as bounds have two differences, the worst for the release first. NaN
     without a pair.
     """
     import numpy as np
 
-    has = (figures.count > 0)[:, [baseline, column]].any(axis=1)
-    sides = [(figures.mean, figures.mean), (figures.counted, figures.counted)]
-    if figures.missing == "bounds" and figures.bounds is not None:
-        worst, best = (
-            np.where(figures.lost, figures.bounds[end], figures.mean)
-            for end in (figures.metric.sign < 0, figures.metric.sign > 0)
-        )
-        sides[1:] = [(best, worst), (worst, best)]
-        if not figures.lost[has][:, [baseline, column]].any():
-            sides.pop()
+    is_lost = lost & ~np.isnan(mean).all(axis=1, keepdims=True)
+    worst, best = (math.nan, math.nan) if bounds is None else bounds[::sign]
+    figures = {"fail": [(worst, worst)], "bounds": [(best, worst), (worst, best)]}
+    fills = figures.get(missing, [(math.nan, math.nan)])
     made = []
-    for base, other in sides:
-        delta = other[:, column] - base[:, baseline]
-        delta[np.abs(delta) <= stats.ROUNDING * np.abs(other[:, column])] = 0.0
-        delta[~has] = np.nan
+    for fill in fills if is_lost.any() else fills[:1]:
+        base, other = np.where(is_lost, fill, mean).T
+        delta = other - base
+        delta[np.abs(delta) <= stats.ROUNDING * np.abs(other)] = 0.0
         made.append(delta)
     return made
 

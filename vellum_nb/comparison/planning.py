@@ -100,7 +100,7 @@ def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptio
     delta = scored.mean[:, at] - scored.mean[:, columns[0]]
     has = ~np.isnan(delta)
     number = int(has.sum())
-    seconds, costs = (figures.table[name].mean() for name in ("latency_s", "cost_usd"))
+    seconds, costs = (figures.answers[name].mean() for name in ("latency_s", "cost_usd"))
     known = Assumptions(is_share=scored.passes, latency_s=float(seconds), cost_usd=float(costs))
     if number < stats.LEAST_UNITS:
         return known

@@ -115,7 +115,7 @@ def _span(figures: ComparisonFigures) -> str:
     """Return the numbers of cases and runs, and their period, in a line."""
     if not figures.cases:
         return f"no stored runs on {', '.join(figures.releases)}"
-    moments = [run.timestamp for run in figures.table["run"].tolist()]
+    moments = [run.timestamp for run in figures.answers["run"].tolist()]
     counts = f"{plural(len(figures.cases), 'case')}, {plural(len(moments), 'run')}"
     if not moments or max(moments) < _UNTIMED:
         return counts

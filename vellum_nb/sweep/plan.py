@@ -628,9 +628,8 @@ def replanned(plan: SweepPlan, earlier: SweepOptions, options: SweepOptions) -> 
 def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
     rule = options.stop_when
     if rule is not None:
-        margin = "" if rule.margin is None else f" with margin {rule.margin}"
-        name = getattr(rule.metric, "name", "score")
-        yield f"the sweep stops once its metric, {name}, decides{margin}"
+        margin = "" if rule.margin is None else f" with a margin of {rule.margin}"
+        yield f"the sweep stops once {getattr(rule.metric, 'name', 'score')} decides{margin}"
     expected = {
         "max_calls": plan.calls,
         "max_seconds": plan.seconds,
