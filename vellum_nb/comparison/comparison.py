@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
@@ -28,14 +27,14 @@ from vellum_nb.comparison.cases import (
     with_run,
     without_run,
 )
-from vellum_nb.comparison.decisions import Decisions, MarginOption, checked_margin
+from vellum_nb.comparison.decisions import Decisions, MarginOption
 from vellum_nb.comparison.duels import DuelJudge, Duels, made_duels, plan_duels
 from vellum_nb.comparison.figures import (
     ComparisonData,
     ComparisonFigures,
     ReleaseResult,
     case_frame,
-    check_names,
+    check_options,
     error_frame,
     failure_frame,
     run_frame,
@@ -62,7 +61,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.comparison.pairs import MissingOption
-from vellum_nb.comparison.planning import PlannedSweep, plan
+from vellum_nb.comparison.planning import plan
 from vellum_nb.comparison.ranking import charts_required
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
@@ -201,7 +200,7 @@ class Comparison(ComparisonData):
 
     def with_baseline(self, baseline: str) -> Comparison:
         """Return a comparison with another baseline; metrics are not recomputed."""
-        self._check_release(baseline)
+        self.figures.check_release(baseline)
         cases = tuple(replace(case, baseline=baseline) for case in self.cases)
         return replace(self, baseline=baseline, cases=cases)
 
@@ -233,7 +232,7 @@ class Comparison(ComparisonData):
         for run in changed.values():
             if run.id not in places:
                 column = release or run.release_tag
-                self._check_release(column)
+                self.figures.check_release(column)
                 if run.case_id not in positions:
                     msg = f"the run {run.id} is of none of the cases compared ({run.case_id})"
                     raise InputError(msg)
@@ -270,8 +269,8 @@ class Comparison(ComparisonData):
         >>> result.verdict, result.better, result.worse, result.same
         ('undecided', 1, 0, 0)
         """
-        self._others(release)
-        name = None if metric is None and not self.metrics else self._metric(metric)
+        self.figures.others_of(release)
+        name = None if metric is None and not self.metrics else self.figures.metric_name(metric)
         return self.figures.result(release, name)
 
     def decide(
@@ -325,29 +324,8 @@ class Comparison(ComparisonData):
         >>> decision.verdict, decision.n
         ('cannot tell yet', 1)
         """
-        figures, names = self._deciding(metric, margin, missing)
+        figures, names = self.figures.deciding(metric, margin, missing)
         return figures.decisions(names)
-
-    def _deciding(
-        self, metric: Names, margin: MarginOption, missing: MissingOption = None
-    ) -> tuple[ComparisonFigures, list[str] | None]:
-        """Return the figures with these options, and the names of the metrics, if given.
-
-        A single margin is that of a single metric.
-        """
-        given: Any = metric
-        if isinstance(given, Real):
-            refuse("metric", given, f"the name of a metric; give margin={given} by name")
-        names = None if metric is None else self._metric_names(metric)
-        self._metric(None)  # raises without a metric
-        if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
-            margin = dict.fromkeys(names or (), margin)
-        changes: dict[str, Any] = {"margin": margin, "missing": missing}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        if not changes:
-            return self.figures, names
-        _check_options(margin, missing, [metric.name for metric in self.metrics])
-        return replace(self.figures, **changes), names
 
     def frame(self, only: Group | None = None, *, rows: Rows = "cases") -> pd.DataFrame:
         """Return one row per case, or per run.
@@ -504,24 +482,16 @@ class Comparison(ComparisonData):
         [[152, 1, 204]]
         >>> ws.close()
         """
-        options: Any = {"repeats": repeats, "concurrency": concurrency, "assume": assume}
-        return self._planned(metric, release, margin, target=power, **options)
-
-    def _planned(
-        self,
-        metric: str | None,
-        release: str | None,
-        margin: MarginOption,
-        *,
-        assume: Mapping[str, float] | None,
-        **options: Any,
-    ) -> pd.DataFrame:
-        """Return the plans of a release by one metric."""
-        figures, _ = self._deciding(metric, margin)
-        name, others = self._metric(metric), self._others(release)
-        chosen, decision = next(iter(figures.decisions([name], others[:1]).items()))
-        assume = {} if assume is None else assume
-        return plan(figures, name, chosen, margin=decision.margin, assume=assume, **options)
+        return plan(
+            self.figures,
+            metric,
+            release,
+            margin,
+            target=power,
+            repeats=repeats,
+            concurrency=concurrency,
+            assume=assume,
+        )
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
@@ -529,7 +499,7 @@ class Comparison(ComparisonData):
 
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` with an answer that differs from the baseline's."""
-        columns = [self.figures.statuses[name] for name in self._others(release)]
+        columns = [self.figures.statuses[name] for name in self.figures.others_of(release)]
         rows = zip(self.cases, *columns, strict=True)
         return self._rows([case for case, *statuses in rows if "differs" in statuses])
 
@@ -550,8 +520,8 @@ class Comparison(ComparisonData):
     def _by_verdict(
         self, verdict: Literal["worse", "better"], metric: str | None, release: str | None
     ) -> pd.DataFrame:
-        name = self._metric(metric)
-        return self._rows(self.figures.cases_by(verdict, self._others(release), name))
+        name = self.figures.metric_name(metric)
+        return self._rows(self.figures.cases_by(verdict, self.figures.others_of(release), name))
 
     def _rows(self, cases: Sequence[Case]) -> pd.DataFrame:
         places = [case.number - 1 for case in cases]
@@ -748,12 +718,12 @@ class Comparison(ComparisonData):
             from vellum_nb.comparison.charts import picture
         check_text("what", what)
         if what == "frontier":
-            x, name = (self._metric(axis, "cost_usd", "latency_s") for axis in (x, y))
+            x, name = (self.figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
-            name = "" if what in {"latency", "failures"} else self._metric(metric)
-        releases = self._others(release) if what in {"wins", "scatter"} else self.releases
+            name = "" if what in {"latency", "failures"} else self.figures.metric_name(metric)
+        releases = self.figures.others_of(release) if what in {"wins", "scatter"} else self.releases
         if release is not None:
-            self._check_release(release)
+            self.figures.check_release(release)
             releases = (release,)
         if label is not None and not any(label in case.labels for case in self.cases):
             labels = dict.fromkeys(name for case in self.cases for name in case.labels)
@@ -859,7 +829,7 @@ class Comparison(ComparisonData):
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        names, releases = self._metric_names(metric), self._others(release)
+        names, releases = self.figures.metric_names(metric), self.figures.others_of(release)
         checked = {"require_checked_judge": require_checked_judge}
         check(self.figures, failures(self.figures, names, releases, limits, **checked))
 
@@ -903,8 +873,8 @@ class Comparison(ComparisonData):
         Traceback (most recent call last):
         vellum_nb.errors.InconclusiveError: ...
         """
-        figures, names = self._deciding(metric, margin, missing)
-        decisions, releases = figures.decisions(names), self._others(release)
+        figures, names = self.figures.deciding(metric, margin, missing)
+        decisions, releases = figures.decisions(names), self.figures.others_of(release)
         checked = {"require_checked_judge": require_checked_judge}
         results = decided(figures, decisions, releases, **checked)
         check(figures, results, allow_inconclusive=allow_inconclusive)
@@ -1009,12 +979,12 @@ class Comparison(ComparisonData):
         margin and a limit of `assert_no_regressions`, such as ``max_regressions=0``, the file has
         the suites of both gates. Options as in these two methods; raises as `to_csv`.
         """
-        figures, names = self._deciding(metric, margin)
+        figures, names = self.figures.deciding(metric, margin)
         checked = {"require_checked_judge": require_checked_judge}
         others, by_margin = figures.others, figures.margin is not None
         results = decided(figures, figures.decisions(names), others, **checked) if by_margin else []
         if limits or not by_margin:
-            names = names or self._metric_names(None)
+            names = names or self.figures.metric_names(None)
             results += failures(figures, names, others, limits, **checked)
         text = junit(figures, results, allow_inconclusive=allow_inconclusive)
         return self._saved(text, path, "the JUnit XML")
@@ -1053,43 +1023,6 @@ class Comparison(ComparisonData):
         leaks = None if self._actions is None else self._actions.leaks
         report.refuse_key(title, leaks, frames.values(), text)
         return frames
-
-    def _metric_names(self, metric: Names) -> list[str]:
-        if isinstance(metric, str) or metric is None:
-            return [self._metric(metric)]
-        return [self._metric(name) for name in check_texts("metric", metric)]
-
-    def _metric(self, name: str | None, *more: str) -> str:
-        """Return the name of a metric or one of `more`; default: the first metric."""
-        check_text("metric", name, optional=True)
-        names = [metric.name for metric in self.metrics]
-        if name in {*names, *more} or (name is None and names):
-            return name or names[0]
-        if not self.cases:
-            releases = ", ".join(self.releases)
-            msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
-        elif not names:
-            msg = (
-                "this comparison has no metric: pass metrics=..., use cases with "
-                "expected.<output>, or rate runs; changed() works without a metric"
-            )
-        else:
-            msg = f"this comparison has no metric {name!r}{available([*names, *more])}"
-        raise InputError(msg)
-
-    def _check_release(self, release: str) -> None:
-        if release not in self.releases:
-            msg = f"{release!r} is not a compared release{available(self.releases)}"
-            raise InputError(msg)
-
-    def _others(self, release: str | None) -> tuple[str, ...]:
-        if release is None:
-            return self.figures.others
-        self._check_release(release)
-        if release == self.baseline:
-            msg = f"{release} is the baseline{available(self.figures.others)}"
-            raise InputError(msg)
-        return (release,)
 
     @printed
     def __str__(self) -> str:
@@ -1152,7 +1085,7 @@ def compare_runs(
     chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
-    _check_options(margin, missing, [metric.name for metric in chosen_metrics])
+    check_options(margin, missing, [metric.name for metric in chosen_metrics])
     comparison = Comparison(
         deployment=deployment,
         release_tags=tags,
@@ -1176,20 +1109,6 @@ def compare_runs(
     if margin is not None or missing is not None:  # raises now rather than in a report
         comparison.figures.margins([metric.name for metric in chosen_metrics])
     return comparison
-
-
-def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequence[str]) -> None:
-    """Raise if `margin` or `missing` name an unknown metric, or are invalid."""
-    for option in (margin, missing):
-        if isinstance(option, Mapping):
-            check_names(option, metrics)
-    policies = missing.values() if isinstance(missing, Mapping) else [missing]
-    for policy in policies:
-        if policy not in (None, "fail", "bounds", "drop"):
-            refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
-    for value in margin.values() if isinstance(margin, Mapping) else [margin]:
-        if value is not None:
-            checked_margin(value)
 
 
 def judged(comparison: Comparison, actions: Actions | None, options: CompareOptions) -> Comparison:
@@ -1237,18 +1156,6 @@ def _evaluations(
             if run.id not in changed
         }
     return evaluations
-
-
-def plan_sweep_power(
-    comparison: Comparison,
-    sweep: PlannedSweep,
-    release: str | None,
-    margin: MarginOption,
-    **options: Any,
-) -> pd.DataFrame:
-    """Return the plans documented in `SweepPlan.power`, from the stored runs of its releases."""
-    options |= {"sweep": sweep, "concurrency": sweep.concurrency}
-    return comparison._planned(None, release, margin, **options)  # noqa: SLF001  (ours)
 
 
 def _checked_runs(runs: Iterable[Run]) -> list[Run]:

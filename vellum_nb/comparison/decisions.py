@@ -306,7 +306,9 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
     largest = [
         max(p if is_smaller else 1.0 for p, is_smaller, _ in each) for each in tests.values()
     ]
-    factors = _holm_factors(largest, alpha)
+    number_passing = sum(p <= alpha for p in stats.holm(largest) if p is not None)
+    ranks = sorted(range(len(largest)), key=largest.__getitem__)
+    factors = [len(ranks) - min(ranks.index(at), number_passing) for at in range(len(ranks))]
     if any(each.remaining is not None for all_ in evidence.values() for each in all_):
         factors = [len(factors)] * len(factors)  # as the rule that stopped the sweep
     keys = [(release, at) for release, all_ in evidence.items() for at in range(len(all_))]
@@ -320,17 +322,6 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
         }
         decisions[release] = _combined(by_metric, list(all_))
     return decisions
-
-
-def _holm_factors(values: Sequence[float], alpha: float) -> list[int]:
-    """Return the factor of each p value by Holm's method, the same for all that fail."""
-    factors = [1] * len(values)
-    factor, is_open = len(values), True
-    for at in sorted(range(len(values)), key=lambda at: values[at]):
-        factors[at] = factor
-        is_open = is_open and values[at] * factor <= alpha
-        factor -= is_open
-    return factors
 
 
 def _decided(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,7 @@ from vellum_nb.comparison.decisions import (
     Decisions,
     Evidence,
     MarginOption,
+    checked_margin,
     decide,
     interval_text,
     needs_margin,
@@ -56,7 +58,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells
 from vellum_nb.models import Run
-from vellum_nb.models.checks import available
+from vellum_nb.models.checks import available, check_text, check_texts, refuse
 from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ _RATE = (
 _NO_MARGIN = "No metric has a margin to decide by: compare with margin=…."
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
+Names = str | Sequence[str] | None
 Key = tuple[str, str]
 """A release, and the name of a metric."""
 
@@ -271,11 +274,72 @@ class ComparisonFigures(ComparisonData):
         """The releases without the baseline."""
         return tuple(name for name in self.releases if name != self.baseline)
 
+    def others_of(self, release: str | None) -> tuple[str, ...]:
+        """Return `release` unless it is the baseline; default: all others."""
+        if release is None:
+            return self.others
+        self.check_release(release)
+        if release == self.baseline:
+            msg = f"{release} is the baseline{available(self.others)}"
+            raise InputError(msg)
+        return (release,)
+
+    def check_release(self, release: str) -> None:
+        """Raise if `release` is not a column."""
+        if release not in self.releases:
+            msg = f"{release!r} is not a compared release{available(self.releases)}"
+            raise InputError(msg)
+
     def check_others(self) -> None:
         """Raise if only the baseline is compared."""
         if not self.others:
             msg = f"only {self.baseline} is compared: name another release tag, too"
             raise InputError(msg)
+
+    def metric_names(self, metric: Names) -> list[str]:
+        """Return the names of one or several metrics; default: the first."""
+        is_one = isinstance(metric, str) or metric is None
+        names = [metric] if is_one else check_texts("metric", metric)
+        return [self.metric_name(name) for name in names]
+
+    def metric_name(self, name: str | None, *more: str) -> str:
+        """Return the name of a metric or one of `more`; default: the first metric."""
+        check_text("metric", name, optional=True)
+        names = [metric.name for metric in self.metrics]
+        if name in {*names, *more} or (name is None and names):
+            return name or names[0]
+        if not self.cases:
+            releases = ", ".join(self.releases)
+            msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
+            raise InputError(msg)
+        if names:
+            raise _no_metric(name, [*names, *more])
+        msg = (
+            "this comparison has no metric: pass metrics=..., use cases with "
+            "expected.<output>, or rate runs; changed() works without a metric"
+        )
+        raise InputError(msg)
+
+    def deciding(
+        self, metric: Names, margin: MarginOption, missing: MissingOption = None
+    ) -> tuple[ComparisonFigures, list[str] | None]:
+        """Return the figures with these options, and the names of the metrics, if given.
+
+        A single margin is that of a single metric.
+        """
+        given: Any = metric
+        if isinstance(given, Real):
+            refuse("metric", given, f"the name of a metric; give margin={given} by name")
+        names = None if metric is None else self.metric_names(metric)
+        self.metric_name(None)  # raises without a metric
+        if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
+            margin = dict.fromkeys(names or (), margin)
+        changes: dict[str, Any] = {"margin": margin, "missing": missing}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if not changes:
+            return self, names
+        check_options(margin, missing, [metric.name for metric in self.metrics])
+        return replace(self, **changes), names
 
     @cached_property
     def scored(self) -> dict[str, Scored]:
@@ -816,12 +880,23 @@ def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:
     ]
 
 
-def check_names(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise if an option names a metric that does not exist."""
-    for name in names:
-        if name not in known:
-            msg = f"this comparison has no metric {name!r}{available(known)}"
-            raise InputError(msg)
+def check_options(margin: MarginOption, missing: MissingOption, metrics: Sequence[str]) -> None:
+    """Raise if `margin` or `missing` name an unknown metric, or are invalid."""
+    for option in (margin, missing):
+        for name in option if isinstance(option, Mapping) else ():
+            if name not in metrics:
+                raise _no_metric(name, metrics)
+    policies = missing.values() if isinstance(missing, Mapping) else [missing]
+    for policy in policies:
+        if policy not in (None, "fail", "bounds", "drop"):
+            refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
+    for value in margin.values() if isinstance(margin, Mapping) else [margin]:
+        if value is not None:
+            checked_margin(value)
+
+
+def _no_metric(name: object, metrics: Iterable[str]) -> InputError:
+    return InputError(f"this comparison has no metric {name!r}{available(metrics)}")
 
 
 def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
