@@ -32,6 +32,7 @@ from vellum_nb.comparison.duels import DuelJudge, Duels, made_duels, plan_duels
 from vellum_nb.comparison.figures import (
     ComparisonData,
     ComparisonFigures,
+    Names,
     ReleaseResult,
     case_frame,
     check_options,
@@ -50,7 +51,7 @@ from vellum_nb.comparison.gate import (
     failures,
     junit,
 )
-from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges, run_judges
+from vellum_nb.comparison.judge_calls import JudgeLimits, JudgePlan, plan_judges, run_judges
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -71,6 +72,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
     check_integer,
+    check_keywords,
     check_list,
     check_number,
     check_tags,
@@ -92,16 +94,12 @@ if TYPE_CHECKING:
 
 Rows = Literal["cases", "runs"]
 Group = Literal["worse", "better", "changed", "unstable"]
-Names = str | Sequence[str] | None
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
 
 
-class CompareOptions(TypedDict, total=False):
-    """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`.
-
-    The last three concern judges, the others `compare_runs`.
-    """
+class MetricOptions(TypedDict, total=False):
+    """The options of a comparison that do not concern judges, as of `compare_runs`."""
 
     baseline: str | None
     metrics: Metrics | None
@@ -109,17 +107,18 @@ class CompareOptions(TypedDict, total=False):
     cluster: str | None
     margin: MarginOption
     missing: MissingOption
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
+
+
+class CompareOptions(MetricOptions, JudgeLimits, total=False):
+    """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`."""
 
 
 _OPTION_DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(CompareOptions.__annotations__),
+    **dict.fromkeys([*MetricOptions.__annotations__, *JudgeLimits.__annotations__]),
     "alpha": 0.05,
     "progress": True,
 }
-_JUDGE_OPTIONS = ("max_calls", "max_cost_usd", "progress")
+_DUEL_LIMITS: dict[str, Any] = {"max_calls": 400, "max_cost_usd": None, "progress": True}
 
 compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
 """Decorator of functions with `CompareOptions`."""
@@ -127,10 +126,8 @@ compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
 
 def metric_options(options: CompareOptions) -> dict[str, Any]:
     """Return the options that do not concern judges; raise a TypeError for an unknown one."""
-    if unknown := [name for name in options if name not in _OPTION_DEFAULTS]:
-        msg = f"compare() got an unexpected keyword argument {unknown[0]!r}"
-        raise TypeError(msg)
-    return {name: value for name, value in options.items() if name not in _JUDGE_OPTIONS}
+    check_keywords("compare", options, _OPTION_DEFAULTS)
+    return {k: v for k, v in options.items() if k in MetricOptions.__annotations__}
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -600,20 +597,17 @@ class Comparison(ComparisonData):
         duel: DuelJudge | None = None,
         *,
         question: str = QUESTION,
-        max_calls: int | None = 400,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
         dry_run: Literal[False] = False,
+        **limits: Unpack[JudgeLimits],
     ) -> Duels: ...
+    @with_options(JudgeLimits, _DUEL_LIMITS)
     def duels(
         self,
         duel: DuelJudge | None = None,
         *,
         question: str = QUESTION,
-        max_calls: int | None = 400,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
         dry_run: bool = False,
+        **limits: Unpack[JudgeLimits],
     ) -> Duels | JudgePlan:
         """Compare the answers of each pair of releases, case by case, by a judge or by people.
 
@@ -666,13 +660,14 @@ class Comparison(ComparisonData):
         if not isinstance(duel, DuelJudge | None):
             refuse("duel", duel, "a judge of duels, made by ws.duel_judge(...), or None")
         check_text("question", question)
-        check_integer("max_calls", max_calls, optional=True)
-        check_number("max_cost_usd", max_cost_usd, optional=True)
+        check_keywords("duels", limits, _DUEL_LIMITS)
+        given: dict[str, Any] = {**_DUEL_LIMITS, **limits}
+        check_integer("max_calls", given["max_calls"], optional=True)
+        check_number("max_cost_usd", given["max_cost_usd"], optional=True)
         if duel is not None and dry_run:
             return JudgePlan((plan_duels(self.figures, duel)[1],))
-        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd, "progress": progress}
         ratings = self._ratings.frame(self.deployment)
-        return made_duels(self.figures, duel, ratings, question, limits)
+        return made_duels(self.figures, duel, ratings, question, given)
 
     def chart(
         self,
@@ -1117,11 +1112,9 @@ def judged(comparison: Comparison, actions: Actions | None, options: CompareOpti
     An answer that could not be judged, or was skipped because of a limit, is an error of the metric
     on that run. The next call judges it.
     """
-    plan = plan_judges(comparison.figures, actions)
-    if not plan.judges:
+    if not any(isinstance(metric, Judge) for metric in comparison.metrics):
         return comparison
-    limits: Any = {name: value for name, value in options.items() if name in _JUDGE_OPTIONS}
-    judgements = run_judges(plan, **limits)
+    judgements = run_judges(plan_judges(comparison.figures, actions), options)
     metrics = tuple(
         metric.replaced(judgements=judgements[metric.name]) if isinstance(metric, Judge) else metric
         for metric in comparison.metrics

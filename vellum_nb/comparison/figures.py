@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -359,7 +359,7 @@ class ComparisonFigures(ComparisonData):
     def against(self) -> dict[Key, Against]:
         """Comparison with the baseline by release (itself included) and name of the metric."""
         by = self.stopped_by if self.is_stopped else None
-        return {
+        made = {
             (release, name): compared_with(
                 scored,
                 self.releases.index(self.baseline),
@@ -373,6 +373,13 @@ class ComparisonFigures(ComparisonData):
             for name, scored in self.scored.items()
             for column, release in enumerate(self.releases)
         }
+        for name in self.scored:
+            keys = [(release, name) for release in self.others]
+            corrected = stats.holm([made[key].change.p for key in keys])
+            sign_corrected = stats.holm([made[key].sign_p for key in keys])
+            for key, p, sign_p in zip(keys, corrected, sign_corrected, strict=True):
+                made[key] = replace(made[key], p=p, sign_p=sign_p)
+        return made
 
     @property
     def was_run(self) -> NDArray[np.bool_]:
@@ -396,25 +403,6 @@ class ComparisonFigures(ComparisonData):
     def level(self) -> str:
         """Level of the interval of a difference, marked if the sweep stopped early."""
         return f"95 % {CONFIDENCE_SEQUENCE}" if self.is_stopped else "95 %"
-
-    @cached_property
-    def p(self) -> dict[Key, float | None]:
-        """Corrected p value of the mean difference by release and metric."""
-        return self._corrected(lambda against: against.change.p)
-
-    @cached_property
-    def sign_p(self) -> dict[Key, float | None]:
-        """Corrected p value of better against worse cases by release and metric."""
-        return self._corrected(lambda against: against.sign_p)
-
-    def _corrected(self, p_of: Callable[[Against], float | None]) -> dict[Key, float | None]:
-        """Return p values with Holm's correction over the releases."""
-        corrected: dict[Key, float | None] = {}
-        for name in self.scored:
-            keys = [(release, name) for release in self.others]
-            values = [p_of(self.against[key]) for key in keys]
-            corrected |= zip(keys, stats.holm(values), strict=True)
-        return corrected
 
     @cached_property
     def checks(self) -> dict[str, Agreement]:
@@ -597,8 +585,7 @@ class ComparisonFigures(ComparisonData):
             return "same"
         if against.band is not None and abs(mean) <= against.band:
             return "undecided" if against.has_gaps else "noise"
-        p = self.p.get((release, metric))
-        if p is None or p > (self.alpha if alpha is None else alpha):
+        if against.p is None or against.p > (self.alpha if alpha is None else alpha):
             return "undecided"
         return "better" if self.scored[metric].metric.sign * mean > 0 else "worse"
 
@@ -759,9 +746,9 @@ class ComparisonFigures(ComparisonData):
             line=self.line(*key),
             remark="; ".join(filter(None, (self._remark(*key), self.cluster_note(*key)))),
             verdict=self.finding(*key),
-            delta=replace(against.change, p=self.p[key]),
-            p=self.p[key],
-            sign_p=self.sign_p[key],
+            delta=replace(against.change, p=against.p),
+            p=against.p,
+            sign_p=against.sign_p,
             noise_band=against.band,
             test=against.test,
             interval=against.interval,
@@ -799,68 +786,60 @@ class ComparisonFigures(ComparisonData):
         shown = (f"{n:,} {word}" for word, n in against.counts.items() if n or word in _ALWAYS)
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if against.noise_floor is None else percent(against.noise_floor)
-        p = p_sentence(self.p.get((release, metric)))
-        return f"{printable(release)}: {counts} · {p} · noise floor {floor}"
+        return f"{printable(release)}: {counts} · {p_sentence(against.p)} · noise floor {floor}"
 
     def _remark(self, release: str, metric: str) -> str:
         against, finding = self.against[release, metric], self.finding(release, metric)
-        sign_p, band = self.sign_p.get((release, metric)), against.band
         if finding == "missing":
             return f"nothing to compare: {against.gap_text(against.gap_counts)}"
-        if finding in {"better", "worse"}:
-            floor = "" if band is None else f", larger than the noise of repeats ({figure(band)})"
-            signs_decide = sign_p is not None and sign_p <= self.alpha
-            mean = "" if signs_decide else " on average"
-            return f"{finding}{mean}: unlikely to be chance{floor}; {self._basis(release, metric)}"
+        band = figure(against.band or 0.0)
         if finding == "noise":
-            return f"within the noise: repeats alone cause differences up to {figure(band or 0.0)}"
+            return f"within the noise: repeats alone cause differences up to {band}"
         if finding == "same":
             return f"no difference; {self._cases(against)}, all alike"
-        return f"{self._doubt(release, metric)}; {self._basis(release, metric)}"
+        if finding == "undecided":
+            text = self._doubt(against)
+        else:
+            floor = "" if against.band is None else f", larger than the noise of repeats ({band})"
+            mean = "" if self._signs_decide(against) else " on average"
+            text = f"{finding}{mean}: unlikely to be chance{floor}"
+        basis = [self._cases(against), *self.gap_texts(release, metric), against.test]
+        return f"{text}; {', '.join(basis)}"
 
-    def _doubt(self, release: str, metric: str) -> str:
+    def _signs_decide(self, against: Against) -> bool:
+        return against.sign_p is not None and against.sign_p <= self.alpha
+
+    def _doubt(self, against: Against) -> str:
         """Return why the difference could be chance."""
-        against, p = self.against[release, metric], self.p.get((release, metric))
+        p, change = against.p, against.change
         if self.is_stopped and p is None:
             return "no p value: this metric did not stop the sweep"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             units = "cases" if self.clusters is None else "clusters"
             return f"not enough data: too few {units} to show a difference"
-        if not against.change.mean and against.leaves_many_out:
+        if not change.mean and against.leaves_many_out:
             return "not enough data: too many cases are left out"
-        low, high = against.change.low, against.change.high
         several = f" after correction for {len(self.others)} releases"
-        corrected = several if len(self.others) > 1 else ""
-        if low <= 0 <= high:
-            why = f"the 95 % {against.interval}, {interval_text(against.change)}, includes 0"
-        elif not math.isnan(low):
-            why = f"the 95 % {against.interval}, {interval_text(against.change)}, excludes 0, but "
-            why += f"{p_sentence(p)}{corrected} does not decide"
-        else:
-            why = f"{p_sentence(p)}{corrected}"
-        sign_p = self.sign_p.get((release, metric))
-        mean = " on average" if sign_p is not None and sign_p <= self.alpha else ""
+        why = f"{p_sentence(p)}{several if len(self.others) > 1 else ''}"
+        interval = f"the 95 % {against.interval}, {interval_text(change)},"
+        if change.low <= 0 <= change.high:
+            why = f"{interval} includes 0"
+        elif not math.isnan(change.low):
+            why = f"{interval} excludes 0, but {why} does not decide"
+        mean = " on average" if self._signs_decide(against) else ""
         return f"could be chance{mean}: {why}"
 
     def gap_texts(self, release: str, metric: str) -> list[str]:
         """Return sentences on lost answers, and on cases that are left out."""
-        against, scored = self.against[release, metric], self.scored[metric]
-        is_failure = scored.missing == "fail"
+        against = self.against[release, metric]
         texts = []
         for number, name in zip(against.lost, (release, self.baseline), strict=True):
-            one, several = ("counts as a failure", "count as failures")
-            if not is_failure:
-                one = several = "counted at worst and at best"
-            role = one if number == 1 else several
+            role = "counted at worst and at best"
+            if self.scored[metric].missing == "fail":
+                role = "counts as a failure" if number == 1 else "count as failures"
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
         return texts + against.left_out_texts
-
-    def _basis(self, release: str, metric: str) -> str:
-        """Return the number of cases, what became of lost answers, and the name of the test."""
-        against = self.against[release, metric]
-        gaps = self.gap_texts(release, metric)
-        return ", ".join([self._cases(against), *gaps, against.test])
 
     def _cases(self, against: Against) -> str:
         import numpy as np

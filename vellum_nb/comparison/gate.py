@@ -12,7 +12,7 @@ from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InconclusiveError, RegressionError
 from vellum_nb.escaping import printable, warn
-from vellum_nb.models.checks import refuse
+from vellum_nb.models.checks import check_keywords, refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
     number_text,
@@ -79,9 +79,7 @@ def failures(
 ) -> list[Result]:
     """Return the gate results by release and metric; limits as in `assert_no_regressions`."""
     limits: dict[str, Any] = {**REGRESSION_LIMITS, **given}
-    if unknown := [name for name in limits if name not in REGRESSION_LIMITS]:
-        msg = f"got an unexpected keyword argument {unknown[0]!r}"
-        raise TypeError(msg)
+    check_keywords("assert_no_regressions", given, REGRESSION_LIMITS)
     for name in ("max_regressions", "max_missing", "alpha"):
         value = limits[name]
         kinds = (int, float) if name == "alpha" else (int,)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.figures import ComparisonFigures
@@ -20,6 +20,14 @@ from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
 
 _STOPPED = "its sweep stopped"
+
+
+class JudgeLimits(TypedDict, total=False):
+    """Limits of the calls of judges, and whether to show progress (default)."""
+
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
 
 
 def was_stopped(judgement: Judgement) -> bool:
@@ -174,17 +182,13 @@ def plan_judges(figures: ComparisonFigures, actions: Actions | None) -> JudgePla
     return JudgePlan(tuple(plans))
 
 
-def run_judges(
-    plan: JudgePlan,
-    max_calls: int | None = None,
-    max_cost_usd: float | None = None,
-    *,
-    progress: bool = True,
-) -> dict[str, Mapping[str, Judgement]]:
+def run_judges(plan: JudgePlan, limits: JudgeLimits) -> dict[str, Mapping[str, Judgement]]:
     """Make the planned calls within the limits; return the judgements by the names of the judges.
 
     An answer that was skipped because of a limit has no judgement. The next call judges it.
     """
+    max_calls, max_cost_usd = limits.get("max_calls"), limits.get("max_cost_usd")
+    progress = limits.get("progress", True)
     judgements: dict[str, Mapping[str, Judgement]] = {}
     for calls in plan.judges:
         by_inputs: dict[str, Judgement] = {

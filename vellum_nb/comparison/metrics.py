@@ -291,11 +291,10 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
         Whether to ignore case.
     """
     check_text("text", text)
-    part = text.casefold() if ignore_case else text
+    fold: Callable[[str], str] = str.casefold if ignore_case else str
 
     def has_text(run: Run) -> bool:
-        texts = map(_text, _values(run, output))
-        return any(part in (value.casefold() if ignore_case else value) for value in texts)
+        return any(fold(text) in fold(_text(value)) for value in _values(run, output))
 
     return _built_in(has_text, "contains", output, reads=True, rejected=False)
 
@@ -455,26 +454,21 @@ def _traced(run: Run) -> list[str]:
     return [node.name for _, node in nodes_in_order(run.nodes)]
 
 
-def _part(expected: Expected, output: str | None) -> Expected:
-    if output is None:
-        return expected
-    return {output: expected[output]} if output in expected else {}
+def _part(values: dict[str, Any], output: str | None) -> dict[str, Any]:
+    """Return all values, or only that of `output`."""
+    return {name: value for name, value in values.items() if output in {None, name}}
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            number = float(value)
+            return number if math.isfinite(number) else None
+    return None
 
 
 def _values(run: Run, output: str | None) -> list[Any]:
-    if output is None:
-        return list(run.outputs.values())
-    return [run.outputs[output]] if output in run.outputs else []
+    return list(_part(run.outputs, output).values())
 
 
 _NO_JSON = object()

@@ -205,6 +205,7 @@ class Against:
     is_decided: bool  # the test of a sweep that can stop early has decided
     lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
     gap_counts: tuple[int, ...]  # cases without a pair by `_GAPS`, the first reason that applies
+    p: float | None = None  # p and `sign_p` are corrected for the number of releases
 
     @property
     def decided(self) -> int:
