@@ -171,9 +171,6 @@ class Comparison(ComparisonData):
         The label or input that dependent cases share.
     margin, missing : optional
         Defaults of `decide`, which reports use as well.
-    order, stopped_by, plan_notes : optional
-        Of a sweep: indices of the cases in execution order, and the metric that decides, if it
-        could stop early; notes of its plan.
 
     Examples
     --------
@@ -188,12 +185,13 @@ class Comparison(ComparisonData):
     release_tags: tuple[str, ...]
     by: str
     figures: ComparisonFigures = field(init=False)
+    _sweep: Mapping[str, Any]  # `order`, `stopped_by` and `plan_notes` of the figures
     _actions: Actions | None
     _view: View | None
 
     def __post_init__(self) -> None:
         shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
-        object.__setattr__(self, "figures", ComparisonFigures(**shared))
+        object.__setattr__(self, "figures", ComparisonFigures(**shared, **self._sweep))
 
     def with_baseline(self, baseline: str) -> Comparison:
         """Return a comparison with another baseline; metrics are not recomputed."""
@@ -1095,9 +1093,11 @@ def compare_runs(
         cluster=cluster,
         margin=margin,
         missing=missing,
-        order=None if order is None else _places(aligned, order),
-        stopped_by=stopped_by,
-        plan_notes=tuple(notes),
+        _sweep={
+            "order": None if order is None else _places(aligned, order),
+            "stopped_by": stopped_by,
+            "plan_notes": tuple(notes),
+        },
         _actions=actions,
         _view=view,
     )

@@ -478,19 +478,20 @@ def _stop_text(evidence: Evidence) -> str:
 
 def _doubt(evidence: Evidence) -> str:
     """Return why an interval does not decide."""
-    margin, loss = _margin_text(evidence), -evidence.metric.sign * evidence.margin
+    gain, margin = evidence.gain, _margin_text(evidence)
+    loss = -evidence.metric.sign * evidence.margin
     interval = interval_text(evidence.against.change, beside=loss)
-    if evidence.gain.low > -evidence.margin:
+    doubt = f"includes a loss of {margin}"
+    if gain.low > -evidence.margin:
         is_corrected = evidence.margin_test[0] <= evidence.alpha
         level = "after correction" if is_corrected else f"at alpha={evidence.alpha:g}"
-        return f"the 95 % interval, {interval}, excludes a loss of {margin}, but not {level}"
-    if evidence.gain.high < 0 and evidence.is_noise:
-        band, mean = figure(evidence.against.band or 0.0), figure(abs(evidence.gain.mean))
+        doubt = f"excludes a loss of {margin}, but not {level}"
+    elif gain.high < 0 and evidence.is_noise:
+        band, mean = figure(evidence.against.band or 0.0), figure(abs(gain.mean))
         return f"a loss of {mean} is within the noise: repeats alone cause differences up to {band}"
-    if evidence.gain.high < 0:
-        test = evidence.against.test
-        return f"the 95 % interval, {interval}, excludes 0, but {test} does not decide"
-    return f"the 95 % interval, {interval}, includes a loss of {margin}"
+    elif gain.high < 0:
+        doubt = f"excludes 0, but {evidence.against.test} does not decide"
+    return f"the 95 % interval, {interval}, {doubt}"
 
 
 def _margin_text(evidence: Evidence) -> str:

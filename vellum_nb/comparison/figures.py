@@ -261,13 +261,19 @@ class ComparisonData:
     cluster: str | None = None
     margin: MarginOption = None
     missing: MissingOption = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparisonFigures(ComparisonData):
+    """The figures of a comparison, computed when first read.
+
+    `order` has the indices of the cases in execution order if the sweep could stop early, and
+    `stopped_by` the name of the metric that decides then.
+    """
+
     order: tuple[int, ...] | None = None
     stopped_by: str | None = None
     plan_notes: tuple[str, ...] = ()
-
-
-class ComparisonFigures(ComparisonData):
-    """The figures of a comparison, computed when first read."""
 
     @property
     def others(self) -> tuple[str, ...]:
