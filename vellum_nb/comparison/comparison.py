@@ -477,16 +477,8 @@ class Comparison(ComparisonData):
         [[152, 1, 204]]
         >>> ws.close()
         """
-        return plan(
-            self.figures,
-            metric,
-            release,
-            margin,
-            target=power,
-            repeats=repeats,
-            concurrency=concurrency,
-            assume=assume,
-        )
+        options: Any = {"repeats": repeats, "concurrency": concurrency, "assume": assume}
+        return plan(self.figures, metric, release, margin, target=power, **options)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""

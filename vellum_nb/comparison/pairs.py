@@ -232,10 +232,8 @@ class Against:
     def can_show(self, alpha: float) -> bool:
         """Return whether there are enough cases for the test to find a difference."""
         if self.order is not None:
-            has_test = self.change.p is not None
-            return (
-                has_test and stats.sequential_test([], left=self.change.n, alpha=alpha).can_decide
-            )
+            test = stats.sequential_test([], left=self.change.n, alpha=alpha)
+            return self.change.p is not None and test.can_decide
         if not self.passes:
             return self.units >= stats.LEAST_UNITS
         return self.units >= stats.least_cases(alpha, exact=self.shares is None)
@@ -376,7 +374,7 @@ def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -
     """Boolean per case: a figure is missing, unless both releases failed or it is unscored."""
     has_figure, lost = figures.count[:, columns] > 0, figures.lost[:, columns]
     is_unscored = (codes == _UNSCORED) & ~has_figure.any(axis=1)
-    gap: NDArray[np.bool_] = ~has_figure.all(axis=1) & ~is_unscored & ~lost.all(axis=1)
+    gap: NDArray[np.bool_] = ~(has_figure.all(axis=1) | is_unscored | lost.all(axis=1))
     return gap
 
 
