@@ -316,18 +316,30 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
     worse = dict(zip(keys, stats.holm(raw), strict=True))
     decisions = {}
     for (release, all_), factor in zip(evidence.items(), factors, strict=True):
-        by_metric = {
-            each.metric.name: _decided(each, factor, worse[release, at], alpha, tests=len(keys))
+        parts = [
+            _by_metric(each, factor, worse[release, at], alpha, tests=len(keys))
             for at, each in enumerate(all_)
-        }
-        decisions[release] = _combined(by_metric, list(all_))
+        ]
+        by_metric = {part.evidence.metric.name: _decision([part]) for part in parts}
+        decisions[release] = replace(_decision(parts), by_metric=by_metric)
     return decisions
 
 
-def _decided(
+@dataclass(frozen=True)
+class _ByMetric:
+    """Verdict of one metric on a release."""
+
+    evidence: Evidence
+    verdict: MayReplace
+    body: str  # figures of the metric
+    reason: str
+    more: int | None
+
+
+def _by_metric(
     evidence: Evidence, factor: int, worse_p: float | None, alpha: float, *, tests: int
-) -> Decision:
-    """Return the decision by one metric."""
+) -> _ByMetric:
+    """Return the verdict by one metric."""
     gain, against = evidence.gain, evidence.against
     is_stopped = evidence.remaining is not None
     is_significant = worse_p is not None and worse_p <= alpha
@@ -342,50 +354,41 @@ def _decided(
         verdict = _NO
     elif not (evidence.blocked or evidence.has_no_margin or is_stopped):
         more = _more(evidence, alpha / factor)
-    reason = _reason(evidence, verdict)
     body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
-    made = Decision(
-        release=evidence.release,
-        baseline=evidence.baseline,
+    return _ByMetric(evidence, verdict, body, _reason(evidence, verdict), more)
+
+
+def _decision(parts: Sequence[_ByMetric]) -> Decision:
+    """Return the decision by several metrics, which must all pass, with that of each."""
+    verdict = next(v for v in (_NO, _UNKNOWN, _YES) if any(part.verdict == v for part in parts))
+    chosen = [part for part in parts if part.verdict == verdict]
+    first, needed = chosen[0].evidence, [part.more for part in chosen]
+    more = None if None in needed else max(filter(None, needed))
+    reason = "; ".join(dict.fromkeys(part.reason for part in chosen))
+    bodies = [
+        part.body if len(parts) == 1 else f"by {printable(part.evidence.metric.name)}, {part.body}"
+        for part in chosen
+    ]
+    text, joint = "; ".join(bodies), ": "
+    if verdict == _UNKNOWN:
+        remedy = f"{_about(more, 'more case')} would decide" if more else reason
+        text, joint = f"{text[:1].upper()}{text[1:]}; {remedy}", ". "
+    text = f"{head_text(first.release, first.baseline, verdict)}{joint}{text}."
+    gaps = dict.fromkeys(gap for part in chosen for gap in part.evidence.gap_texts)
+    return Decision(
+        release=first.release,
+        baseline=first.baseline,
         verdict=verdict,
-        sentence=body,
+        sentence=" ".join([text, *(f"{gap}." for gap in gaps if gap not in text)]),
         reason=reason,
-        metric=evidence.metric.name,
-        margin=evidence.margin,
-        n=against.change.n,
-        delta=against.change,
-        interval=against.interval,
+        metric=first.metric.name,
+        margin=first.margin,
+        n=first.against.change.n,
+        delta=first.against.change,
+        interval=first.against.interval,
         more=more,
         by_metric={},
     )
-    whole = replace(made, sentence=_sentence([made], [evidence]))
-    return replace(made, by_metric={made.metric: whole})
-
-
-def _combined(by_metric: Mapping[str, Decision], evidence: Sequence[Evidence]) -> Decision:
-    """Return the decision by several metrics, all of which must pass."""
-    decisions = list(by_metric.values())
-    verdicts = [decision.verdict for decision in decisions]
-    verdict = next(v for v in (_NO, _UNKNOWN, _YES) if v in verdicts)
-    chosen = [at for at, decision in enumerate(decisions) if decision.verdict == verdict]
-    first = decisions[chosen[0]]
-    return replace(
-        first,
-        sentence=_sentence(
-            [decisions[at] for at in chosen],
-            [evidence[at] for at in chosen],
-            is_named=len(decisions) > 1,
-        ),
-        reason="; ".join(dict.fromkeys(decisions[at].reason for at in chosen)),
-        more=_joint_more([decisions[at] for at in chosen]),
-        by_metric={name: made.by_metric[name] for name, made in by_metric.items()},
-    )
-
-
-def _joint_more(decisions: Sequence[Decision]) -> int | None:
-    """Return the number of additional cases by which all decisions are made; None if unknown."""
-    needed = [decision.more for decision in decisions]
-    return None if None in needed else max(filter(None, needed))
 
 
 def head_text(release: str, baseline: str, verdict: MayReplace) -> str:
@@ -393,25 +396,6 @@ def head_text(release: str, baseline: str, verdict: MayReplace) -> str:
     if verdict == _UNKNOWN:
         return f"{printable(release)}: {verdict}"
     return f"{printable(release)} {verdict} {printable(baseline)}"
-
-
-def _sentence(
-    decisions: Sequence[Decision], evidence: Sequence[Evidence], *, is_named: bool = False
-) -> str:
-    """Return the verdict on a release as a sentence, with the bodies of its metrics."""
-    first = decisions[0]
-    bodies = [
-        f"by {printable(d.metric)}, {d.sentence}" if is_named else d.sentence for d in decisions
-    ]
-    body, joint = "; ".join(bodies), ": "
-    if first.verdict == _UNKNOWN:
-        more, joint = _joint_more(decisions), ". "
-        reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-        remedy = f"{_about(more, 'more case')} would decide" if more else reasons
-        body = f"{body[:1].upper()}{body[1:]}; {remedy}"
-    text = f"{head_text(first.release, first.baseline, first.verdict)}{joint}{body}."
-    gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
-    return " ".join([text, *(f"{gap}." for gap in gaps if gap not in text)])
 
 
 def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:

@@ -200,7 +200,8 @@ class StopRule:
 
         figures = [runs[at] for runs in self._compared for at in (0, column)]
         lost = [all(value is None for value in repeats) for repeats in figures]
-        return np.reshape(list(map(_mean, figures)), (-1, 2)), np.reshape(lost, (-1, 2))
+        mean = np.array(list(map(_mean, figures)), np.float64).reshape(-1, 2)
+        return mean, np.array(lost, np.bool_).reshape(-1, 2)
 
     def _tested(self, column: int) -> tuple[int, int, bool]:
         """Return the side that a release is decided for, after how many cases, and if it can be."""
