@@ -159,7 +159,7 @@ class Evidence:
     against: Against
     margin: float  # in units of the metric
     relative: float | None  # the margin as a share of the baseline's mean
-    allowed: NDArray[np.float64]  # acceptable loss of each case, whose mean is the margin
+    allowed: NDArray[np.float64]  # acceptable loss of each case; its mean is the margin
     clusters: NDArray[np.intp] | None
     gap_texts: Sequence[str]
     blocked: bool  # too many cases have no pair
@@ -288,7 +288,7 @@ def needs_margin(name: str) -> InputError:
 
 
 def zero_margin(evidence: Evidence) -> str:
-    """Return the problem with a relative margin of a baseline whose mean is 0."""
+    """Return the problem with a relative margin if the mean of the baseline is 0."""
     name, share = evidence.metric.name, f"{100 * (evidence.relative or 0):g}%"
     return (
         f"margin={share!r} of {name} is 0, because the mean of {evidence.baseline} is 0: give it "
@@ -452,7 +452,7 @@ def _gap(evidence: Evidence) -> str:
 
 
 def _stop_text(evidence: Evidence) -> str:
-    """Return what a sweep that stopped early has shown."""
+    """Return the interval of a sweep that stopped early, if its metric has one."""
     if evidence.against.change.p is None:
         return f", and it was not {printable(evidence.metric.name)} that stopped it"
     interval = interval_text(evidence.against.change)
@@ -503,7 +503,7 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
 
 
 def _pilot(evidence: Evidence) -> Pilot | None:
-    """Return what the cases show about further ones; None if they show nothing."""
+    """Return the cases so far as a pilot for further ones; None without enough data."""
     gain, number = evidence.gain, evidence.gain.n
     spread, bounds = evidence.against.spread, evidence.scored.bounds
     if evidence.against.shares is not None and evidence.relative is None:
