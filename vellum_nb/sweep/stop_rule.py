@@ -264,8 +264,8 @@ class StopRule:
         """Return whether so many cases have no pair that, by `decide`, no release may replace."""
         import numpy as np
 
-        is_unscored = np.isnan(mean).all(axis=1) & ~lost.any(axis=1)
-        is_unscored &= [at not in self._failed for at in self._order[: len(mean)]]
+        has_failed = np.isin(self._order[: len(mean)], list(self._failed))
+        is_unscored = np.isnan(mean).all(axis=1) & ~(lost.any(axis=1) | has_failed)
         has_pair = ~np.isnan(gains)
         gaps = ~(has_pair | is_unscored | lost.all(axis=1))
         return are_many(int(gaps.sum()), int(has_pair.sum()))
