@@ -260,9 +260,9 @@ def test_lost_seconds_are_left_out_and_more_than_a_twentieth_decides_nothing():
 
     few, many = seconds(2), seconds(10)
     assert (few.verdict, few.n) == (REPLACE, 58)
-    assert few.sentence.endswith("2 of 60 cases left out: an answer is missing.")
+    assert few.sentence.endswith("2 of 60 cases left out (an answer is missing).")
     assert (many.verdict, many.more) == (OPEN, None)
-    assert "10 of 60 cases left out: an answer is missing." in many.sentence
+    assert "10 of 60 cases left out (an answer is missing)." in many.sentence
     assert seconds(10, missing="drop").verdict == REPLACE
 
 
@@ -290,7 +290,7 @@ def test_cases_that_were_not_run_decide_nothing():
     cmp = compared(*runs, cases=wanted(dict.fromkeys(texts, YES)), metrics="exact")
     assert cmp.decide()["v2"].verdict == OPEN
     sentence = cmp.decide()["v2"].sentence
-    assert sentence.count("50 of 200 cases left out: not run on both releases") == 1
+    assert sentence.count("50 of 200 cases left out (not run on both releases)") == 1
 
 
 def test_cases_not_run_are_distinct_from_cases_without_an_answer():
@@ -300,8 +300,8 @@ def test_cases_not_run_are_distinct_from_cases_without_an_answer():
     runs += [failed("v2", text) for text in texts[40:50]]
     decision = compared(*runs, metrics="latency_s").decide(margin=0.2)["v2"]
     assert decision.reason == (
-        "10 of 60 cases left out: not run on both releases; "
-        "10 of 60 cases left out: an answer is missing"
+        "10 of 60 cases left out (not run on both releases); "
+        "10 of 60 cases left out (an answer is missing)"
     )
     assert str(decision).count("left out") == 2
     for made, text in ((runs[:60], "was run"), ([*runs[:60], failed("v2", "0")], "has a figure")):
@@ -339,8 +339,8 @@ def test_lost_answers_do_not_turn_what_a_sequential_test_decided():
 @pytest.mark.parametrize(
     ("lost", "verdict", "says"),
     [
-        (45, OPEN, "; 45 of 60 cases left out: an answer is missing."),
-        (3, REPLACE, "(95 %). 3 of 60 cases left out: an answer is missing."),
+        (45, OPEN, "; 45 of 60 cases left out (an answer is missing)."),
+        (3, REPLACE, "(95 %). 3 of 60 cases left out (an answer is missing)."),
         (0, REPLACE, "better on 60 of 60 cases, not worse by more than 0.2 (95 %)."),
     ],
 )

@@ -143,7 +143,7 @@ def test_cases_without_a_figure_are_no_evidence_for_a_release():
     cmp = stopped([YES] * 150, [YES] * 150, metrics=metric, stopped_by="m")
     decision = cmp.decide()["v2"]
     assert decision.verdict == "cannot tell yet"
-    assert "30 of 150 cases left out: a figure is missing" in decision.sentence
+    assert "30 of 150 cases left out (a figure is missing)" in decision.sentence
 
 
 def test_clusters_make_a_confidence_sequence_wider():

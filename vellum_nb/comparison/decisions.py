@@ -240,7 +240,7 @@ class Evidence:
         """Return p of `gains` against the acceptable losses of their cases, and the test."""
         clusters = None if self.clusters is None else self.clusters[has]
         bounds, (better, worse) = self.scored.bounds, stats.unequal_units(gains, clusters)
-        if self.against.shares is not None and self.relative is None:
+        if self.against.unequal is not None and self.relative is None:
             return stats.paired_share_p(better, worse, len(gains), -self.margin), _TANGO
         if bounds is not None and better + worse < stats.LEAST_UNEQUAL:  # as `stats.bounded`
             share = self.margin / (bounds[1] - bounds[0])
@@ -506,10 +506,9 @@ def _pilot(evidence: Evidence) -> Pilot | None:
     """Return the cases so far as a pilot for further ones; None without enough data."""
     gain, number = evidence.gain, evidence.gain.n
     spread, bounds = evidence.against.spread, evidence.scored.bounds
-    if evidence.against.shares is not None and evidence.relative is None:
-        gained, lost = evidence.against.shares[:: evidence.metric.sign]
-        counts = round(gained * number), round(lost * number)
-        return Pilot.of_shares(*counts, number, evidence.margin)
+    if evidence.against.unequal is not None and evidence.relative is None:
+        gained, lost = evidence.against.unequal[:: evidence.metric.sign]
+        return Pilot.of_shares(gained, lost, number, evidence.margin)
     if spread > 0:
         return Pilot.of_numbers(gain.mean, spread, number, evidence.margin)
     if bounds is not None and evidence.margin and not gain.mean:  # none differs

@@ -197,7 +197,7 @@ class Against:
     noise_floor: float | None  # share of pairs of repeats that differ
     noise_pairs: int
     band: float | None  # 95 % bound of the mean difference caused by repeats alone
-    shares: tuple[float, float] | None  # of gained and lost cases, for McNemar's test
+    unequal: tuple[int, int] | None  # cases that are higher and lower, for McNemar's test
     spread: float  # standard deviation of the differences
     units: int  # cases, or clusters
     passes: bool  # every figure is pass or fail
@@ -236,7 +236,7 @@ class Against:
             return self.change.p is not None and test.can_decide
         if not self.passes:
             return self.units >= stats.LEAST_UNITS
-        return self.units >= stats.least_cases(alpha, exact=self.shares is None)
+        return self.units >= stats.least_cases(alpha, exact=self.unequal is None)
 
     @property
     def has_gaps(self) -> bool:
@@ -268,7 +268,7 @@ class Against:
     def _gap_texts(self, counts: Sequence[int]) -> list[str]:
         cases = plural(sum(counts) + self.change.n, "case")
         pairs = zip(_GAPS, counts, strict=True)
-        return [f"{count:,} of {cases} left out: {why}" for (why, _), count in pairs if count]
+        return [f"{count:,} of {cases} left out ({why})" for (why, _), count in pairs if count]
 
 
 def are_many(gaps: int, pairs: int) -> bool:
@@ -340,7 +340,7 @@ def compared_with(
         noise_floor=noise_floor,
         noise_pairs=noise_pairs,
         band=_band(figures, columns, ~np.isnan(delta)),
-        shares=_shares(pairs[0]) if is_single and clusters is None else None,
+        unequal=stats.unequal_units(pairs[0]) if is_single and clusters is None else None,
         spread=stats.standard_error(pairs[0], clusters) * math.sqrt(number),
         units=number if clusters is None else len(np.unique(clusters)),
         passes=figures.passes,
@@ -363,11 +363,6 @@ def _gap_counts(
 def _lost(figures: Scored, column: int, other: int, has: NDArray[np.bool_]) -> int:
     """Return the number of counted cases without a figure on one release only."""
     return int((figures.lost[:, column] & (figures.count[:, other] > 0) & has).sum())
-
-
-def _shares(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the shares of cases that are higher and lower."""
-    return float((differences > 0).mean()), float((differences < 0).mean())
 
 
 def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.bool_]:
