@@ -304,9 +304,9 @@ class ComparisonFigures(ComparisonData):
 
     def metric_names(self, metric: Names) -> list[str]:
         """Return the names of one or several metrics; default: the first."""
-        is_one = isinstance(metric, str) or metric is None
-        names = [metric] if is_one else check_texts("metric", metric)
-        return [self.metric_name(name) for name in names]
+        if metric is None or isinstance(metric, str):
+            return [self.metric_name(metric)]
+        return [self.metric_name(name) for name in check_texts("metric", metric)]
 
     def metric_name(self, name: str | None, *more: str) -> str:
         """Return the name of a metric or one of `more`; default: the first metric."""
