@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
-from vellum_nb.comparison.actions import Actions, SweepRuns, require
+from vellum_nb.comparison.actions import Actions, CallLimits, SweepRuns, require
 from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
@@ -51,7 +51,7 @@ from vellum_nb.comparison.gate import (
     failures,
     junit,
 )
-from vellum_nb.comparison.judge_calls import JudgeLimits, JudgePlan, plan_judges, run_judges
+from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges, run_judges
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -109,12 +109,12 @@ class MetricOptions(TypedDict, total=False):
     missing: MissingOption
 
 
-class CompareOptions(MetricOptions, JudgeLimits, total=False):
+class CompareOptions(MetricOptions, CallLimits, total=False):
     """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`."""
 
 
 _OPTION_DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys([*MetricOptions.__annotations__, *JudgeLimits.__annotations__]),
+    **dict.fromkeys([*MetricOptions.__annotations__, *CallLimits.__annotations__]),
     "alpha": 0.05,
     "progress": True,
 }
@@ -588,16 +588,16 @@ class Comparison(ComparisonData):
         *,
         question: str = QUESTION,
         dry_run: Literal[False] = False,
-        **limits: Unpack[JudgeLimits],
+        **limits: Unpack[CallLimits],
     ) -> Duels: ...
-    @with_options(JudgeLimits, _DUEL_LIMITS)
+    @with_options(CallLimits, _DUEL_LIMITS)
     def duels(
         self,
         duel: DuelJudge | None = None,
         *,
         question: str = QUESTION,
         dry_run: bool = False,
-        **limits: Unpack[JudgeLimits],
+        **limits: Unpack[CallLimits],
     ) -> Duels | JudgePlan:
         """Compare the answers of each pair of releases, case by case, by a judge or by people.
 

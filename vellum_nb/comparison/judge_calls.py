@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
-from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.actions import Actions, CallLimits
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
@@ -20,14 +20,6 @@ from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
 
 _STOPPED = "its sweep stopped"
-
-
-class JudgeLimits(TypedDict, total=False):
-    """Limits of the calls of judges, and whether to show progress (default)."""
-
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
 
 
 def was_stopped(judgement: Judgement) -> bool:
@@ -182,7 +174,7 @@ def plan_judges(figures: ComparisonFigures, actions: Actions | None) -> JudgePla
     return JudgePlan(tuple(plans))
 
 
-def run_judges(plan: JudgePlan, limits: JudgeLimits) -> dict[str, Mapping[str, Judgement]]:
+def run_judges(plan: JudgePlan, limits: CallLimits) -> dict[str, Mapping[str, Judgement]]:
     """Make the planned calls within the limits; return the judgements by the names of the judges.
 
     An answer that was skipped because of a limit has no judgement. The next call judges it.

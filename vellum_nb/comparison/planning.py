@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import statistics as stats
@@ -212,16 +213,15 @@ def plan(
     calls_of = sweep.calls if sweep else _remaining_calls(figures, name, chosen)
     sizes = _sizes(sweep.cases if sweep else len(figures.cases), needed, may_shrink=bool(sweep))
     rows: list[dict[str, Any]] = []
-    for cases in sizes:
-        for number in choices:
-            calls = calls_of(cases, number)
-            row: dict[str, Any] = {"cases": cases, "repeats": number}
-            row["power"] = power(assumptions, cases, number, **options)
-            row |= {"calls": calls, "time_s": calls * assumptions.latency_s / concurrency}
-            row["cost_usd"] = calls * assumptions.cost_usd
-            if sweep:
-                row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
-            rows.append(row)
+    for cases, number in product(sizes, choices):
+        calls = calls_of(cases, number)
+        row: dict[str, Any] = {"cases": cases, "repeats": number}
+        row |= {"power": power(assumptions, cases, number, **options), "calls": calls}
+        row["time_s"] = calls * assumptions.latency_s / concurrency
+        row["cost_usd"] = calls * assumptions.cost_usd
+        if sweep:
+            row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
+        rows.append(row)
     enough = [row for row in rows if row["power"] >= target]
     cheapest = min(enough, key=lambda row: row["calls"], default=None)
     return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])
