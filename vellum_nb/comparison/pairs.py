@@ -328,6 +328,7 @@ def compared_with(
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
     noise_floor, noise_pairs = figures.noise_floor(*columns)
+    is_lost = figures.lost[has][:, columns] & (figures.count[has][:, columns[::-1]] > 0)
     return Against(
         codes=codes,
         delta=delta,
@@ -346,31 +347,27 @@ def compared_with(
         passes=figures.passes,
         order=sequence,
         is_decided=is_decided,
-        lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
-        gap_counts=_gap_counts(figures, columns, _has_gap(figures, columns, codes) & ~has, was_run),
+        lost=(int(is_lost[:, 1].sum()), int(is_lost[:, 0].sum())),
+        gap_counts=_gap_counts(figures, columns, codes, has, was_run),
     )
 
 
 def _gap_counts(
-    figures: Scored, columns: Sequence[int], gaps: NDArray[np.bool_], was_run: NDArray[np.bool_]
+    figures: Scored,
+    columns: Sequence[int],
+    codes: NDArray[np.int8],
+    has: NDArray[np.bool_],
+    was_run: NDArray[np.bool_],
 ) -> tuple[int, ...]:
-    """Return the number of `gaps` by the first of `_GAPS` that applies."""
-    run, answered = (has[:, columns].all(axis=1) for has in (was_run, figures.answered))
+    """Return the number of cases without a pair by the first of `_GAPS` that applies.
+
+    Unscored cases, and those that are lost on both releases, do not count.
+    """
+    is_unscored = (codes == _UNSCORED) & ~(figures.count[:, columns] > 0).any(axis=1)
+    gaps = ~(has | is_unscored | figures.lost[:, columns].all(axis=1))
+    run, answered = (each[:, columns].all(axis=1) for each in (was_run, figures.answered))
     masks = (gaps & ~run, gaps & run & ~answered, gaps & run & answered)
     return tuple(int(mask.sum()) for mask in masks)
-
-
-def _lost(figures: Scored, column: int, other: int, has: NDArray[np.bool_]) -> int:
-    """Return the number of counted cases without a figure on one release only."""
-    return int((figures.lost[:, column] & (figures.count[:, other] > 0) & has).sum())
-
-
-def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Boolean per case: a figure is missing, unless both releases failed or it is unscored."""
-    has_figure, lost = figures.count[:, columns] > 0, figures.lost[:, columns]
-    is_unscored = (codes == _UNSCORED) & ~has_figure.any(axis=1)
-    gap: NDArray[np.bool_] = ~(has_figure.all(axis=1) | is_unscored | lost.all(axis=1))
-    return gap
 
 
 def differences(
