@@ -387,7 +387,7 @@ class ComparisonFigures(ComparisonData):
                 made[key] = replace(made[key], p=p, sign_p=sign_p)
         return made
 
-    @property
+    @cached_property
     def was_run(self) -> NDArray[np.bool_]:
         """Whether there are runs, case by release."""
         import numpy as np
