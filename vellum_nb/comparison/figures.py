@@ -363,29 +363,28 @@ class ComparisonFigures(ComparisonData):
 
     @cached_property
     def against(self) -> dict[Key, Against]:
-        """Comparison with the baseline by release (itself included) and name of the metric."""
+        """Comparison with the baseline by release and name of the metric."""
         by = self.stopped_by if self.is_stopped else None
-        made = {
-            (release, name): compared_with(
-                scored,
-                self.releases.index(self.baseline),
-                column,
-                alpha=self.alpha / max(1, len(self.others)),
-                clusters=self.clusters,
-                order=self.order,
-                was_run=self.was_run,
-                stopped_by=None if by == name else by,
-            )
-            for name, scored in self.scored.items()
-            for column, release in enumerate(self.releases)
-        }
-        for name in self.scored:
-            keys = [(release, name) for release in self.others]
-            corrected = stats.holm([made[key].change.p for key in keys])
-            sign_corrected = stats.holm([made[key].sign_p for key in keys])
-            for key, p, sign_p in zip(keys, corrected, sign_corrected, strict=True):
-                made[key] = replace(made[key], p=p, sign_p=sign_p)
-        return made
+        against = {}
+        for name, scored in self.scored.items():
+            made = {
+                release: compared_with(
+                    scored,
+                    self.releases.index(self.baseline),
+                    self.releases.index(release),
+                    alpha=self.alpha / len(self.others),
+                    clusters=self.clusters,
+                    order=self.order,
+                    was_run=self.was_run,
+                    stopped_by=None if by == name else by,
+                )
+                for release in self.others
+            }
+            p = stats.holm([one.change.p for one in made.values()])
+            sign_p = stats.holm([one.sign_p for one in made.values()])
+            for at, (release, one) in enumerate(made.items()):
+                against[release, name] = replace(one, p=p[at], sign_p=sign_p[at])
+        return against
 
     @cached_property
     def was_run(self) -> NDArray[np.bool_]:
@@ -736,16 +735,17 @@ class ComparisonFigures(ComparisonData):
         )
         if metric is None:
             return result
-        against, key = self.against[release, metric], (release, metric)
+        floor, pairs = self._noise_floor(release, metric)
         result = replace(
             result,
             metric=metric,
             mean=self.estimate(metric, release),
-            noise_floor=against.noise_floor,
-            noise_pairs=against.noise_pairs,
+            noise_floor=floor,
+            noise_pairs=pairs,
         )
         if is_baseline:
             return result
+        against, key = self.against[release, metric], (release, metric)
         counts: Any = against.counts
         return replace(
             result,
@@ -767,6 +767,10 @@ class ComparisonFigures(ComparisonData):
         if (decision := self.all_decisions.get(release)) is None:
             return self._answers_sentence(release)
         return decision.head, decision.sentence.removeprefix(decision.head)
+
+    def _noise_floor(self, release: str, metric: str) -> tuple[float | None, int]:
+        columns = {self.releases.index(name) for name in (self.baseline, release)}
+        return self.scored[metric].noise_floor(columns)
 
     def _answers_sentence(self, release: str) -> tuple[str, str]:
         counts = Counter[str](self.statuses[release])
@@ -791,7 +795,8 @@ class ComparisonFigures(ComparisonData):
         against = self.against[release, metric]
         shown = (f"{n:,} {word}" for word, n in against.counts.items() if n or word in _ALWAYS)
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
-        floor = "unknown" if against.noise_floor is None else percent(against.noise_floor)
+        share, _ = self._noise_floor(release, metric)
+        floor = "unknown" if share is None else percent(share)
         return f"{printable(release)}: {counts} · {p_sentence(against.p)} · noise floor {floor}"
 
     def _remark(self, release: str, metric: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -130,9 +130,9 @@ class Scored:
         is_failure = self.lost & (self.count > 0).any(axis=1, keepdims=True)
         return np.where(is_failure, self.bounds[self.metric.sign < 0], self.mean)
 
-    def noise_floor(self, *columns: int) -> tuple[float | None, int]:
+    def noise_floor(self, columns: Collection[int]) -> tuple[float | None, int]:
         """Return the share of differing pairs of repeats (None without pairs), and their number."""
-        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
+        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in columns), strict=True))
         return unlike / pairs if pairs else None, pairs
 
 
@@ -194,8 +194,6 @@ class Against:
     test: str  # name of the test that p comes from
     interval: str  # kind of the interval of `change`
     sign_p: float | None  # of better against worse cases without ties; None without any pair
-    noise_floor: float | None  # share of pairs of repeats that differ
-    noise_pairs: int
     band: float | None  # 95 % bound of the mean difference caused by repeats alone
     unequal: tuple[int, int] | None  # cases that are higher and lower, for McNemar's test
     spread: float  # standard deviation of the differences
@@ -327,7 +325,6 @@ def compared_with(
             test = f"no test, because {printable(stopped_by)} stopped the sweep"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
-    noise_floor, noise_pairs = figures.noise_floor(*columns)
     is_lost = figures.lost[has][:, columns] & (figures.count[has][:, columns[::-1]] > 0)
     return Against(
         codes=codes,
@@ -338,8 +335,6 @@ def compared_with(
         test=test,
         interval=interval,
         sign_p=sign_p if is_known else None,
-        noise_floor=noise_floor,
-        noise_pairs=noise_pairs,
         band=_band(figures, columns, ~np.isnan(delta)),
         unequal=stats.unequal_units(pairs[0]) if is_single and clusters is None else None,
         spread=stats.standard_error(pairs[0], clusters) * math.sqrt(number),
