@@ -219,7 +219,7 @@ def figures_of(
         moved_tags=(),
         cases=cases,
         metrics=(metric,),
-        table=NO_RUNS,
+        answers=NO_RUNS,
         alpha=0.05,
         cluster=cluster,
         margin=None if loss is None else abs(loss),
@@ -258,8 +258,8 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
         found = figures_of(scenario.draw(rng, number, 0.0), cases, cluster=cluster)
         against, key = found.against["v2", "m"], ("v2", "m")
         signs = np.where(against.codes == 0, 1, np.where(against.codes == 1, -1, 0))
-        count("p", is_known=True, holds=(found.p[key] or 1.0) <= found.alpha)
-        sign_p = found.sign_p[key]
+        count("p", is_known=True, holds=(against.p or 1.0) <= found.alpha)
+        sign_p = against.sign_p
         count("sign p", is_known=True, holds=sign_p is not None and sign_p <= found.alpha)
         count("finding", is_known=True, holds=found.finding(*key) in {"better", "worse"})
         if not scenario.is_clustered:

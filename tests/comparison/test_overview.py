@@ -40,7 +40,7 @@ def test_every_report_says_that_no_metric_tells_which_is_better():
 
 def test_equal_outputs_need_no_metric():
     equal = compared(run("v1"), run("v2"))
-    assert equal.result("v2").remark == "v2 does not differ from v1 on 1 case."
+    assert equal.result("v2").remark == "v2 does not differ from v1: 1 case compared."
     none = compared(run("v1"), failed("v2"))
     assert none.result("v2").remark.endswith("No case has an answer on v2 and v1.")
 

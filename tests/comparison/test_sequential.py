@@ -143,7 +143,7 @@ def test_cases_without_a_figure_are_no_evidence_for_a_release():
     cmp = stopped([YES] * 150, [YES] * 150, metrics=metric, stopped_by="m")
     decision = cmp.decide()["v2"]
     assert decision.verdict == "cannot tell yet"
-    assert "30 of 150 cases have no figure on both" in decision.sentence
+    assert "30 of 150 cases left out (a figure is missing)" in decision.sentence
 
 
 def test_clusters_make_a_confidence_sequence_wider():
@@ -165,7 +165,7 @@ def test_metric_chosen_after_a_stop_has_no_p_value():
     result = cmp.result("v2")
     assert (result.p, result.sign_p, result.verdict) == (None, None, "undecided")
     assert result.remark.startswith("no p value: this metric did not stop the sweep; ")
-    assert result.test == "no test, as exact stopped the sweep"
+    assert result.test == "no test, because exact stopped the sweep"
     assert cmp.decide("ratio")["v2"].verdict == "cannot tell yet"
     assert "it was not ratio that stopped it" in cmp.decide("ratio")["v2"].sentence
     assert cmp.decide("exact")["v2"].verdict == "should not replace"

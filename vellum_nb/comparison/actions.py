@@ -31,8 +31,16 @@ class SweepRuns(Protocol):
         """Return the `Comparison` of its releases."""
 
 
-class CaseOptions(TypedDict, total=False):
-    """Options of `Actions.sweep`, with the defaults 1, None and True.
+class CallLimits(TypedDict, total=False):
+    """Limits of the calls of a sweep or of judges, and whether to show progress (default)."""
+
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
+
+
+class CaseOptions(CallLimits, total=False):
+    """Options of `Actions.sweep`; `repeats` is 1 by default.
 
     With `judge`, which identifies a judge, stored runs of the same cases are reused, and concurrent
     processes execute each case once.
@@ -40,9 +48,6 @@ class CaseOptions(TypedDict, total=False):
 
     repeats: int
     judge: str | None
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
 
 
 class Actions(Protocol):

@@ -67,6 +67,10 @@ class Case:
         Expected value by output.
     labels : dict
         Other columns of the table of cases.
+    inputs : dict
+        The inputs.
+    previous_execution_id : str or None
+        The execution that the case continues.
     """
 
     case_id: str
@@ -75,22 +79,8 @@ class Case:
     tries: Mapping[str, Sequence[Run]] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
-    planned_inputs: Mapping[str, Any] | None = field(default=None, repr=False)
-    planned_previous: str | None = field(default=None, repr=False)
-
-    @property
-    def previous_execution_id(self) -> str | None:
-        """The execution that the case continues."""
-        if self.planned_inputs is not None:
-            return self.planned_previous
-        return next((runs[0].previous_execution_id for runs in self.tries.values() if runs), None)
-
-    @property
-    def inputs(self) -> Mapping[str, Any]:
-        """The inputs."""
-        if self.planned_inputs is not None:
-            return self.planned_inputs
-        return next((tries[0].inputs for tries in self.tries.values() if tries), {})
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    previous_execution_id: str | None = None
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -234,20 +224,15 @@ def align(
     """
     cases: dict[str, Case] = {}
     for planned in known:
-        new = Case(
-            planned.case_id,
-            baseline,
-            planned_inputs=planned.inputs,
-            planned_previous=planned.previous_execution_id,
-        )
-        old = cases.get(planned.case_id, new)
+        old = cases.get(planned.case_id) or _case_of(planned, baseline)
         expected, labels = {**planned.expected, **old.expected}, {**planned.labels, **old.labels}
         cases[planned.case_id] = replace(old, expected=expected, labels=labels)
     tries: dict[str, dict[str, list[Run]]] = {}
     desired: dict[str, dict[str, Any]] = {}
     for release, run in sorted(columns.runs, key=lambda pair: pair[1].timestamp):
         tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
-        cases.setdefault(run.case_id, Case(run.case_id, baseline))
+        if run.case_id not in cases:
+            cases[run.case_id] = _case_of(run, baseline)
         if run.desired:  # takes precedence over the table
             desired.setdefault(run.case_id, {}).update(run.desired)
     chosen = [case for case in cases.values() if only is None or case.case_id in only]
@@ -260,6 +245,11 @@ def align(
         )
         for number, case in enumerate(chosen, 1)
     )
+
+
+def _case_of(of: Run | SweepCase, baseline: str) -> Case:
+    previous = of.previous_execution_id
+    return Case(of.case_id, baseline, inputs=of.inputs, previous_execution_id=previous)
 
 
 def with_run(case: Case, release: str, run: Run) -> Case:

@@ -181,7 +181,7 @@ def _intervals(rows: Rows, releases: Sequence[str], label: str, text: str) -> Pi
 
 def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     """Draw the distribution of latencies of each release."""
-    answers = figures.table[figures.table["is_answer"]]
+    answers = figures.answers[figures.answers["is_answer"]]
     rows: Rows = []
     for release in releases:
         column = figures.releases.index(release)
@@ -264,7 +264,7 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
 
 def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
     """Return the positions of cases in a scatter, merging those that would overlap."""
-    codes = figures.compared(release, name).codes
+    codes = figures.against[release, name].codes
     columns = [figures.releases.index(r) for r in (figures.baseline, release)]
     pairs = figures.scored[name].mean[:, columns].tolist()
     scored = [at for at, pair in enumerate(pairs) if not any(map(math.isnan, pair))]

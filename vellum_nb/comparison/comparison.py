@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
-from vellum_nb.comparison.actions import Actions, SweepRuns, require
+from vellum_nb.comparison.actions import Actions, CallLimits, SweepRuns, require
 from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
@@ -29,13 +28,15 @@ from vellum_nb.comparison.cases import (
     with_run,
     without_run,
 )
-from vellum_nb.comparison.decisions import Decisions, MarginOption, checked_margin
+from vellum_nb.comparison.decisions import Decisions, MarginOption
 from vellum_nb.comparison.duels import DuelJudge, Duels, made_duels, plan_duels
 from vellum_nb.comparison.figures import (
+    ComparisonData,
     ComparisonFigures,
+    Names,
     ReleaseResult,
     case_frame,
-    check_names,
+    check_options,
     error_frame,
     failure_frame,
     run_frame,
@@ -52,11 +53,10 @@ from vellum_nb.comparison.gate import (
     failures,
     junit,
 )
-from vellum_nb.comparison.judge_calls import JudgePlan
+from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges, run_judges
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
-    Judgement,
     Metric,
     Metrics,
     as_metrics,
@@ -64,7 +64,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.comparison.pairs import MissingOption
-from vellum_nb.comparison.planning import PlannedSweep, plan
+from vellum_nb.comparison.planning import plan
 from vellum_nb.comparison.ranking import charts_required
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.escaping import printed, warn
@@ -74,6 +74,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
     check_integer,
+    check_keywords,
     check_list,
     check_number,
     check_tags,
@@ -95,16 +96,12 @@ if TYPE_CHECKING:
 
 Rows = Literal["cases", "runs"]
 Group = Literal["worse", "better", "changed", "unstable"]
-Names = str | Sequence[str] | None
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
 
 
-class CompareOptions(TypedDict, total=False):
-    """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`.
-
-    The last three concern judges, the others `compare_runs`.
-    """
+class MetricOptions(TypedDict, total=False):
+    """The options of a comparison that do not concern judges, as of `compare_runs`."""
 
     baseline: str | None
     metrics: Metrics | None
@@ -112,17 +109,18 @@ class CompareOptions(TypedDict, total=False):
     cluster: str | None
     margin: MarginOption
     missing: MissingOption
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
+
+
+class CompareOptions(MetricOptions, CallLimits, total=False):
+    """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`."""
 
 
 _OPTION_DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(CompareOptions.__annotations__),
+    **dict.fromkeys([*MetricOptions.__annotations__, *CallLimits.__annotations__]),
     "alpha": 0.05,
     "progress": True,
 }
-
+_DUEL_LIMITS: dict[str, Any] = {"max_calls": 400, "max_cost_usd": None, "progress": True}
 
 compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
 """Decorator of functions with `CompareOptions`."""
@@ -130,14 +128,12 @@ compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
 
 def metric_options(options: CompareOptions) -> dict[str, Any]:
     """Return the options that do not concern judges; raise a TypeError for an unknown one."""
-    if unknown := [name for name in options if name not in _OPTION_DEFAULTS]:
-        msg = f"compare() got an unexpected keyword argument {unknown[0]!r}"
-        raise TypeError(msg)
-    return {k: v for k, v in options.items() if k not in {"max_calls", "max_cost_usd", "progress"}}
+    check_keywords("compare", options, _OPTION_DEFAULTS)
+    return {k: v for k, v in options.items() if k in MetricOptions.__annotations__}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Comparison(ComparisonData):
     """Stored runs of one deployment, case by case on several releases.
 
     If a case has several runs on a release, the newest answer (FULFILLED or REJECTED) is shown, and
@@ -188,28 +184,20 @@ class Comparison:
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
 
-    deployment: str
     release_tags: tuple[str, ...]
-    releases: tuple[str, ...]
-    baseline: str
-    cases: tuple[Case, ...]
-    metrics: tuple[Metric, ...]
-    moved_tags: tuple[str, ...]
-    answers: pd.DataFrame
     by: str
-    alpha: float
-    cluster: str | None
-    margin: MarginOption
-    missing: MissingOption
-    _order: tuple[int, ...] | None
-    _stopped_by: str | None
-    _plan_notes: tuple[str, ...]
+    figures: ComparisonFigures = field(init=False)
+    _sweep: Mapping[str, Any]  # `order`, `stopped_by` and `plan_notes` of the figures
     _actions: Actions | None
     _view: View | None
 
+    def __post_init__(self) -> None:
+        shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
+        object.__setattr__(self, "figures", ComparisonFigures(**shared, **self._sweep))
+
     def with_baseline(self, baseline: str) -> Comparison:
         """Return a comparison with another baseline; metrics are not recomputed."""
-        self._check_release(baseline)
+        self.figures.check_release(baseline)
         cases = tuple(replace(case, baseline=baseline) for case in self.cases)
         return replace(self, baseline=baseline, cases=cases)
 
@@ -241,7 +229,7 @@ class Comparison:
         for run in changed.values():
             if run.id not in places:
                 column = release or run.release_tag
-                self._check_release(column)
+                self.figures.check_release(column)
                 if run.case_id not in positions:
                     msg = f"the run {run.id} is of none of the cases compared ({run.case_id})"
                     raise InputError(msg)
@@ -256,26 +244,6 @@ class Comparison:
         outdated = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         evaluations = _evaluations(self, changed.keys(), outdated)
         return _evaluated(self, evaluations, cases=tuple(cases))
-
-    @cached_property
-    def figures(self) -> ComparisonFigures:
-        """Scores, verdicts and p values, computed when first read."""
-        return ComparisonFigures(
-            deployment=self.deployment,
-            baseline=self.baseline,
-            releases=self.releases,
-            moved_tags=self.moved_tags,
-            cases=self.cases,
-            metrics=self.metrics,
-            table=self.answers,
-            alpha=self.alpha,
-            cluster=self.cluster,
-            order=self._order,
-            stopped_by=self._stopped_by,
-            plan_notes=self._plan_notes,
-            margin=self.margin,
-            missing=self.missing,
-        )
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.
@@ -298,8 +266,8 @@ class Comparison:
         >>> result.verdict, result.better, result.worse, result.same
         ('undecided', 1, 0, 0)
         """
-        self._others(release)
-        name = None if metric is None and not self.metrics else self._metric(metric)
+        self.figures.others_of(release)
+        name = None if metric is None and not self.metrics else self.figures.metric_name(metric)
         return self.figures.result(release, name)
 
     def decide(
@@ -353,29 +321,8 @@ class Comparison:
         >>> decision.verdict, decision.n
         ('cannot tell yet', 1)
         """
-        figures, names = self._deciding(metric, margin, missing)
+        figures, names = self.figures.deciding(metric, margin, missing)
         return figures.decisions(names)
-
-    def _deciding(
-        self, metric: Names, margin: MarginOption, missing: MissingOption = None
-    ) -> tuple[ComparisonFigures, list[str] | None]:
-        """Return the figures with these options, and the names of the metrics, if given.
-
-        A single margin is that of a single metric.
-        """
-        given: Any = metric
-        if isinstance(given, Real):
-            refuse("metric", given, f"the name of a metric; give margin={given} by name")
-        names = None if metric is None else self._metric_names(metric)
-        self._metric(None)  # raises without a metric
-        if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
-            margin = dict.fromkeys(names or (), margin)
-        changes: dict[str, Any] = {"margin": margin, "missing": missing}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        if not changes:
-            return self.figures, names
-        _check_options(margin, missing, [metric.name for metric in self.metrics])
-        return replace(self.figures, **changes), names
 
     def frame(self, only: Group | None = None, *, rows: Rows = "cases") -> pd.DataFrame:
         """Return one row per case, or per run.
@@ -442,7 +389,7 @@ class Comparison:
         caveats = self.figures.all_decisions.caveats
         for release in self.figures.others if self.metrics else ():
             note = self.figures.cluster_note(release, self.metrics[0].name)
-            for text in dict.fromkeys(filter(None, (note, *caveats.get(release, ())))):
+            if text := "; ".join(caveats.get(release, ())) or note:
                 warn(f"{release}: {text}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
@@ -533,23 +480,7 @@ class Comparison:
         >>> ws.close()
         """
         options: Any = {"repeats": repeats, "concurrency": concurrency, "assume": assume}
-        return self._planned(metric, release, margin, target=power, **options)
-
-    def _planned(
-        self,
-        metric: str | None,
-        release: str | None,
-        margin: MarginOption,
-        *,
-        assume: Mapping[str, float] | None,
-        **options: Any,
-    ) -> pd.DataFrame:
-        """Return the plans of a release by one metric."""
-        figures, _ = self._deciding(metric, margin)
-        name, others = self._metric(metric), self._others(release)
-        chosen, decision = next(iter(figures.decisions([name], others[:1]).items()))
-        assume = {} if assume is None else assume
-        return plan(figures, name, chosen, margin=decision.margin, assume=assume, **options)
+        return plan(self.figures, metric, release, margin, target=power, **options)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
@@ -557,7 +488,7 @@ class Comparison:
 
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` with an answer that differs from the baseline's."""
-        columns = [self.figures.statuses[name] for name in self._others(release)]
+        columns = [self.figures.statuses[name] for name in self.figures.others_of(release)]
         rows = zip(self.cases, *columns, strict=True)
         return self._rows([case for case, *statuses in rows if "differs" in statuses])
 
@@ -588,8 +519,8 @@ class Comparison:
     def _by_verdict(
         self, verdict: Literal["worse", "better"], metric: str | None, release: str | None
     ) -> pd.DataFrame:
-        name = self._metric(metric)
-        return self._rows(self.figures.cases_by(verdict, self._others(release), name))
+        name = self.figures.metric_name(metric)
+        return self._rows(self.figures.cases_by(verdict, self.figures.others_of(release), name))
 
     def _rows(self, cases: Sequence[Case]) -> pd.DataFrame:
         places = [case.number - 1 for case in cases]
@@ -668,20 +599,17 @@ class Comparison:
         duel: DuelJudge | None = None,
         *,
         question: str = QUESTION,
-        max_calls: int | None = 400,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
         dry_run: Literal[False] = False,
+        **limits: Unpack[CallLimits],
     ) -> Duels: ...
+    @with_options(CallLimits, _DUEL_LIMITS)
     def duels(
         self,
         duel: DuelJudge | None = None,
         *,
         question: str = QUESTION,
-        max_calls: int | None = 400,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
         dry_run: bool = False,
+        **limits: Unpack[CallLimits],
     ) -> Duels | JudgePlan:
         """Compare the answers of each pair of releases, case by case, by a judge or by people.
 
@@ -734,13 +662,14 @@ class Comparison:
         if not isinstance(duel, DuelJudge | None):
             refuse("duel", duel, "a judge of duels, made by ws.duel_judge(...), or None")
         check_text("question", question)
-        check_integer("max_calls", max_calls, optional=True)
-        check_number("max_cost_usd", max_cost_usd, optional=True)
+        check_keywords("duels", limits, _DUEL_LIMITS)
+        given: dict[str, Any] = {**_DUEL_LIMITS, **limits}
+        check_integer("max_calls", given["max_calls"], optional=True)
+        check_number("max_cost_usd", given["max_cost_usd"], optional=True)
         if duel is not None and dry_run:
             return JudgePlan((plan_duels(self.figures, duel)[1],))
-        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd, "progress": progress}
         ratings = self._ratings.frame(self.deployment)
-        return made_duels(self.figures, duel, ratings, question, limits)
+        return made_duels(self.figures, duel, ratings, question, given)
 
     def chart(
         self,
@@ -786,12 +715,12 @@ class Comparison:
             from vellum_nb.comparison.charts import picture
         check_text("what", what)
         if what == "frontier":
-            x, name = (self._metric(axis, "cost_usd", "latency_s") for axis in (x, y))
+            x, name = (self.figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
-            name = "" if what in {"latency", "failures"} else self._metric(metric)
-        releases = self._others(release) if what in {"wins", "scatter"} else self.releases
+            name = "" if what in {"latency", "failures"} else self.figures.metric_name(metric)
+        releases = self.figures.others_of(release) if what in {"wins", "scatter"} else self.releases
         if release is not None:
-            self._check_release(release)
+            self.figures.check_release(release)
             releases = (release,)
         if label is not None and not any(label in case.labels for case in self.cases):
             labels = dict.fromkeys(name for case in self.cases for name in case.labels)
@@ -903,7 +832,7 @@ class Comparison:
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         v2 passes against v1: 1 better · 0 worse · 0 same · p = 0.50 · noise floor unknown (score).
         """
-        names, releases = self._metric_names(metric), self._others(release)
+        names, releases = self.figures.metric_names(metric), self.figures.others_of(release)
         checked = {"require_checked_judge": require_checked_judge}
         return check(self.figures, failures(self.figures, names, releases, limits, **checked))
 
@@ -952,8 +881,8 @@ class Comparison:
         Traceback (most recent call last):
         vellum_nb.errors.InconclusiveError: ...
         """
-        figures, names = self._deciding(metric, margin, missing)
-        decisions, releases = figures.decisions(names), self._others(release)
+        figures, names = self.figures.deciding(metric, margin, missing)
+        decisions, releases = figures.decisions(names), self.figures.others_of(release)
         checked = {"require_checked_judge": require_checked_judge}
         results = decided(figures, decisions, releases, **checked)
         return check(figures, results, allow_inconclusive=allow_inconclusive)
@@ -1058,12 +987,12 @@ class Comparison:
         margin and a limit of `assert_no_regressions`, such as ``max_regressions=0``, the file has
         the suites of both gates. Options as in these two methods; raises as `to_csv`.
         """
-        figures, names = self._deciding(metric, margin)
+        figures, names = self.figures.deciding(metric, margin)
         checked = {"require_checked_judge": require_checked_judge}
         others, by_margin = figures.others, figures.margin is not None
         results = decided(figures, figures.decisions(names), others, **checked) if by_margin else []
         if limits or not by_margin:
-            names = names or self._metric_names(None)
+            names = names or self.figures.metric_names(None)
             results += failures(figures, names, others, limits, **checked)
         text = junit(figures, results, allow_inconclusive=allow_inconclusive)
         return self._saved(text, path, "the JUnit XML")
@@ -1102,43 +1031,6 @@ class Comparison:
         leaks = None if self._actions is None else self._actions.leaks
         report.refuse_key(title, leaks, frames.values(), text)
         return frames
-
-    def _metric_names(self, metric: Names) -> list[str]:
-        if isinstance(metric, str) or metric is None:
-            return [self._metric(metric)]
-        return [self._metric(name) for name in check_texts("metric", metric)]
-
-    def _metric(self, name: str | None, *more: str) -> str:
-        """Return the name of a metric or one of `more`; default: the first metric."""
-        check_text("metric", name, optional=True)
-        names = [metric.name for metric in self.metrics]
-        if name in {*names, *more} or (name is None and names):
-            return name or names[0]
-        if not self.cases:
-            releases = ", ".join(self.releases)
-            msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
-        elif not names:
-            msg = (
-                "this comparison has no metric: pass metrics=..., use cases with "
-                "expected.<output>, or rate runs; changed() works without a metric"
-            )
-        else:
-            msg = f"this comparison has no metric {name!r}{available([*names, *more])}"
-        raise InputError(msg)
-
-    def _check_release(self, release: str) -> None:
-        if release not in self.releases:
-            msg = f"{release!r} is not a compared release{available(self.releases)}"
-            raise InputError(msg)
-
-    def _others(self, release: str | None) -> tuple[str, ...]:
-        if release is None:
-            return self.figures.others
-        self._check_release(release)
-        if release == self.baseline:
-            msg = f"{release} is the baseline{available(self.figures.others)}"
-            raise InputError(msg)
-        return (release,)
 
     @printed
     def __str__(self) -> str:
@@ -1201,7 +1093,7 @@ def compare_runs(
     chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
-    _check_options(margin, missing, [metric.name for metric in chosen_metrics])
+    check_options(margin, missing, [metric.name for metric in chosen_metrics])
     comparison = Comparison(
         deployment=deployment,
         release_tags=tags,
@@ -1216,9 +1108,11 @@ def compare_runs(
         cluster=cluster,
         margin=margin,
         missing=missing,
-        _order=None if order is None else _places(aligned, order),
-        _stopped_by=stopped_by,
-        _plan_notes=tuple(notes),
+        _sweep={
+            "order": None if order is None else _places(aligned, order),
+            "stopped_by": stopped_by,
+            "plan_notes": tuple(notes),
+        },
         _actions=actions,
         _view=view,
     )
@@ -1227,37 +1121,21 @@ def compare_runs(
     return comparison
 
 
-def _check_options(margin: MarginOption, missing: MissingOption, metrics: Sequence[str]) -> None:
-    """Raise if `margin` or `missing` name an unknown metric, or are invalid."""
-    for option in (margin, missing):
-        if isinstance(option, Mapping):
-            check_names(option, metrics)
-    policies = missing.values() if isinstance(missing, Mapping) else [missing]
-    for policy in policies:
-        if policy not in (None, "fail", "bounds", "drop"):
-            refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
-    for value in margin.values() if isinstance(margin, Mapping) else [margin]:
-        if value is not None:
-            checked_margin(value)
+def judged(comparison: Comparison, actions: Actions | None, options: CompareOptions) -> Comparison:
+    """Run the judges of `comparison` and return a comparison with their judgements.
 
-
-def with_judgements(
-    comparison: Comparison, judgements: Mapping[str, Mapping[str, Judgement]]
-) -> Comparison:
-    """Return a comparison with the judgements of its judges.
-
-    `judgements` maps a metric's name and the `case_id` of the judge's inputs to the runs of the
-    judge, or to the reason why they are missing.
+    An answer that could not be judged, or was skipped because of a limit, is an error of the metric
+    on that run. The next call judges it.
     """
+    if not any(isinstance(metric, Judge) for metric in comparison.metrics):
+        return comparison
+    judgements = run_judges(plan_judges(comparison.figures, actions), options)
     metrics = tuple(
-        metric.replaced(judgements=judgements[metric.name])
-        if isinstance(metric, Judge) and metric.name in judgements
-        else metric
+        metric.replaced(judgements=judgements[metric.name]) if isinstance(metric, Judge) else metric
         for metric in comparison.metrics
     )
     evaluations = _evaluations(comparison)
-    for name in judgements:
-        evaluations.pop(name, None)
+    evaluations = {name: each for name, each in evaluations.items() if name not in judgements}
     return _evaluated(comparison, evaluations, metrics=metrics)
 
 
@@ -1286,18 +1164,6 @@ def _evaluations(
             if run.id not in changed
         }
     return evaluations
-
-
-def plan_sweep_power(
-    comparison: Comparison,
-    sweep: PlannedSweep,
-    release: str | None,
-    margin: MarginOption,
-    **options: Any,
-) -> pd.DataFrame:
-    """Return the plans documented in `SweepPlan.power`, from the stored runs of its releases."""
-    options |= {"sweep": sweep, "concurrency": sweep.concurrency}
-    return comparison._planned(None, release, margin, **options)  # noqa: SLF001  (ours)
 
 
 def _checked_runs(runs: Iterable[Run]) -> list[Run]:

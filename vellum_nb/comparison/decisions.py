@@ -62,8 +62,8 @@ class Decision:
     interval : str
         Kind of that interval, as in `ReleaseResult`.
     more : int or None
-        Number of additional cases that would decide with a power of 80 %. None after a decision, or
-        if the number is infeasible.
+        Number of additional cases that would decide with a power of 80 %. None after a decision or
+        an early stop, with clusters, or if the number is infeasible.
     by_metric : dict
         The decision of each metric.
     """
@@ -101,9 +101,9 @@ class Decisions(Mapping[str, Decision]):
     Attributes
     ----------
     notes : tuple of str
-        Metrics that have no margin and are left out, and labels by which cases may be dependent.
+        Metrics that are left out because they lack a margin, and the caveats.
     caveats : dict
-        Those of these labels, by release.
+        Labels that cases share and that would change the decision as `cluster`, by release.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Evidence:
     against: Against
     margin: float  # in units of the metric
     relative: float | None  # the margin as a share of the baseline's mean
-    allowed: NDArray[np.float64]  # acceptable loss of each case, whose mean is the margin
+    allowed: NDArray[np.float64]  # acceptable loss of each case; its mean is the margin
     clusters: NDArray[np.intp] | None
     gap_texts: Sequence[str]
     blocked: bool  # too many cases have no pair
@@ -240,7 +240,7 @@ class Evidence:
         """Return p of `gains` against the acceptable losses of their cases, and the test."""
         clusters = None if self.clusters is None else self.clusters[has]
         bounds, (better, worse) = self.scored.bounds, stats.unequal_units(gains, clusters)
-        if self.against.shares is not None and self.relative is None:
+        if self.against.unequal is not None and self.relative is None:
             return stats.paired_share_p(better, worse, len(gains), -self.margin), _TANGO
         if bounds is not None and better + worse < stats.LEAST_UNEQUAL:  # as `stats.bounded`
             share = self.margin / (bounds[1] - bounds[0])
@@ -288,7 +288,7 @@ def needs_margin(name: str) -> InputError:
 
 
 def zero_margin(evidence: Evidence) -> str:
-    """Return the problem with a relative margin of a baseline whose mean is 0."""
+    """Return the problem with a relative margin if the mean of the baseline is 0."""
     name, share = evidence.metric.name, f"{100 * (evidence.relative or 0):g}%"
     return (
         f"margin={share!r} of {name} is 0, because the mean of {evidence.baseline} is 0: give it "
@@ -306,7 +306,9 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
     largest = [
         max(p if is_smaller else 1.0 for p, is_smaller, _ in each) for each in tests.values()
     ]
-    factors = _holm_factors(largest, alpha)
+    number_passing = sum(p <= alpha for p in stats.holm(largest) if p is not None)
+    ranks = sorted(range(len(largest)), key=largest.__getitem__)
+    factors = [len(ranks) - min(ranks.index(at), number_passing) for at in range(len(ranks))]
     if any(each.remaining is not None for all_ in evidence.values() for each in all_):
         factors = [len(factors)] * len(factors)  # as the rule that stopped the sweep
     keys = [(release, at) for release, all_ in evidence.items() for at in range(len(all_))]
@@ -314,29 +316,30 @@ def decide(evidence: Mapping[str, Sequence[Evidence]], alpha: float) -> dict[str
     worse = dict(zip(keys, stats.holm(raw), strict=True))
     decisions = {}
     for (release, all_), factor in zip(evidence.items(), factors, strict=True):
-        by_metric = {
-            each.metric.name: _decided(each, factor, worse[release, at], alpha, tests=len(keys))
+        parts = [
+            _by_metric(each, factor, worse[release, at], alpha, tests=len(keys))
             for at, each in enumerate(all_)
-        }
-        decisions[release] = _combined(by_metric, list(all_))
+        ]
+        by_metric = {part.evidence.metric.name: _decision([part]) for part in parts}
+        decisions[release] = replace(_decision(parts), by_metric=by_metric)
     return decisions
 
 
-def _holm_factors(values: Sequence[float], alpha: float) -> list[int]:
-    """Return the factor of each p value by Holm's method, the same for all that fail."""
-    factors = [1] * len(values)
-    factor, is_open = len(values), True
-    for at in sorted(range(len(values)), key=lambda at: values[at]):
-        factors[at] = factor
-        is_open = is_open and values[at] * factor <= alpha
-        factor -= is_open
-    return factors
+@dataclass(frozen=True)
+class _ByMetric:
+    """Verdict of one metric on a release."""
+
+    evidence: Evidence
+    verdict: MayReplace
+    body: str  # figures of the metric
+    reason: str
+    more: int | None
 
 
-def _decided(
+def _by_metric(
     evidence: Evidence, factor: int, worse_p: float | None, alpha: float, *, tests: int
-) -> Decision:
-    """Return the decision by one metric."""
+) -> _ByMetric:
+    """Return the verdict by one metric."""
     gain, against = evidence.gain, evidence.against
     is_stopped = evidence.remaining is not None
     is_significant = worse_p is not None and worse_p <= alpha
@@ -351,50 +354,41 @@ def _decided(
         verdict = _NO
     elif not (evidence.blocked or evidence.has_no_margin or is_stopped):
         more = _more(evidence, alpha / factor)
-    reason = _reason(evidence, verdict)
     body = _body(evidence, verdict, is_better=is_significant and gain.mean > 0)
-    made = Decision(
-        release=evidence.release,
-        baseline=evidence.baseline,
+    return _ByMetric(evidence, verdict, body, _reason(evidence, verdict), more)
+
+
+def _decision(parts: Sequence[_ByMetric]) -> Decision:
+    """Return the decision by several metrics, which must all pass, with that of each."""
+    verdict = next(v for v in (_NO, _UNKNOWN, _YES) if any(part.verdict == v for part in parts))
+    chosen = [part for part in parts if part.verdict == verdict]
+    first, needed = chosen[0].evidence, [part.more for part in chosen]
+    more = None if None in needed else max(filter(None, needed))
+    reason = "; ".join(dict.fromkeys(part.reason for part in chosen))
+    bodies = [
+        part.body if len(parts) == 1 else f"by {printable(part.evidence.metric.name)}, {part.body}"
+        for part in chosen
+    ]
+    text, joint = "; ".join(bodies), ": "
+    if verdict == _UNKNOWN:
+        remedy = f"{_about(more, 'more case')} would decide" if more else reason
+        text, joint = f"{text[:1].upper()}{text[1:]}; {remedy}", ". "
+    text = f"{head_text(first.release, first.baseline, verdict)}{joint}{text}."
+    gaps = dict.fromkeys(gap for part in chosen for gap in part.evidence.gap_texts)
+    return Decision(
+        release=first.release,
+        baseline=first.baseline,
         verdict=verdict,
-        sentence=body,
+        sentence=" ".join([text, *(f"{gap}." for gap in gaps if gap not in text)]),
         reason=reason,
-        metric=evidence.metric.name,
-        margin=evidence.margin,
-        n=against.change.n,
-        delta=against.change,
-        interval=against.interval,
+        metric=first.metric.name,
+        margin=first.margin,
+        n=first.against.change.n,
+        delta=first.against.change,
+        interval=first.against.interval,
         more=more,
         by_metric={},
     )
-    whole = replace(made, sentence=_sentence([made], [evidence]))
-    return replace(made, by_metric={made.metric: whole})
-
-
-def _combined(by_metric: Mapping[str, Decision], evidence: Sequence[Evidence]) -> Decision:
-    """Return the decision by several metrics, all of which must pass."""
-    decisions = list(by_metric.values())
-    verdicts = [decision.verdict for decision in decisions]
-    verdict = next(v for v in (_NO, _UNKNOWN, _YES) if v in verdicts)
-    chosen = [at for at, decision in enumerate(decisions) if decision.verdict == verdict]
-    first = decisions[chosen[0]]
-    return replace(
-        first,
-        sentence=_sentence(
-            [decisions[at] for at in chosen],
-            [evidence[at] for at in chosen],
-            is_named=len(decisions) > 1,
-        ),
-        reason="; ".join(dict.fromkeys(decisions[at].reason for at in chosen)),
-        more=_joint_more([decisions[at] for at in chosen]),
-        by_metric={name: made.by_metric[name] for name, made in by_metric.items()},
-    )
-
-
-def _joint_more(decisions: Sequence[Decision]) -> int | None:
-    """Return the number of additional cases by which all decisions are made; None if unknown."""
-    needed = [decision.more for decision in decisions]
-    return None if None in needed else max(filter(None, needed))
 
 
 def head_text(release: str, baseline: str, verdict: MayReplace) -> str:
@@ -402,25 +396,6 @@ def head_text(release: str, baseline: str, verdict: MayReplace) -> str:
     if verdict == _UNKNOWN:
         return f"{printable(release)}: {verdict}"
     return f"{printable(release)} {verdict} {printable(baseline)}"
-
-
-def _sentence(
-    decisions: Sequence[Decision], evidence: Sequence[Evidence], *, is_named: bool = False
-) -> str:
-    """Return the verdict on a release as a sentence, with the bodies of its metrics."""
-    first = decisions[0]
-    bodies = [
-        f"by {printable(d.metric)}, {d.sentence}" if is_named else d.sentence for d in decisions
-    ]
-    body, joint = "; ".join(bodies), ": "
-    if first.verdict == _UNKNOWN:
-        more, joint = _joint_more(decisions), ". "
-        reasons = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-        remedy = f"{_about(more, 'more case')} would decide" if more else reasons
-        body = f"{body[:1].upper()}{body[1:]}; {remedy}"
-    text = f"{head_text(first.release, first.baseline, first.verdict)}{joint}{body}."
-    gaps = dict.fromkeys(text for each in evidence for text in each.gap_texts)
-    return " ".join([text, *(f"{gap}." for gap in gaps)])
 
 
 def _body(evidence: Evidence, verdict: MayReplace, *, is_better: bool) -> str:
@@ -477,7 +452,7 @@ def _gap(evidence: Evidence) -> str:
 
 
 def _stop_text(evidence: Evidence) -> str:
-    """Return what a sweep that stopped early has shown."""
+    """Return the interval of a sweep that stopped early, if its metric has one."""
     if evidence.against.change.p is None:
         return f", and it was not {printable(evidence.metric.name)} that stopped it"
     interval = interval_text(evidence.against.change)
@@ -487,19 +462,20 @@ def _stop_text(evidence: Evidence) -> str:
 
 def _doubt(evidence: Evidence) -> str:
     """Return why an interval does not decide."""
-    margin, loss = _margin_text(evidence), -evidence.metric.sign * evidence.margin
+    gain, margin = evidence.gain, _margin_text(evidence)
+    loss = -evidence.metric.sign * evidence.margin
     interval = interval_text(evidence.against.change, beside=loss)
-    if evidence.gain.low > -evidence.margin:
+    doubt = f"includes a loss of {margin}"
+    if gain.low > -evidence.margin:
         is_corrected = evidence.margin_test[0] <= evidence.alpha
         level = "after correction" if is_corrected else f"at alpha={evidence.alpha:g}"
-        return f"the 95 % interval, {interval}, excludes a loss of {margin}, but not {level}"
-    if evidence.gain.high < 0 and evidence.is_noise:
-        band, mean = figure(evidence.against.band or 0.0), figure(abs(evidence.gain.mean))
+        doubt = f"excludes a loss of {margin}, but not {level}"
+    elif gain.high < 0 and evidence.is_noise:
+        band, mean = figure(evidence.against.band or 0.0), figure(abs(gain.mean))
         return f"a loss of {mean} is within the noise: repeats alone cause differences up to {band}"
-    if evidence.gain.high < 0:
-        test = evidence.against.test
-        return f"the 95 % interval, {interval}, excludes 0, but {test} does not decide"
-    return f"the 95 % interval, {interval}, includes a loss of {margin}"
+    elif gain.high < 0:
+        doubt = f"excludes 0, but {evidence.against.test} does not decide"
+    return f"the 95 % interval, {interval}, {doubt}"
 
 
 def _margin_text(evidence: Evidence) -> str:
@@ -527,13 +503,12 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
 
 
 def _pilot(evidence: Evidence) -> Pilot | None:
-    """Return what the cases show about further ones; None if they show nothing."""
+    """Return the cases so far as a pilot for further ones; None without enough data."""
     gain, number = evidence.gain, evidence.gain.n
     spread, bounds = evidence.against.spread, evidence.scored.bounds
-    if evidence.against.shares is not None and evidence.relative is None:
-        gained, lost = evidence.against.shares[:: evidence.metric.sign]
-        counts = round(gained * number), round(lost * number)
-        return Pilot.of_shares(*counts, number, evidence.margin)
+    if evidence.against.unequal is not None and evidence.relative is None:
+        gained, lost = evidence.against.unequal[:: evidence.metric.sign]
+        return Pilot.of_shares(gained, lost, number, evidence.margin)
     if spread > 0:
         return Pilot.of_numbers(gain.mean, spread, number, evidence.margin)
     if bounds is not None and evidence.margin and not gain.mean:  # none differs

@@ -1,4 +1,4 @@
-"""Duels: two answers to one case, of which a judge or people prefer one."""
+"""Duels: a judge or people prefer one of two answers to the same case."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.agreement import Agreement, duel_check
-from vellum_nb.comparison.cases import Case, cluster_numbers, same_answer
+from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.figures import ComparisonFigures
-from vellum_nb.comparison.judge_calls import JudgeCalls, run_judge, stored_judgements, was_stopped
-from vellum_nb.comparison.metrics import Judge, Judgement, check_columns, of_column
+from vellum_nb.comparison.judge_calls import (
+    JudgeCalls,
+    remaining_cost,
+    run_judge,
+    stored_judgements,
+    was_stopped,
+)
+from vellum_nb.comparison.metrics import Judge, Judgement, check_columns, filled
 from vellum_nb.comparison.ranking import Ranking, rank
 from vellum_nb.comparison.statistics import holm, sequential_test, sign_test, win_rate
 from vellum_nb.errors import InputError
@@ -37,14 +43,14 @@ Kind = Literal["judged", "order", "same", "lost", "failed", "open"]
 """How a duel was decided, see `Duels.frame`; the last two are not."""
 _SIDES = ("input", "first", "second", "expected")
 _WINNERS = {"first": -1.0, "a": -1.0, "second": 1.0, "b": 1.0, "tie": 0.0}
-_ROUNDS = 8  # in which limited calls are made
+_ROUNDS = 8  # of limited calls
 _MIN_ROUND = 16  # calls
 _HALF = 0.5
 _FIXED = "intervals are for a fixed number of cases"
 
 
 class WinnerJudge(Judge):
-    """Judge whose figure is -1 if it prefers the first of two answers, 1 for the second, or 0."""
+    """Judge with the figure -1 if it prefers the first of two answers, 1 for the second, or 0."""
 
     default_output = "winner"
 
@@ -79,16 +85,7 @@ class DuelJudge:
         sides: dict[str, Mapping[str, Any]] = dict(zip(_SIDES, values, strict=True))
         if self.inputs is None:
             return {"inputs" if side == "input" else side: v for side, v in sides.items()}
-        return {variable: of_column(sides, column) for variable, column in self.inputs.items()}
-
-    def check_outputs(self, names: Sequence[str]) -> None:
-        """Raise if the judge reads an output that is not in `names`."""
-        for column in self.inputs.values() if isinstance(self.inputs, Mapping) else ():
-            side, _, name = column.partition(".")
-            if side in {"first", "second"} and names and name not in names:
-                columns = available([f"{side}.{output}" for output in names])
-                msg = f"the judge {self.judge.name}: no answer has {column!r}{columns}"
-                raise InputError(msg)
+        return filled(self.inputs, sides)
 
     def check_verdict(self) -> None:
         """Raise if the release of the judge is known to lack the output with the verdict."""
@@ -135,7 +132,7 @@ def all_duels(figures: ComparisonFigures) -> list[Duel]:
 
     A release that alone has an answer wins, unless ``missing="drop"``. The order is that of the
     hashes of the inputs: equal in every process, and independent of the answers. If the sweep
-    stopped early, it is that of execution, on which the test depends.
+    stopped early, it is that of execution, as the test depends on it.
     """
     ids = [case.case_id for case in figures.cases]
     order = figures.order if figures.is_stopped else None
@@ -152,9 +149,8 @@ def all_duels(figures: ComparisonFigures) -> list[Duel]:
 
 
 def _clusters(figures: ComparisonFigures) -> list[int]:
-    if figures.cluster is None:
-        return list(range(len(figures.cases)))
-    return [int(number) for number in cluster_numbers(figures.cases, figures.cluster)]
+    numbers: Any = range(len(figures.cases)) if figures.clusters is None else figures.clusters
+    return list(map(int, numbers))
 
 
 def _duel(case: Case, first: str, second: str, *, lost: bool) -> Duel:
@@ -177,7 +173,7 @@ def _duel(case: Case, first: str, second: str, *, lost: bool) -> Duel:
 
 def plan_duels(figures: ComparisonFigures, judge: DuelJudge) -> tuple[list[Duel], JudgeCalls]:
     """Return all duels with the ids of their requests, and the calls that they need."""
-    judge.check_outputs(figures.output_names)
+    judge.judge.check_outputs(figures.output_names, judge.inputs)
     requests: dict[str, Mapping[str, Any]] = {}
     duels = all_duels(figures)
     planned = [_requested(duel, judge, requests) for duel in duels]
@@ -237,10 +233,8 @@ def judged_duels(
         is_stopped = any(map(was_stopped, new))
         pairs = zip(keys, new, strict=True)
         judgements |= {key: judgement for key, judgement in pairs if not was_stopped(judgement)}
-        budget -= len(runs)
-        if max_cost_usd is not None:
-            max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in runs))
-            is_stopped |= max_cost_usd == 0
+        budget, max_cost_usd = budget - len(runs), remaining_cost(max_cost_usd, runs)
+        is_stopped |= max_cost_usd == 0
         made = [_decided(duel, calls.judge, judgements) for duel in made]
     return made
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
+from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,7 @@ from vellum_nb.comparison.decisions import (
     Decisions,
     Evidence,
     MarginOption,
+    checked_margin,
     decide,
     interval_text,
     needs_margin,
@@ -56,7 +58,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells
 from vellum_nb.models import Run
-from vellum_nb.models.checks import available
+from vellum_nb.models.checks import available, check_text, check_texts, refuse
 from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ _RATE = (
 _NO_MARGIN = "No metric has a margin to decide by: compare with margin=…."
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
+Names = str | Sequence[str] | None
 Key = tuple[str, str]
 """A release, and the name of a metric."""
 
@@ -243,34 +246,55 @@ class ReleaseResult:
         return mean.columns("mean") | delta.columns("delta")
 
 
-@dataclass(frozen=True, eq=False)
-class ComparisonFigures:
-    """The figures of a comparison, computed when first read.
-
-    Attributes are those of the comparison. `table` is made by `runs_table`; `order` has the indices
-    of the cases in execution order if the sweep could stop early, and `stopped_by` the name of the
-    metric that decides then.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparisonData:
+    """What a comparison and its figures share: the fields documented in `Comparison`."""
 
     deployment: str
-    baseline: str
     releases: tuple[str, ...]
-    moved_tags: tuple[str, ...]
+    baseline: str
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
-    table: pd.DataFrame
+    moved_tags: tuple[str, ...]
+    answers: pd.DataFrame  # made by `runs_table`
     alpha: float
     cluster: str | None = None
+    margin: MarginOption = None
+    missing: MissingOption = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparisonFigures(ComparisonData):
+    """The figures of a comparison, computed when first read.
+
+    `order` has the indices of the cases in execution order if the sweep could stop early, and
+    `stopped_by` the name of the metric that decides then.
+    """
+
     order: tuple[int, ...] | None = None
     stopped_by: str | None = None
     plan_notes: tuple[str, ...] = ()
-    margin: MarginOption = None
-    missing: MissingOption = None
 
     @property
     def others(self) -> tuple[str, ...]:
         """The releases without the baseline."""
         return tuple(name for name in self.releases if name != self.baseline)
+
+    def others_of(self, release: str | None) -> tuple[str, ...]:
+        """Return `release` unless it is the baseline; default: all others."""
+        if release is None:
+            return self.others
+        self.check_release(release)
+        if release == self.baseline:
+            msg = f"{release} is the baseline{available(self.others)}"
+            raise InputError(msg)
+        return (release,)
+
+    def check_release(self, release: str) -> None:
+        """Raise if `release` is not a column."""
+        if release not in self.releases:
+            msg = f"{release!r} is not a compared release{available(self.releases)}"
+            raise InputError(msg)
 
     def check_others(self) -> None:
         """Raise if only the baseline is compared."""
@@ -278,12 +302,57 @@ class ComparisonFigures:
             msg = f"only {self.baseline} is compared: name another release tag, too"
             raise InputError(msg)
 
+    def metric_names(self, metric: Names) -> list[str]:
+        """Return the names of one or several metrics; default: the first."""
+        if metric is None or isinstance(metric, str):
+            return [self.metric_name(metric)]
+        return [self.metric_name(name) for name in check_texts("metric", metric)]
+
+    def metric_name(self, name: str | None, *more: str) -> str:
+        """Return the name of a metric or one of `more`; default: the first metric."""
+        check_text("metric", name, optional=True)
+        names = [metric.name for metric in self.metrics]
+        if name in {*names, *more} or (name is None and names):
+            return name or names[0]
+        if not self.cases:
+            releases = ", ".join(self.releases)
+            msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
+            raise InputError(msg)
+        if names:
+            raise _no_metric(name, [*names, *more])
+        msg = (
+            "this comparison has no metric: pass metrics=..., use cases with "
+            "expected.<output>, or rate runs; changed() works without a metric"
+        )
+        raise InputError(msg)
+
+    def deciding(
+        self, metric: Names, margin: MarginOption, missing: MissingOption = None
+    ) -> tuple[ComparisonFigures, list[str] | None]:
+        """Return the figures with these options, and the names of the metrics, if given.
+
+        A single margin is that of a single metric.
+        """
+        given: Any = metric
+        if isinstance(given, Real):
+            refuse("metric", given, f"the name of a metric; give margin={given} by name")
+        names = None if metric is None else self.metric_names(metric)
+        self.metric_name(None)  # raises without a metric
+        if margin is not None and not isinstance(margin, Mapping) and len(names or ()) == 1:
+            margin = dict.fromkeys(names or (), margin)
+        changes: dict[str, Any] = {"margin": margin, "missing": missing}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if not changes:
+            return self, names
+        check_options(margin, missing, [metric.name for metric in self.metrics])
+        return replace(self, **changes), names
+
     @cached_property
     def scored(self) -> dict[str, Scored]:
         """Figures by the name of the metric."""
         shape = len(self.cases), len(self.releases)
         return {
-            metric.name: scored_by(self.table, metric, shape, self.missing)
+            metric.name: scored_by(self.answers, metric, shape, self.missing)
             for metric in self.metrics
         }
 
@@ -295,24 +364,29 @@ class ComparisonFigures:
     @cached_property
     def against(self) -> dict[Key, Against]:
         """Comparison with the baseline by release and name of the metric."""
-        base = self.releases.index(self.baseline)
-        options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
-        options["order"] = self.order
-        options["was_run"] = self.was_run
         by = self.stopped_by if self.is_stopped else None
-        return {
-            (release, name): compared_with(
-                scored,
-                base,
-                self.releases.index(release),
-                stopped_by=None if by == name else by,
-                **options,
-            )
-            for name, scored in self.scored.items()
-            for release in self.others
-        }
+        against = {}
+        for name, scored in self.scored.items():
+            made = {
+                release: compared_with(
+                    scored,
+                    self.releases.index(self.baseline),
+                    self.releases.index(release),
+                    alpha=self.alpha / len(self.others),
+                    clusters=self.clusters,
+                    order=self.order,
+                    was_run=self.was_run,
+                    stopped_by=None if by == name else by,
+                )
+                for release in self.others
+            }
+            p = stats.holm([one.change.p for one in made.values()])
+            sign_p = stats.holm([one.sign_p for one in made.values()])
+            for at, (release, one) in enumerate(made.items()):
+                against[release, name] = replace(one, p=p[at], sign_p=sign_p[at])
+        return against
 
-    @property
+    @cached_property
     def was_run(self) -> NDArray[np.bool_]:
         """Whether there are runs, case by release."""
         import numpy as np
@@ -336,31 +410,12 @@ class ComparisonFigures:
         return f"95 % {CONFIDENCE_SEQUENCE}" if self.is_stopped else "95 %"
 
     @cached_property
-    def p(self) -> dict[Key, float | None]:
-        """Corrected p value of the mean difference by release and metric."""
-        return self._corrected(lambda against: against.change.p)
-
-    @cached_property
-    def sign_p(self) -> dict[Key, float | None]:
-        """Corrected p value of better against worse cases by release and metric."""
-        return self._corrected(lambda against: against.sign_p)
-
-    def _corrected(self, p_of: Callable[[Against], float | None]) -> dict[Key, float | None]:
-        """Return p values with Holm's correction over the releases."""
-        corrected: dict[Key, float | None] = {}
-        for name in self.scored:
-            keys = [(release, name) for release in self.others]
-            values = [p_of(self.against[key]) for key in keys]
-            corrected |= zip(keys, stats.holm(values), strict=True)
-        return corrected
-
-    @cached_property
     def checks(self) -> dict[str, Agreement]:
         """Agreement with people's ratings by the name of the judge."""
         checks = {}
         for judge in self.metrics:
             if isinstance(judge, Judge):
-                figures = self.table[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
+                figures = self.answers[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
                 checks[judge.name] = judge_check(self.runs, figures, judge)
         return checks
 
@@ -372,13 +427,13 @@ class ComparisonFigures:
         remaining = sum(not any(case.tries.values()) for case in self.cases)
         if remaining and self.order is not None:
             cases = plural(len(self.cases), "case")
-            ended = f"The sweep ended before {remaining:,} of {cases} were run"
             notes.append(
-                f"{ended}: p holds at any time, as does the {CONFIDENCE_SEQUENCE} of the "
-                "difference; other intervals are for a fixed number of cases"
+                f"The sweep ended before {remaining:,} of {cases} were run; runs that had started "
+                f"count. p holds at any time, as does the {CONFIDENCE_SEQUENCE} of the difference; "
+                "other intervals are for a fixed number of cases"
             )
         names = [name for metric in self.metrics for name in metric.nodes]
-        nodes = {node.name: 0 for run in self.table["run"] if names for node in run.nodes}
+        nodes = {node.name: 0 for run in self.answers["run"] if names for node in run.nodes}
         node_names = cut(available(nodes), _NODES)
         unknown = [name for name in names if nodes and name not in nodes]
         notes += [f"No run has a node {name!r}{node_names}" for name in unknown]
@@ -400,7 +455,7 @@ class ComparisonFigures:
     def runs(self) -> list[tuple[Run, Case, str]]:
         """All runs, each with its case and release."""
         names = ("run", "case", "release")
-        rows = zip(*(self.table[name].tolist() for name in names), strict=True)
+        rows = zip(*(self.answers[name].tolist() for name in names), strict=True)
         return [(run, self.cases[at], self.releases[column]) for run, at, column in rows]
 
     @cached_property
@@ -408,7 +463,7 @@ class ComparisonFigures:
         """Status of each case against the baseline, by release."""
         import numpy as np
 
-        rows = self.table[self.table["counts"]]
+        rows = self.answers[self.answers["counts"]]
         kinds = np.full((len(self.cases), len(self.releases)), -1)
         kinds[rows["case"], rows["release"]] = rows["kind"]
         base = kinds[:, self.releases.index(self.baseline)]
@@ -448,14 +503,14 @@ class ComparisonFigures:
     @cached_property
     def failure_rows(self) -> list[dict[str, Any]]:
         """One row per failure name and release, with the number of cases."""
-        if not any(run.tags for run in self.table["run"]) and not self.checks:
+        if not any(run.tags for run in self.answers["run"]) and not self.checks:
             return []
         return failure_rows(self.releases, self.cases, self.failures)
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:
         """Names of all outputs, by first appearance."""
-        runs = self.table.loc[self.table["counts"], "run"].tolist()
+        runs = self.answers.loc[self.answers["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     def values(self, name: str, release: str) -> NDArray[np.float64]:
@@ -468,7 +523,7 @@ class ComparisonFigures:
         column = self.releases.index(release)
         if name in self.scored:
             return self.scored[name].counted[:, column]
-        answers = self.table[self.table["is_answer"] & (self.table["release"] == column)]
+        answers = self.answers[self.answers["is_answer"] & (self.answers["release"] == column)]
         means = answers.groupby("case")[name].mean()
         values = np.full(len(self.cases), np.nan)
         values[means.index] = means
@@ -494,7 +549,7 @@ class ComparisonFigures:
         """Boolean per case: repeats on one release have different answers."""
         import numpy as np
 
-        answers = self.table[self.table["is_answer"]]
+        answers = self.answers[self.answers["is_answer"]]
         kinds = answers.groupby(["case", "release"])["kind"].nunique()
         unstable = np.zeros(len(self.cases), dtype=bool)
         unstable[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
@@ -503,30 +558,22 @@ class ComparisonFigures:
     def is_left_out(self, case: Case, release: str, metric: str) -> bool:
         """Return whether a case was skipped because a sweep had decided without it."""
         was_run = all(case.tries.get(name) for name in (self.baseline, release))
-        return not was_run and self.compared(release, metric).is_decided
+        return not was_run and self.against[release, metric].is_decided
 
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return the verdict on a case on `release`."""
-        return VERDICTS[int(self.compared(release, metric).codes[case.number - 1])]
+        return VERDICTS[int(self.against[release, metric].codes[case.number - 1])]
 
     def value(self, case: Case, release: str, metric: str) -> float | None:
         """Return the mean over the repeats of a case on `release`, or None."""
         value = self.scored[metric].mean[case.number - 1, self.releases.index(release)]
         return None if math.isnan(value) else float(value)
 
-    def compared(self, release: str, metric: str) -> Against:
-        """Return `against`; the baseline is compared with itself."""
-        if release != self.baseline:
-            return self.against[release, metric]
-        base = self.releases.index(release)
-        options: Any = {"alpha": self.alpha, "clusters": self.clusters}
-        return compared_with(self.scored[metric], base, base, **options)
-
     def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
         """Return the cases with a verdict on any of the releases, largest difference first."""
         size: dict[int, float] = {}
         for release in releases:
-            against = self.compared(release, metric)
+            against = self.against[release, metric]
             for row in (against.codes == VERDICTS.index(verdict)).nonzero()[0].tolist():
                 by = abs(float(against.delta[row]))
                 size[row] = max(size.get(row, 0.0), math.inf if math.isnan(by) else by)
@@ -534,7 +581,7 @@ class ComparisonFigures:
 
     def finding(self, release: str, metric: str, *, alpha: float | None = None) -> Finding:
         """Return the verdict on `release` as a whole."""
-        against = self.compared(release, metric)
+        against = self.against[release, metric]
         mean = against.change.mean
         if not against.change.n:
             return "missing"
@@ -543,8 +590,7 @@ class ComparisonFigures:
             return "same"
         if against.band is not None and abs(mean) <= against.band:
             return "undecided" if against.has_gaps else "noise"
-        p = self.p.get((release, metric))
-        if p is None or p > (self.alpha if alpha is None else alpha):
+        if against.p is None or against.p > (self.alpha if alpha is None else alpha):
             return "undecided"
         return "better" if self.scored[metric].metric.sign * mean > 0 else "worse"
 
@@ -563,28 +609,19 @@ class ComparisonFigures:
 
     def cluster_note(self, release: str, metric: str) -> str:
         """Return a warning if a label that cases share would change the verdict as `cluster`."""
-        finding = self.finding(release, metric)
         findings = {label: f.finding(release, metric) for label, f in self._clustered.items()}
-        notes = (_cluster_text(label, e) for label, e in findings.items() if e != finding)
-        return "; ".join(notes)
+        return "; ".join(_cluster_texts(self.finding(release, metric), findings))
 
     def _caveats(
         self, decisions: Mapping[str, Decision], metrics: Sequence[str]
     ) -> dict[str, list[str]]:
-        """Return warnings if a label that cases share would change a decision or its finding."""
-        clustered = {
+        """Return warnings if a label that cases share would change a decision as `cluster`."""
+        made = {
             label: decide(figures.evidence(metrics, list(decisions)), self.alpha)
             for label, figures in self._clustered.items()
         }
-        caveats = {}
-        for release, decision in decisions.items():
-            verdicts = {label: made[release].verdict for label, made in clustered.items()}
-            texts = [
-                _cluster_text(label, e) for label, e in verdicts.items() if e != decision.verdict
-            ]
-            note = self.cluster_note(release, metrics[0])
-            caveats[release] = [*texts, note] if note else texts
-        return caveats
+        verdicts = {r: {label: m[r].verdict for label, m in made.items()} for r in decisions}
+        return {r: _cluster_texts(one.verdict, verdicts[r]) for r, one in decisions.items()}
 
     def decisions(
         self,
@@ -641,7 +678,7 @@ class ComparisonFigures:
         import numpy as np
 
         margin, is_relative = given or (math.nan, False)
-        scored, against = self.scored[metric], self.compared(release, metric)
+        scored, against = self.scored[metric], self.against[release, metric]
         relative = margin if is_relative else None
         has, base = ~np.isnan(against.differences), self.releases.index(self.baseline)
         values = np.where(has, np.nan_to_num(scored.counted[:, base]), np.nan)
@@ -694,29 +731,30 @@ class ComparisonFigures:
             unchanged=statuses["same"],
             missing=statuses["missing"],
             line="" if is_baseline else f"{release} {self.output_counts(release)}",
-            remark="" if is_baseline or metric else "".join(self.verdict_without_metric(release)),
+            remark="" if is_baseline or metric else "".join(self._answers_sentence(release)),
         )
         if metric is None:
             return result
-        against, key = self.compared(release, metric), (release, metric)
+        floor, pairs = self._noise_floor(release, metric)
         result = replace(
             result,
             metric=metric,
             mean=self.estimate(metric, release),
-            noise_floor=against.noise_floor,
-            noise_pairs=against.noise_pairs,
+            noise_floor=floor,
+            noise_pairs=pairs,
         )
         if is_baseline:
             return result
+        against, key = self.against[release, metric], (release, metric)
         counts: Any = against.counts
         return replace(
             result,
             line=self.line(*key),
             remark="; ".join(filter(None, (self._remark(*key), self.cluster_note(*key)))),
             verdict=self.finding(*key),
-            delta=replace(against.change, p=self.p[key]),
-            p=self.p[key],
-            sign_p=self.sign_p[key],
+            delta=replace(against.change, p=against.p),
+            p=against.p,
+            sign_p=against.sign_p,
             noise_band=against.band,
             test=against.test,
             interval=against.interval,
@@ -724,8 +762,17 @@ class ComparisonFigures:
             **counts,
         )
 
-    def verdict_without_metric(self, release: str) -> tuple[str, str]:
-        """Return whether the answers differ if no metric decides, as both parts of a sentence."""
+    def verdict_sentence(self, release: str) -> tuple[str, str]:
+        """Return the decision or, without a margin, whether answers differ, in head and body."""
+        if (decision := self.all_decisions.get(release)) is None:
+            return self._answers_sentence(release)
+        return decision.head, decision.sentence.removeprefix(decision.head)
+
+    def _noise_floor(self, release: str, metric: str) -> tuple[float | None, int]:
+        columns = {self.releases.index(name) for name in (self.baseline, release)}
+        return self.scored[metric].noise_floor(columns)
+
+    def _answers_sentence(self, release: str) -> tuple[str, str]:
         counts = Counter[str](self.statuses[release])
         number = counts["differs"] + counts["same"]
         cases, name, base = plural(number, "case"), printable(release), printable(self.baseline)
@@ -734,7 +781,7 @@ class ComparisonFigures:
         if not number:
             return f"{name}: nothing to compare", f". No case has an answer on {name} and {base}."
         if not counts["differs"]:
-            return f"{name} does not differ from {base}", f" on {cases}.{gap}"
+            return f"{name} does not differ from {base}", f": {cases} compared.{gap}"
         why = _NO_MARGIN
         if not self.metrics:
             why = " Note: ".join([_RATE, *islice(self._column_notes(), 1)])
@@ -747,72 +794,65 @@ class ComparisonFigures:
 
     def line(self, release: str, metric: str) -> str:
         """Return the numbers of better and worse cases with p and noise floor, in one line."""
-        against = self.compared(release, metric)
+        against = self.against[release, metric]
         shown = (f"{n:,} {word}" for word, n in against.counts.items() if n or word in _ALWAYS)
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
-        floor = "unknown" if against.noise_floor is None else percent(against.noise_floor)
-        p = p_sentence(self.p.get((release, metric)))
-        return f"{printable(release)}: {counts} · {p} · noise floor {floor}"
+        share, _ = self._noise_floor(release, metric)
+        floor = "unknown" if share is None else percent(share)
+        return f"{printable(release)}: {counts} · {p_sentence(against.p)} · noise floor {floor}"
 
     def _remark(self, release: str, metric: str) -> str:
-        against, finding = self.compared(release, metric), self.finding(release, metric)
-        sign_p, band = self.sign_p.get((release, metric)), against.band
+        against, finding = self.against[release, metric], self.finding(release, metric)
         if finding == "missing":
             return f"nothing to compare: {against.gap_text(against.gap_counts)}"
-        if finding in {"better", "worse"}:
-            floor = "" if band is None else f", larger than the noise of repeats ({figure(band)})"
-            signs_decide = sign_p is not None and sign_p <= self.alpha
-            mean = "" if signs_decide else " on average"
-            return f"{finding}{mean}: unlikely to be chance{floor}; {self._basis(release, metric)}"
+        band = figure(against.band or 0.0)
         if finding == "noise":
-            return f"within the noise: repeats alone cause differences up to {figure(band or 0.0)}"
+            return f"within the noise: repeats alone cause differences up to {band}"
         if finding == "same":
             return f"no difference; {self._cases(against)}, all alike"
-        return f"{self._doubt(release, metric)}; {self._basis(release, metric)}"
+        if finding == "undecided":
+            text = self._doubt(against)
+        else:
+            floor = "" if against.band is None else f", larger than the noise of repeats ({band})"
+            mean = "" if self._signs_decide(against) else " on average"
+            text = f"{finding}{mean}: unlikely to be chance{floor}"
+        basis = [self._cases(against), *self.gap_texts(release, metric), against.test]
+        return f"{text}; {', '.join(basis)}"
 
-    def _doubt(self, release: str, metric: str) -> str:
+    def _signs_decide(self, against: Against) -> bool:
+        return against.sign_p is not None and against.sign_p <= self.alpha
+
+    def _doubt(self, against: Against) -> str:
         """Return why the difference could be chance."""
-        against, p = self.compared(release, metric), self.p.get((release, metric))
+        p, change = against.p, against.change
         if self.is_stopped and p is None:
             return "no p value: this metric did not stop the sweep"
         if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
             units = "cases" if self.clusters is None else "clusters"
             return f"not enough data: too few {units} to show a difference"
-        if not against.change.mean and against.leaves_many_out:
-            return f"not enough data: {against.gap_text(against.left_out)}"
-        low, high = against.change.low, against.change.high
+        if not change.mean and against.leaves_many_out:
+            return "not enough data: too many cases are left out"
         several = f" after correction for {len(self.others)} releases"
-        corrected = several if len(self.others) > 1 else ""
-        if low <= 0 <= high:
-            why = f"the 95 % {against.interval}, {interval_text(against.change)}, includes 0"
-        elif not math.isnan(low):
-            why = f"the 95 % {against.interval}, {interval_text(against.change)}, excludes 0, but "
-            why += f"{p_sentence(p)}{corrected} does not decide"
-        else:
-            why = f"{p_sentence(p)}{corrected}"
-        sign_p = self.sign_p.get((release, metric))
-        mean = " on average" if sign_p is not None and sign_p <= self.alpha else ""
+        why = f"{p_sentence(p)}{several if len(self.others) > 1 else ''}"
+        interval = f"the 95 % {against.interval}, {interval_text(change)},"
+        if change.low <= 0 <= change.high:
+            why = f"{interval} includes 0"
+        elif not math.isnan(change.low):
+            why = f"{interval} excludes 0, but {why} does not decide"
+        mean = " on average" if self._signs_decide(against) else ""
         return f"could be chance{mean}: {why}"
 
     def gap_texts(self, release: str, metric: str) -> list[str]:
         """Return sentences on lost answers, and on cases that are left out."""
-        against, scored = self.compared(release, metric), self.scored[metric]
-        is_failure = scored.missing == "fail"
+        against = self.against[release, metric]
         texts = []
         for number, name in zip(against.lost, (release, self.baseline), strict=True):
-            one, several = ("counts as a failure", "count as failures")
-            if not is_failure:
-                one = several = "counted at worst and at best"
-            role = one if number == 1 else several
+            role = "counted at worst and at best"
+            if self.scored[metric].missing == "fail":
+                role = "counts as a failure" if number == 1 else "count as failures"
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
         return texts + against.left_out_texts
-
-    def _basis(self, release: str, metric: str) -> str:
-        """Return the number of cases, what became of lost answers, and the name of the test."""
-        against = self.compared(release, metric)
-        gaps = self.gap_texts(release, metric)
-        return ", ".join([self._cases(against), *gaps, against.test])
 
     def _cases(self, against: Against) -> str:
         import numpy as np
@@ -824,16 +864,31 @@ class ComparisonFigures:
         return f"{plural(against.change.n, 'case')} in {number}"
 
 
-def _cluster_text(label: str, verdict: str) -> str:
-    return f"cases share label.{label}: with cluster='label.{label}' it is {verdict!r}"
+def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:
+    return [
+        f"cases share label.{label}: with cluster='label.{label}' it is {other!r}"
+        for label, other in clustered.items()
+        if other != verdict
+    ]
 
 
-def check_names(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise if an option names a metric that does not exist."""
-    for name in names:
-        if name not in known:
-            msg = f"this comparison has no metric {name!r}{available(known)}"
-            raise InputError(msg)
+def check_options(margin: MarginOption, missing: MissingOption, metrics: Sequence[str]) -> None:
+    """Raise if `margin` or `missing` name an unknown metric, or are invalid."""
+    for option in (margin, missing):
+        for name in option if isinstance(option, Mapping) else ():
+            if name not in metrics:
+                raise _no_metric(name, metrics)
+    policies = missing.values() if isinstance(missing, Mapping) else [missing]
+    for policy in policies:
+        if policy not in (None, "fail", "bounds", "drop"):
+            refuse("missing", policy, "'fail', 'bounds' or 'drop', or a mapping of metrics to them")
+    for value in margin.values() if isinstance(margin, Mapping) else [margin]:
+        if value is not None:
+            checked_margin(value)
+
+
+def _no_metric(name: object, metrics: Iterable[str]) -> InputError:
+    return InputError(f"this comparison has no metric {name!r}{available(metrics)}")
 
 
 def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
@@ -898,7 +953,7 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
 
 def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per run."""
-    table = figures.table
+    table = figures.answers
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
         "case_id": [case.case_id for _, case, _ in figures.runs],
@@ -926,7 +981,7 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
         (metric.name, run.case_id, release, cell(message), run.id)
         for metric in figures.metrics
         for (run, _, release), message in zip(
-            figures.runs, figures.table[f"metric_error.{metric.name}"].tolist(), strict=True
+            figures.runs, figures.answers[f"metric_error.{metric.name}"].tolist(), strict=True
         )
         if isinstance(message, str)
     ]
@@ -954,7 +1009,7 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
     """Return one row per release: counts, metrics, verdict, latency and cost."""
     rows = []
     for column, release in enumerate(figures.releases):
-        runs = figures.table[figures.table["release"] == column]
+        runs = figures.answers[figures.answers["release"] == column]
         row = _counts(figures, release, runs)
         for metric in figures.scored:
             for name, value in _metric_figures(figures, release, metric).items():

@@ -12,7 +12,7 @@ from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InconclusiveError, RegressionError
 from vellum_nb.escaping import printable, printed, warn
-from vellum_nb.models.checks import refuse
+from vellum_nb.models.checks import check_keywords, refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
     number_text,
@@ -98,9 +98,7 @@ def failures(
 ) -> list[Result]:
     """Return the gate results by release and metric; limits as in `assert_no_regressions`."""
     limits: dict[str, Any] = {**REGRESSION_LIMITS, **given}
-    if unknown := [name for name in limits if name not in REGRESSION_LIMITS]:
-        msg = f"got an unexpected keyword argument {unknown[0]!r}"
-        raise TypeError(msg)
+    check_keywords("assert_no_regressions", given, REGRESSION_LIMITS)
     for name in ("max_regressions", "max_missing", "alpha"):
         value = limits[name]
         kinds = (int, float) if name == "alpha" else (int,)
@@ -127,7 +125,7 @@ def _result(
     missing = [case for case in figures.cases if _is_gap(figures, case, release, metric)]
     omitted = sum(not all(map(case.tries.get, (release, figures.baseline))) for case in missing)
     reasons, doubts = [], []
-    result, against = figures.result(release, metric), figures.compared(release, metric)
+    result, against = figures.result(release, metric), figures.against[release, metric]
     too_many = max_missing is not None and len(missing) > max_missing
     if not result.compared:
         reasons.append("nothing could be compared: no case has a figure on both releases")

@@ -50,17 +50,17 @@ def bias_frame(answers: Sequence[RatedAnswer], by: Sequence[str]) -> pd.DataFram
         missing = [(None, NO_ESTIMATE)]
         rows += [(column, value, effect) for value, effect in effects or missing]
     corrected = holm([effect.p for *_, effect in rows])
+    findings = [_finding(e, p) for (*_, e), p in zip(rows, corrected, strict=True)]
     cells: dict[str, list[Any]] = {
         "by": [column for column, *_ in rows],
         "value": [cell(value) for _, value, _ in rows],
+        "effect": [effect.mean for *_, effect in rows],
+        "low": [effect.low for *_, effect in rows],
+        "high": [effect.high for *_, effect in rows],
+        "p": corrected,
+        "n": [effect.n for *_, effect in rows],
+        "finding": findings,
     }
-    for name in ("mean", "low", "high"):
-        cells["effect" if name == "mean" else name] = [getattr(e, name) for *_, e in rows]
-    cells["p"] = corrected
-    cells["n"] = [effect.n for *_, effect in rows]
-    cells["finding"] = [
-        _finding(effect, p) for (*_, effect), p in zip(rows, corrected, strict=True)
-    ]
     return frame_of_cells(cells)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.actions import Actions, CallLimits
+from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import Sweeps
-from vellum_nb.models import Run, WorkflowDeploymentRelease
+from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
 
@@ -144,3 +146,56 @@ class JudgePlan:
             for calls in self.judges
         ]
         return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
+
+
+def plan_judges(figures: ComparisonFigures, actions: Actions | None) -> JudgePlan:
+    """Return the calls required by the judges among the metrics of a comparison."""
+    plans = []
+    for judge in figures.metrics:
+        if not isinstance(judge, Judge):
+            continue
+        judge_actions = judge.actions or actions
+        if judge_actions is None:
+            msg = (
+                f"the judge {judge.name} needs a workspace to run {judge.deployment!r}: use "
+                "ws.compare(...), sweep.compare(...), or ws.judge(...) in its place"
+            )
+            raise InputError(msg)
+        judge.check_outputs(figures.output_names)
+        requests: dict[str, Mapping[str, Any]] = {}
+        for run, case, _ in figures.runs:
+            if run.state == "FULFILLED" or (run.state == "REJECTED" and judge.rejected is None):
+                with suppress(Exception):  # `evaluate` reports it for this run
+                    inputs = judge.request(run, dict(case.expected))
+                    requests.setdefault(case_id(inputs), inputs)
+        stored = stored_judgements(judge_actions, judge, list(requests))
+        cases = {k: v for k, v in requests.items() if len(stored.get(k, ())) < judge.repeats}
+        plans.append(JudgeCalls(judge, cases, stored, judge_actions))
+    return JudgePlan(tuple(plans))
+
+
+def run_judges(plan: JudgePlan, limits: CallLimits) -> dict[str, Mapping[str, Judgement]]:
+    """Make the planned calls within the limits; return the judgements by the names of the judges.
+
+    An answer that was skipped because of a limit has no judgement. The next call judges it.
+    """
+    max_calls, max_cost_usd = limits.get("max_calls"), limits.get("max_cost_usd")
+    progress = limits.get("progress", True)
+    judgements: dict[str, Mapping[str, Judgement]] = {}
+    for calls in plan.judges:
+        by_inputs: dict[str, Judgement] = {
+            k: v for k, v in calls.stored.items() if k not in calls.cases
+        }
+        if calls.cases and max_calls != 0 and max_cost_usd != 0:
+            new, runs = run_judge(calls, max_calls, max_cost_usd, progress=progress)
+            by_inputs |= zip(calls.cases, new, strict=True)
+            max_calls = None if max_calls is None else max(0, max_calls - len(runs))
+            max_cost_usd = remaining_cost(max_cost_usd, runs)
+        judgements[calls.judge.name] = by_inputs
+    return judgements
+
+
+def remaining_cost(max_cost_usd: float | None, runs: Sequence[Run]) -> float | None:
+    """Return the limit of the cost that remains after `runs`."""
+    spent = sum(run.cost_usd or 0.0 for run in runs)
+    return None if max_cost_usd is None else max(0.0, max_cost_usd - spent)

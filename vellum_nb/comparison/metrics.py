@@ -215,6 +215,9 @@ def _built_in(
     return metric
 
 
+_amount = partial(_built_in, lower_is_better=True, bounds=_AMOUNT)
+
+
 def score() -> Metric:
     """Return the share of expected outputs that were met, the default metric for them."""
 
@@ -288,11 +291,10 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
         Whether to ignore case.
     """
     check_text("text", text)
-    part = text.casefold() if ignore_case else text
+    fold: Callable[[str], str] = str.casefold if ignore_case else str
 
     def has_text(run: Run) -> bool:
-        texts = map(_text, _values(run, output))
-        return any(part in (value.casefold() if ignore_case else value) for value in texts)
+        return any(fold(text) in fold(_text(value)) for value in _values(run, output))
 
     return _built_in(has_text, "contains", output, reads=True, rejected=False)
 
@@ -378,20 +380,17 @@ def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric
         values = _values(run, output)
         return sum(len(_text(value)) for value in values) if values else None
 
-    options: dict[str, Any] = {"lower_is_better": lower_is_better, "bounds": _AMOUNT}
-    return _built_in(characters, "length", output, reads=True, **options)
+    return _amount(characters, "length", output, reads=True, lower_is_better=lower_is_better)
 
 
 def latency_s() -> Metric:
     """Return the latency of the run in seconds; lower is better."""
-    options: dict[str, Any] = {"lower_is_better": True, "bounds": _AMOUNT}
-    return _built_in(lambda run: run.latency_s, "latency_s", **options)
+    return _amount(lambda run: run.latency_s, "latency_s")
 
 
 def cost_usd() -> Metric:
     """Return the cost of the run, if known; lower is better."""
-    options: dict[str, Any] = {"lower_is_better": True, "bounds": _AMOUNT}
-    return _built_in(lambda run: run.cost_usd, "cost_usd", **options)
+    return _amount(lambda run: run.cost_usd, "cost_usd")
 
 
 def quality() -> Metric:
@@ -421,8 +420,8 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
 def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
     """Return the number of executions of the node called `name`; reads traces as `nodes`."""
     check_text("name", name)
-    options: dict[str, Any] = {"lower_is_better": lower_is_better, "bounds": _AMOUNT}
-    metric = _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
+    title = f"node_count({name})"
+    metric = _amount(lambda run: _traced(run).count(name), title, lower_is_better=lower_is_better)
     metric.nodes = [name]
     return metric
 
@@ -455,26 +454,21 @@ def _traced(run: Run) -> list[str]:
     return [node.name for _, node in nodes_in_order(run.nodes)]
 
 
-def _part(expected: Expected, output: str | None) -> Expected:
-    if output is None:
-        return expected
-    return {output: expected[output]} if output in expected else {}
+def _part(values: dict[str, Any], output: str | None) -> dict[str, Any]:
+    """Return all values, or only that of `output`."""
+    return {name: value for name, value in values.items() if output in {None, name}}
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            number = float(value)
+            return number if math.isfinite(number) else None
+    return None
 
 
 def _values(run: Run, output: str | None) -> list[Any]:
-    if output is None:
-        return list(run.outputs.values())
-    return [run.outputs[output]] if output in run.outputs else []
+    return list(_part(run.outputs, output).values())
 
 
 _NO_JSON = object()
@@ -564,6 +558,8 @@ def check_columns(inputs: object, sides: Sequence[str], needed: Sequence[str] = 
         refuse("inputs", dict(inputs), f"a mapping with columns {' and '.join(columns)}")
 
 
+_OUTPUT_SIDES = ("output", "first", "second")  # the last two are of `DuelJudge`
+
 Judgement: TypeAlias = Sequence[Run] | str
 """The runs of a judge on one answer, or the reason why they are missing."""
 
@@ -608,12 +604,14 @@ class Judge(Metric):
         vars(copied).update(changes, fn=copied._judged)  # noqa: SLF001  (of this class)
         return copied
 
-    def check_outputs(self, names: Sequence[str]) -> None:
-        """Raise if the judge reads an output that is not in `names`."""
-        outputs = [f"output.{name}" for name in names]
-        for column in self.inputs.values() if isinstance(self.inputs, Mapping) and names else ():
-            if column.startswith("output.") and column not in outputs:
-                msg = f"the judge {self.name}: no answer has {column!r}{available(outputs)}"
+    def check_outputs(self, names: Sequence[str], inputs: object = None) -> None:
+        """Raise if `inputs` (default: those of the judge) read an output that is not in `names`."""
+        columns = self.inputs if inputs is None else inputs
+        for column in columns.values() if isinstance(columns, Mapping) and names else ():
+            side, _, name = column.partition(".")
+            if side in _OUTPUT_SIDES and name not in names:
+                outputs = available([f"{side}.{output}" for output in names])
+                msg = f"the judge {self.name}: no answer has {column!r}{outputs}"
                 raise InputError(msg)
 
     def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
@@ -623,7 +621,7 @@ class Judge(Metric):
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
         if self.inputs is None:
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
-        return {variable: of_column(sides, column) for variable, column in self.inputs.items()}
+        return filled(self.inputs, sides)
 
     def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
         """Return the judge's figure of a run or the reason why it is missing."""
@@ -693,10 +691,10 @@ class Judge(Metric):
 _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
 
 
-def of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
-    """Return the value of a column such as ``output.reply``, or None."""
-    side, _, name = column.partition(".")
-    return sides[side].get(name)
+def filled(columns: Mapping[str, str], sides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of columns such as ``output.reply``, by the name of the variable."""
+    parts = {variable: column.partition(".") for variable, column in columns.items()}
+    return {variable: sides[side].get(name) for variable, (side, _, name) in parts.items()}
 
 
 One: TypeAlias = Metric | str | Callable[..., Value | Metric]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -39,12 +39,11 @@ _EQUAL = 1e-9
 ERROR_RATE = 0.05  # of an interval
 MAX_GAP_SHARE = 0.05  # largest share of cases without a pair, for a decision
 _GAPS = (
-    ("not run", "were not run", "was run"),
-    ("no answer", "have no answer", "has an answer"),
-    ("no figure", "have no figure", "has a figure"),
+    ("not run on both releases", "was run"),
+    ("an answer is missing", "has an answer"),
+    ("a figure is missing", "has a figure"),
 )
-"""Reasons why a case has no pair: as an attribute, of some cases, and negated."""
-
+"""Reasons why a case has no pair, and their opposites."""
 
 INTERVAL, CONFIDENCE_SEQUENCE = "interval", "confidence sequence"
 """Kinds of intervals: for a fixed number of cases, and after a sweep that stopped early."""
@@ -131,9 +130,9 @@ class Scored:
         is_failure = self.lost & (self.count > 0).any(axis=1, keepdims=True)
         return np.where(is_failure, self.bounds[self.metric.sign < 0], self.mean)
 
-    def noise_floor(self, *columns: int) -> tuple[float | None, int]:
+    def noise_floor(self, columns: Collection[int]) -> tuple[float | None, int]:
         """Return the share of differing pairs of repeats (None without pairs), and their number."""
-        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
+        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in columns), strict=True))
         return unlike / pairs if pairs else None, pairs
 
 
@@ -195,10 +194,8 @@ class Against:
     test: str  # name of the test that p comes from
     interval: str  # kind of the interval of `change`
     sign_p: float | None  # of better against worse cases without ties; None without any pair
-    noise_floor: float | None  # share of pairs of repeats that differ
-    noise_pairs: int
     band: float | None  # 95 % bound of the mean difference caused by repeats alone
-    shares: tuple[float, float] | None  # of gained and lost cases, for McNemar's test
+    unequal: tuple[int, int] | None  # cases that are higher and lower, for McNemar's test
     spread: float  # standard deviation of the differences
     units: int  # cases, or clusters
     passes: bool  # every figure is pass or fail
@@ -206,6 +203,7 @@ class Against:
     is_decided: bool  # the test of a sweep that can stop early has decided
     lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
     gap_counts: tuple[int, ...]  # cases without a pair by `_GAPS`, the first reason that applies
+    p: float | None = None  # p and `sign_p` are corrected for the number of releases
 
     @property
     def decided(self) -> int:
@@ -232,18 +230,16 @@ class Against:
     def can_show(self, alpha: float) -> bool:
         """Return whether there are enough cases for the test to find a difference."""
         if self.order is not None:
-            has_test = self.change.p is not None
-            return (
-                has_test and stats.sequential_test([], left=self.change.n, alpha=alpha).can_decide
-            )
+            test = stats.sequential_test([], left=self.change.n, alpha=alpha)
+            return self.change.p is not None and test.can_decide
         if not self.passes:
             return self.units >= stats.LEAST_UNITS
-        return self.units >= stats.least_cases(alpha, exact=self.shares is None)
+        return self.units >= stats.least_cases(alpha, exact=self.unequal is None)
 
     @property
     def has_gaps(self) -> bool:
         """Whether so many cases have no pair that no difference can be excluded."""
-        return self._are_many(self.gap_counts)
+        return are_many(sum(self.gap_counts), self.change.n)
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -253,32 +249,29 @@ class Against:
     @property
     def leaves_many_out(self) -> bool:
         """Whether so many of the cases that were run have no pair that none may replace."""
-        return self._are_many(self.left_out)
-
-    def _are_many(self, counts: Sequence[int]) -> bool:
-        return sum(counts) > MAX_GAP_SHARE * (sum(counts) + self.change.n)
+        return are_many(sum(self.left_out), self.change.n)
 
     def gap_text(self, counts: Sequence[int]) -> str:
-        """Return how many cases have no pair, and why."""
-        total = sum(counts) + self.change.n
-        reasons = [words for words, count in zip(_GAPS, counts, strict=True) if count]
-        if not self.change.n:
-            return f"no case {reasons[0][2] if len(reasons) == 1 else _GAPS[-1][2]} on both"
-        texts = (
-            f"{count:,} of {total:,} cases {verb} on both"
-            for (_, verb, _), count in zip(_GAPS, counts, strict=True)
-            if count
-        )
-        return " and ".join(texts)
+        """Return why no case has a pair, or how many have none."""
+        if self.change.n:
+            return "; ".join(self._gap_texts(counts))
+        reasons = [opposite for (_, opposite), count in zip(_GAPS, counts, strict=True) if count]
+        return f"no case {reasons[0] if len(reasons) == 1 else _GAPS[-1][1]} on both releases"
 
     @property
     def left_out_texts(self) -> list[str]:
         """Phrases on the cases that are left out."""
-        return [
-            f"{plural(count, 'case')} left out: {reason} on a release"
-            for (reason, *_), count in zip(_GAPS, self.left_out, strict=True)
-            if count
-        ]
+        return self._gap_texts(self.left_out)
+
+    def _gap_texts(self, counts: Sequence[int]) -> list[str]:
+        cases = plural(sum(counts) + self.change.n, "case")
+        pairs = zip(_GAPS, counts, strict=True)
+        return [f"{count:,} of {cases} left out ({why})" for (why, _), count in pairs if count]
+
+
+def are_many(gaps: int, pairs: int) -> bool:
+    """Return whether so many cases have no pair that there is no decision."""
+    return gaps > MAX_GAP_SHARE * (gaps + pairs)
 
 
 def compared_with(
@@ -300,11 +293,13 @@ def compared_with(
     import numpy as np
 
     columns = [baseline, column]
-    delta, *extremes = _differences(figures, baseline, column)
+    sides = figures.mean[:, columns], figures.lost[:, columns]
+    (delta,) = differences(*sides, figures.metric.sign, None, "drop")
+    extremes = differences(*sides, figures.metric.sign, figures.bounds, figures.missing)
     codes = _codes(figures, baseline, column, delta)
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(extremes[0])
-    pairs = [differences[has] for differences in extremes]
+    pairs = [gaps[has] for gaps in extremes]
     number, clusters = len(pairs[0]), None if clusters is None else clusters[has]
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
     change, test = _change(figures, pairs, clusters, is_single=bool(is_single))
@@ -327,10 +322,10 @@ def compared_with(
             sequence = sequence[:decided_after]
         if stopped_by is not None:
             change, sign_p, is_decided = replace(change, p=None), None, False
-            test = f"no test, as {printable(stopped_by)} stopped the sweep"
+            test = f"no test, because {printable(stopped_by)} stopped the sweep"
     elif clusters is None and not is_single:
         sign_p = stats.sign_test(counts["better"], counts["worse"])
-    noise_floor, noise_pairs = figures.noise_floor(*columns)
+    is_lost = figures.lost[has][:, columns] & (figures.count[has][:, columns[::-1]] > 0)
     return Against(
         codes=codes,
         delta=delta,
@@ -340,70 +335,59 @@ def compared_with(
         test=test,
         interval=interval,
         sign_p=sign_p if is_known else None,
-        noise_floor=noise_floor,
-        noise_pairs=noise_pairs,
         band=_band(figures, columns, ~np.isnan(delta)),
-        shares=_shares(pairs[0]) if is_single and clusters is None else None,
+        unequal=stats.unequal_units(pairs[0]) if is_single and clusters is None else None,
         spread=stats.standard_error(pairs[0], clusters) * math.sqrt(number),
         units=number if clusters is None else len(np.unique(clusters)),
         passes=figures.passes,
         order=sequence,
         is_decided=is_decided,
-        lost=(_lost(figures, column, baseline, has), _lost(figures, baseline, column, has)),
-        gap_counts=_gap_counts(figures, columns, _has_gap(figures, columns, codes) & ~has, was_run),
+        lost=(int(is_lost[:, 1].sum()), int(is_lost[:, 0].sum())),
+        gap_counts=_gap_counts(figures, columns, codes, has, was_run),
     )
 
 
 def _gap_counts(
-    figures: Scored, columns: Sequence[int], gaps: NDArray[np.bool_], was_run: NDArray[np.bool_]
+    figures: Scored,
+    columns: Sequence[int],
+    codes: NDArray[np.int8],
+    has: NDArray[np.bool_],
+    was_run: NDArray[np.bool_],
 ) -> tuple[int, ...]:
-    """Return the number of `gaps` by the first of `_GAPS` that applies."""
-    run, answered = (has[:, columns].all(axis=1) for has in (was_run, figures.answered))
+    """Return the number of cases without a pair by the first of `_GAPS` that applies.
+
+    Unscored cases, and those that are lost on both releases, do not count.
+    """
+    is_unscored = (codes == _UNSCORED) & ~(figures.count[:, columns] > 0).any(axis=1)
+    gaps = ~(has | is_unscored | figures.lost[:, columns].all(axis=1))
+    run, answered = (each[:, columns].all(axis=1) for each in (was_run, figures.answered))
     masks = (gaps & ~run, gaps & run & ~answered, gaps & run & answered)
     return tuple(int(mask.sum()) for mask in masks)
 
 
-def _lost(figures: Scored, column: int, other: int, has: NDArray[np.bool_]) -> int:
-    """Return the number of counted cases without a figure on one release only."""
-    return int((figures.lost[:, column] & (figures.count[:, other] > 0) & has).sum())
-
-
-def _shares(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the shares of cases that are higher and lower."""
-    return float((differences > 0).mean()), float((differences < 0).mean())
-
-
-def _has_gap(figures: Scored, columns: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Boolean per case: a figure is missing, unless both releases failed or it is unscored."""
-    has_figure, lost = figures.count[:, columns] > 0, figures.lost[:, columns]
-    is_unscored = (codes == _UNSCORED) & ~has_figure.any(axis=1)
-    gap: NDArray[np.bool_] = ~has_figure.all(axis=1) & ~is_unscored & ~lost.all(axis=1)
-    return gap
-
-
-def _differences(figures: Scored, baseline: int, column: int) -> list[NDArray[np.float64]]:
-    """Return the difference of each case: as measured, and with lost answers counted.
+def differences(
+    mean: NDArray[np.float64],
+    lost: NDArray[np.bool_],
+    sign: int,
+    bounds: tuple[float, float] | None,
+    missing: Missing,
+) -> list[NDArray[np.float64]]:
+    """Return the difference of each case, whose figures are on the baseline and on a release.
 
     Lost answers that count as bounds have two differences, the worst for the release first. NaN
     without a pair.
     """
     import numpy as np
 
-    has = (figures.count > 0)[:, [baseline, column]].any(axis=1)
-    sides = [(figures.mean, figures.mean), (figures.counted, figures.counted)]
-    if figures.missing == "bounds" and figures.bounds is not None:
-        worst, best = (
-            np.where(figures.lost, figures.bounds[end], figures.mean)
-            for end in (figures.metric.sign < 0, figures.metric.sign > 0)
-        )
-        sides[1:] = [(best, worst), (worst, best)]
-        if not figures.lost[has][:, [baseline, column]].any():
-            sides.pop()
+    is_lost = lost & ~np.isnan(mean).all(axis=1, keepdims=True)
+    worst, best = (math.nan, math.nan) if bounds is None else bounds[::sign]
+    figures = {"fail": [(worst, worst)], "bounds": [(best, worst), (worst, best)]}
+    fills = figures.get(missing, [(math.nan, math.nan)])
     made = []
-    for base, other in sides:
-        delta = other[:, column] - base[:, baseline]
-        delta[np.abs(delta) <= stats.ROUNDING * np.abs(other[:, column])] = 0.0
-        delta[~has] = np.nan
+    for fill in fills if is_lost.any() else fills[:1]:
+        base, other = np.where(is_lost, fill, mean).T
+        delta = other - base
+        delta[np.abs(delta) <= stats.ROUNDING * np.abs(other)] = 0.0
         made.append(delta)
     return made
 

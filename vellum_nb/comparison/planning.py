@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import statistics as stats
+from vellum_nb.comparison.decisions import MarginOption
+from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power
 from vellum_nb.errors import InputError
 from vellum_nb.models.checks import (
@@ -21,8 +24,6 @@ from vellum_nb.models.inputs import format_value
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from vellum_nb.comparison.figures import ComparisonFigures
 
 
 _STEPS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # cases
@@ -100,7 +101,7 @@ def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptio
     delta = scored.mean[:, at] - scored.mean[:, columns[0]]
     has = ~np.isnan(delta)
     number = int(has.sum())
-    seconds, costs = (figures.table[name].mean() for name in ("latency_s", "cost_usd"))
+    seconds, costs = (figures.answers[name].mean() for name in ("latency_s", "cost_usd"))
     known = Assumptions(is_share=scored.passes, latency_s=float(seconds), cost_usd=float(costs))
     if number < stats.LEAST_UNITS:
         return known
@@ -179,48 +180,48 @@ def planned_cases(
 
 def plan(
     figures: ComparisonFigures,
-    metric: str,
-    release: str,
+    metric: str | None,
+    release: str | None,
+    margin: MarginOption,
     *,
-    margin: float,
     target: float,
     repeats: Sequence[int],
     concurrency: int,
-    assume: Mapping[str, float],
+    assume: Mapping[str, float] | None,
     sweep: PlannedSweep | None = None,
 ) -> pd.DataFrame:
-    """Return the plans documented in `Comparison.plan`, or in `SweepPlan.power` for a `sweep`.
-
-    `margin` is NaN if it is relative to a mean that is unknown.
-    """
+    """Return the plans documented in `Comparison.plan`, or in `SweepPlan.power` for a `sweep`."""
     import pandas as pd
 
-    _check_goal(margin, target, concurrency)
+    figures, _ = figures.deciding(metric, margin)
+    name, others = figures.metric_name(metric), figures.others_of(release)
+    ((chosen, decision),) = figures.decisions([name], others[:1]).items()
+    _check_goal(decision.margin, target, concurrency)
     allowed = _checked_repeats(repeats) + ([sweep.repeats] if sweep else [])
-    sign = figures.scored[metric].metric.sign
-    assumptions = assumed(observed(figures, metric, release), assume, sign=sign)
+    sign = figures.scored[name].metric.sign
+    known = observed(figures, name, chosen)
+    assumptions = assumed(known, {} if assume is None else assume, sign=sign)
     if not math.isfinite(assumptions.variance + assumptions.difference):
         msg = f"a plan needs {stats.LEAST_UNITS} compared cases, or assume={{'discordance': 0.2}}"
         raise InputError(msg)
-    options: Any = {"margin": margin, "alpha": figures.alpha / len(figures.others)}
+    options: Any = {"margin": decision.margin, "alpha": figures.alpha / len(figures.others)}
     choices = sorted({each for each in allowed if each == 1 or assumptions.noise is not None})
     if not choices or (sweep and sweep.repeats not in choices):
         msg = "the noise of repeats is unknown: plan repeats=[1], or give assume={'noise': 0.1}"
         raise InputError(msg)
     needed = [planned_cases(assumptions, each, target=target, **options) for each in choices]
-    calls_of = sweep.calls if sweep else _remaining_calls(figures, metric, release)
+    calls_of = sweep.calls if sweep else _remaining_calls(figures, name, chosen)
     sizes = _sizes(sweep.cases if sweep else len(figures.cases), needed, may_shrink=bool(sweep))
     rows: list[dict[str, Any]] = []
-    for cases in sizes:
-        for number in choices:
-            calls = calls_of(cases, number)
-            row: dict[str, Any] = {"cases": cases, "repeats": number}
-            row["power"] = power(assumptions, cases, number, **options)
-            row |= {"calls": calls, "time_s": calls * assumptions.latency_s / concurrency}
-            row["cost_usd"] = calls * assumptions.cost_usd
-            if sweep:
-                row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
-            rows.append(row)
+    for cases, number in product(sizes, choices):
+        calls = calls_of(cases, number)
+        row: dict[str, Any] = {"cases": cases, "repeats": number}
+        row |= {"power": power(assumptions, cases, number, **options), "calls": calls}
+        row["time_s"] = calls * assumptions.latency_s / concurrency
+        row["cost_usd"] = calls * assumptions.cost_usd
+        if sweep:
+            row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
+        rows.append(row)
     enough = [row for row in rows if row["power"] >= target]
     cheapest = min(enough, key=lambda row: row["calls"], default=None)
     return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])

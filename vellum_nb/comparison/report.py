@@ -72,14 +72,8 @@ class ReportModel:
     @property
     def verdicts(self) -> list[tuple[str, str]]:
         """The verdict on each release, as the beginning and the end of a sentence."""
-        if not self.figures.cases:
-            return []
-        return [
-            (decision.head, decision.sentence.removeprefix(decision.head))
-            if (decision := self.decisions.get(name))
-            else self.figures.verdict_without_metric(name)
-            for name in self.figures.others
-        ]
+        names = self.figures.others if self.figures.cases else ()
+        return [self.figures.verdict_sentence(name) for name in names]
 
     @property
     def titles(self) -> dict[str, str]:
@@ -121,7 +115,7 @@ def _span(figures: ComparisonFigures) -> str:
     """Return the numbers of cases and runs, and their period, in a line."""
     if not figures.cases:
         return f"no stored runs on {', '.join(figures.releases)}"
-    moments = [run.timestamp for run in figures.table["run"].tolist()]
+    moments = [run.timestamp for run in figures.answers["run"].tolist()]
     counts = f"{plural(len(figures.cases), 'case')}, {plural(len(moments), 'run')}"
     if not moments or max(moments) < _UNTIMED:
         return counts

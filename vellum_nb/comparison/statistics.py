@@ -257,13 +257,8 @@ def mean_interval(
 
 def _skewness(units: Floats, free: float) -> float:
     """Return the skewness of a mean; `free` is the effective number of `units` minus 1."""
-    effective = max(free, 2.0)
-    return (
-        float(((units / len(units)) ** 3).sum())
-        * (effective + 1) ** 2
-        / effective
-        / (effective - 1)
-    )
+    effective, cubes = max(free, 2.0), float(((units / len(units)) ** 3).sum())
+    return cubes * (effective + 1) ** 2 / effective / (effective - 1)
 
 
 def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import Parameter, signature
 from numbers import Integral, Real
 from typing import Any, NoReturn, TypeVar
@@ -131,6 +131,13 @@ def check_texts(name: str, values: object, *, error: type[VellumNBError] = Input
     for text in texts:
         check_text(name, text, error=error)
     return texts
+
+
+def check_keywords(function: str, given: Iterable[str], names: Collection[str]) -> None:
+    """Raise Python's `TypeError` for a keyword that is not among the options of a TypedDict."""
+    if unknown := set(given).difference(names):
+        msg = f"{function}() got an unexpected keyword argument {min(unknown)!r}"
+        raise TypeError(msg)
 
 
 def with_options(options: Any, defaults: Mapping[str, Any] | None = None) -> Callable[[F], F]:

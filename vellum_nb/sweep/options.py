@@ -14,6 +14,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
     check_integer,
+    check_keywords,
     check_number,
     check_tags,
     check_text,
@@ -253,7 +254,7 @@ class SweepOptions:
     @classmethod
     def of_arguments(cls, arguments: SweepArguments, *, dry_run: bool) -> SweepOptions:
         """Return the options of a call of `Workspace.sweep`."""
-        check_names("sweep", arguments, SweepArguments)
+        check_keywords("sweep", arguments, SweepArguments.__annotations__)
         values: dict[str, Any] = {**arguments, "dry_run": dry_run}
         values["limits"] = as_limits(arguments.get("limits"))
         values["stop_when"] = as_stop_when(arguments.get("stop_when"))
@@ -286,13 +287,6 @@ SWEEP_DEFAULTS = {
     if field.name in SweepArguments.__annotations__
 }
 """Defaults of `Workspace.sweep`, in the order of its signature."""
-
-
-def check_names(function: str, options: Mapping[str, Any], arguments: type) -> None:
-    """Raise Python's `TypeError` for an option that the TypedDict `arguments` does not have."""
-    if unknown := options.keys() - arguments.__annotations__.keys():
-        msg = f"{function}() got an unexpected keyword argument {min(unknown)!r}"
-        raise TypeError(msg)
 
 
 def _part(stored: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

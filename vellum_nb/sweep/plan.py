@@ -12,10 +12,11 @@ from itertools import count, takewhile
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vellum_nb.comparison.comparison import Comparison, plan_sweep_power
+from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.decisions import MarginOption
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.planning import PlannedSweep
+from vellum_nb.comparison.planning import plan as plan_power
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.history import PastRun, Sweeps
@@ -169,7 +170,8 @@ class SweepPlan:
         stored = self.planned - self.calls
         sweep = PlannedSweep(self.cases, self.repeats, len(self.tags), stored, self.at_once)
         options: Any = {"target": power, "repeats": repeats, "assume": assume}
-        return plan_sweep_power(self._history(metric), sweep, release, margin, **options)
+        options |= {"sweep": sweep, "concurrency": sweep.concurrency}
+        return plan_power(self._history(metric).figures, None, release, margin, **options)
 
     @property
     def planned(self) -> int:
@@ -637,9 +639,8 @@ def replanned(plan: SweepPlan, earlier: SweepOptions, options: SweepOptions) -> 
 def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
     rule = options.stop_when
     if rule is not None:
-        margin = "" if rule.margin is None else f" with margin {rule.margin}"
-        name = getattr(rule.metric, "name", "score")
-        yield f"the sweep stops once its metric, {name}, decides{margin}"
+        margin = "" if rule.margin is None else f" with a margin of {rule.margin}"
+        yield f"the sweep stops once {getattr(rule.metric, 'name', 'score')} decides{margin}"
     expected = {
         "max_calls": plan.calls,
         "max_seconds": plan.seconds,

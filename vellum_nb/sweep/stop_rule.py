@@ -9,24 +9,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from vellum_nb.comparison.cases import is_answer
 from vellum_nb.comparison.decisions import MayReplace, checked_margin, head_text
 from vellum_nb.comparison.metrics import Judge, Metric, as_metrics
 from vellum_nb.comparison.pairs import (
-    MAX_GAP_SHARE,
     SHARE,
     acceptable_losses,
+    are_many,
+    differences,
     finite_bounds,
     missing_policy,
 )
-from vellum_nb.comparison.statistics import ROUNDING, gain_evidence, sequential_test
+from vellum_nb.comparison.statistics import gain_evidence, sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.options import StopWhen
 from vellum_nb.sweep.plan import PlannedRun
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _FAILED_CASES = 5  # a metric that fails on all of the first cases stops the sweep
 _LOOKS = 50  # looks per sweep: each one walks through all compared cases
@@ -188,82 +194,81 @@ class StopRule:
         passes = all(value in {0, 1, None} or math.isnan(value) for value in values)
         return finite_bounds(self._metric, passes=passes)
 
+    def _pairs(self, column: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the figures of cases on the baseline and a release, and which answers are lost."""
+        import numpy as np
+
+        figures = [runs[at] for runs in self._compared for at in (0, column)]
+        lost = [all(value is None for value in repeats) for repeats in figures]
+        mean = np.array(list(map(_mean, figures)), np.float64).reshape(-1, 2)
+        return mean, np.array(lost, np.bool_).reshape(-1, 2)
+
     def _tested(self, column: int) -> tuple[int, int, bool]:
         """Return the side that a release is decided for, after how many cases, and if it can be."""
-        bounds = self._bounds()
+        import numpy as np
+
+        bounds, sign = self._bounds(), self._metric.sign
         policy = missing_policy(self._metric, None, bounds)
-        worst, best = (bounds or (math.nan, math.nan))[:: self._metric.sign]
-        pairs = [(runs[0], runs[column]) for runs in self._compared]
-        extremes = [
-            [self._gain(base, here, *lost) for base, here in pairs]
-            for lost in ([(worst, worst)] if policy == "fail" else [(best, worst), (worst, best)])
-        ]
-        left = len(self._order) - len(pairs)
+        mean, lost = self._pairs(column)
+        extremes = [sign * delta for delta in differences(mean, lost, sign, bounds, policy)]
+        left = len(self._order) - len(mean)
         tests = [
-            sequential_test(list(map(self._without_ties, gains)), left=left, alpha=self._alpha)
+            sequential_test(
+                np.where(np.abs(gains) > self._metric.tolerance, gains, 0.0),
+                left=left,
+                alpha=self._alpha,
+            )
             for gains in extremes
         ]
         sides = {test.side for test in tests}
         side = sides.pop() if len(sides) == 1 else 0
-        if policy == "drop" and side > 0 and any(_is_lost(here, base) for base, here in pairs):
+        if policy == "drop" and side > 0 and (lost[:, 1] & ~np.isnan(mean[:, 0])).any():
             side = 0
         used, can_decide = max(test.cases for test in tests), all(test.can_decide for test in tests)
         if self._margin is None or bounds is None:
             return side, used, can_decide
-        lost_base = worst if policy == "fail" else 0.0
-        base = [lost_base if _is_lost(base, here) else _mean(base) for base, here in pairs]
-        after, can_pass = self._excluded(
-            extremes[0], base, bounds, used if side < 0 else len(pairs)
-        )
-        if self._has_gaps(pairs, extremes[0]):
+        gains, base = extremes[0], mean[:, 0]
+        if policy == "fail":
+            base = np.where(lost[:, 0], bounds[::sign][0], base)
+        base = np.where(np.isnan(gains), np.nan, np.nan_to_num(base))
+        after, can_pass = self._excluded(gains, base, bounds, used if side < 0 else len(mean))
+        if self._has_gaps(mean, lost, gains):
             after, side, can_pass = None, min(side, 0), True
         return (side, used, can_decide or can_pass) if after is None else (1, after, True)
 
     def _excluded(
-        self, gains: Sequence[float], base: Sequence[float], bounds: tuple[float, float], until: int
+        self,
+        gains: NDArray[np.float64],
+        base: NDArray[np.float64],
+        bounds: tuple[float, float],
+        until: int,
     ) -> tuple[int | None, bool]:
         """Return after how many of the cases a loss of the margin is excluded, and if it can be."""
         import numpy as np
 
         margin, is_relative = self._margin or (math.nan, False)
-        has, all_gains = ~np.isnan(gains), np.array(gains)
         allowed, least = acceptable_losses(
-            margin,
-            np.where(has, base, np.nan),
-            bounds,
-            self._metric.sign,
-            is_relative=is_relative,
+            margin, base, bounds, self._metric.sign, is_relative=is_relative
         )
         best = bounds[1] - bounds[0] + margin * (max(map(abs, bounds)) if is_relative else 1.0)
-        rows = np.flatnonzero(has[:until])
+        rows, gains = np.flatnonzero(~np.isnan(gains[:until])), gains + allowed
         left = np.full(len(self._order) - len(gains), best)
-        evidence = gain_evidence(np.append((all_gains + allowed)[rows], left), least)
+        evidence = gain_evidence(np.append(gains[rows], left), least)
         reached = np.flatnonzero(evidence >= -math.log(self._alpha))
-        is_excluded = (
-            len(reached) and reached[0] < len(rows) and (all_gains + allowed)[has].mean() > 0
-        )
+        is_excluded = len(reached) and reached[0] < len(rows) and np.nanmean(gains) > 0
         return (int(rows[reached[0]]) + 1 if is_excluded else None), len(reached) > 0
 
-    def _has_gaps(self, pairs: Sequence[tuple[Figures, Figures]], gains: Sequence[float]) -> bool:
+    def _has_gaps(
+        self, mean: NDArray[np.float64], lost: NDArray[np.bool_], gains: NDArray[np.float64]
+    ) -> bool:
         """Return whether so many cases have no pair that, by `decide`, no release may replace."""
-        gaps = 0
-        for position, pair, gain in zip(self._order, pairs, gains, strict=False):
-            has_failed = [all(value is None for value in figures) for figures in pair]
-            is_unscored = all(math.isnan(_mean(figures)) for figures in pair)
-            is_unscored = is_unscored and position not in self._failed and not any(has_failed)
-            gaps += math.isnan(gain) and not is_unscored and not all(has_failed)
-        number = sum(not math.isnan(gain) for gain in gains)
-        return gaps > MAX_GAP_SHARE * (gaps + number)
+        import numpy as np
 
-    def _gain(self, base: Figures, here: Figures, *lost: float) -> float:
-        """Return the gain on a case, with the figures `lost` for lost answers on each release."""
-        before = lost[0] if _is_lost(base, here) else _mean(base)
-        mean = lost[1] if _is_lost(here, base) else _mean(here)
-        gain = self._metric.sign * (mean - before)
-        return 0.0 if abs(gain) <= ROUNDING * abs(mean) else gain
-
-    def _without_ties(self, gain: float) -> float:
-        return gain if abs(gain) > self._metric.tolerance else 0.0  # also for NaN
+        has_failed = np.isin(self._order[: len(mean)], list(self._failed))
+        is_unscored = np.isnan(mean).all(axis=1) & ~(lost.any(axis=1) | has_failed)
+        has_pair = ~np.isnan(gains)
+        gaps = ~(has_pair | is_unscored | lost.all(axis=1))
+        return are_many(int(gaps.sum()), int(has_pair.sum()))
 
     def _decision(self) -> str | None:
         verdicts, number, used, is_open = [], len(self._order), 0, False
@@ -295,8 +300,3 @@ def _mean(figures: Figures) -> float:
     """Return the mean of the figures, NaN without any."""
     has = [value for value in figures if value is not None and not math.isnan(value)]
     return fmean(has) if has else math.nan
-
-
-def _is_lost(figures: Figures, other: Figures) -> bool:
-    """Return whether all runs failed or were rejected, while `other` has a figure."""
-    return all(value is None for value in figures) and not math.isnan(_mean(other))

@@ -215,7 +215,7 @@ def score_of(
         return {}
     if release == case.baseline:
         return {"score": figure(value)}
-    delta = float(comparison.figures.compared(release, metric).delta[case.number - 1])
+    delta = float(comparison.figures.against[release, metric].delta[case.number - 1])
     least = max(comparison.figures.scored[metric].metric.tolerance, 1e-9)
     if math.isnan(delta) or abs(delta) <= least:
         return {}

@@ -84,7 +84,7 @@ def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> 
     text = f"{name} {_PASS[bool(value)] if is_pass else figure(value)}"
     if release == case.baseline:
         return text, "", title
-    delta = float(comparison.figures.compared(release, metric.name).delta[case.number - 1])
+    delta = float(comparison.figures.against[release, metric.name].delta[case.number - 1])
     if abs(delta) > max(metric.tolerance, 1e-9) and not is_pass:
         text = f"{text} {signed(delta, like=max(abs(delta), abs(value)))}"
     verdict = comparison.figures.verdict(case, release, metric.name)

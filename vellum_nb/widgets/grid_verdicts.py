@@ -40,9 +40,7 @@ def verdicts_html(
     made = []
     for release in figures.others:
         decision = decisions.get(release)
-        head, body = figures.verdict_without_metric(release)
-        if decision is not None:
-            head, body = decision.head, decision.sentence.removeprefix(decision.head)
+        head, body = figures.verdict_sentence(release)
         added = _added(rows[release], rows[comparison.baseline])
         step = _next_step(comparison, release, decision, can_rate=can_rate)
         name = "differs" if decision is None else _ICONS[decision.verdict]

@@ -27,7 +27,7 @@ from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
-from vellum_nb.models.checks import check_text
+from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.cases import (
@@ -41,7 +41,7 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits, check_names
+from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
     PlannedRun,
     Reused,
@@ -496,7 +496,7 @@ def open_sweep(
     runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
 ) -> Sweep:
     """Return a sweep of the history, with other options. If it is running, they apply now."""
-    check_names("open_sweep", changes, SweepChanges)
+    check_keywords("open_sweep", changes, SweepChanges.__annotations__)
     if changes.get("stop_when") is not None:
         msg = (
             "stop_when of an opened sweep can only be None: make the same call of ws.sweep(...) "

@@ -14,10 +14,9 @@ from vellum_nb.client import Client
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
-from vellum_nb.comparison.comparison import CompareOptions, compare_options
+from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged
 from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
-from vellum_nb.comparison.judge_calls import JudgePlan
-from vellum_nb.comparison.judging import judged, plan_judges
+from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Value
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
@@ -633,7 +632,7 @@ p = 0.50 · noise floor unknown>
         filters: Any = {"sweep": chosen_sweep, "since": since, "cases": cases}
         comparison = stored_comparison(self._actions, deployment, tags, options, **filters)
         if dry_run:
-            return plan_judges(comparison, self._actions)
+            return plan_judges(comparison.figures, self._actions)
         return judged(comparison, self._actions, options)
 
     def judge(
