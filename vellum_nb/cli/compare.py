@@ -136,7 +136,7 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: Refusal | No
     if args.markdown == _STDOUT:
         print(_markdown(comparison, args, error), end="", file=data())
     elif args.json:
-        frame = comparison.summary().astype(object)
+        frame = comparison.summary(columns="all").astype(object)
         rows = frame.where(frame.notna(), None).to_dict(orient="records")
         print(json.dumps(rows, ensure_ascii=False), file=data())
     elif args.markdown is None:
