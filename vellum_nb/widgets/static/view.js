@@ -1001,9 +1001,8 @@ class RunsTable extends TableView {
 
   showSide() {
     if (!this.selected.length) return;
-    this.scrollsToSide = this.sideBox.hidden;
     this.send("side_by_side", { ids: this.selected });
-    if (!this.scrollsToSide) this.sideBox.scrollIntoView({ block: "nearest" });
+    this.sideBox.scrollIntoView({ block: "nearest" });
   }
 
   side() {
@@ -1030,8 +1029,8 @@ class RunsTable extends TableView {
         ),
       html && setTrustedHtml(h("div"), html),
     );
-    if (html && this.scrollsToSide) this.sideBox.scrollIntoView({ block: "nearest" });
-    this.scrollsToSide = false;
+    const isAsked = this.root.contains(document.activeElement); // not when the page is loaded
+    if (html && isAsked) this.sideBox.scrollIntoView({ block: "nearest" });
   }
 }
 
