@@ -6,7 +6,7 @@ one request at a time; a new request of the same page cancels the previous query
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -117,7 +117,7 @@ class HistorySource:
                 if name != "deployment" or name in self._added
             ],
             "filters": [
-                {"name": name, "values": [_option(value) for value in list(values)[:_MAX_OPTIONS]]}
+                {"name": name, "values": _options(values)}
                 for name, values in self._values.items()
                 if len(values) > 1 and name not in self._filters
             ],
@@ -232,9 +232,10 @@ class HistorySource:
             self._optional |= {name for name in OPTIONAL_COLUMNS if getattr(run, name) is not None}
 
 
-def _option(value: str) -> tuple[str, str]:
-    """Return a value of a filter with its text."""
-    return value, cut(visible_name(value), _MAX_OPTION_CHARS)
+def _options(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the values of a filter with their texts."""
+    short = [value for value in values if len(value) <= MAX_TEXT]
+    return [(value, cut(visible_name(value), _MAX_OPTION_CHARS)) for value in short[:_MAX_OPTIONS]]
 
 
 def _chip(name: str, value: Any) -> str:
@@ -388,6 +389,12 @@ class HistoryView(TableView):
         self._detail.show_run(run)
         self.opened = run.id
 
+    def _reopen(self) -> None:
+        """Show the current state of the open run, or close it if it was deleted."""
+        if self.opened and self._detail is not None:
+            runs = self._source.history.runs(ids=[self.opened], skip_damaged=True)
+            self._detail.show_run(runs[0]) if runs else self.close_run()
+
     def close_run(self) -> None:
         """Close the open run; its form keeps what was entered."""
         self.opened = ""
@@ -535,9 +542,8 @@ class HistoryView(TableView):
 
     def _refresh(self, *, restart: bool = False) -> None:
         """Reload the runs; `restart` also shows the first page."""
-        if self.opened and self._detail is not None:
-            runs = self._source.history.runs(ids=[self.opened], skip_damaged=True)
-            self._detail.show_run(runs[0]) if runs else self.close_run()
+        with self.lock:  # the page opens runs in another thread
+            self._reopen()
         if self._may_be_deleted:
             self._may_be_deleted = False
             existing_ids = {run.id for run in self.selected}

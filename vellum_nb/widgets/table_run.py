@@ -12,7 +12,7 @@ from vellum_nb.comparison.actions import Actions
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.widgets.base import button, close_tree, styled
+from vellum_nb.widgets.base import button, close_tree, note, styled
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.markup import alert_html
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -45,16 +45,18 @@ class RunDetail(Detail):
         self.bars.controls = [name for name in self.bars.controls if name != "trace"]
         self._make_form = make_form
         self._forms: dict[str, RunForm] = {}
+        self._problems: dict[str, str] = {}  # of these forms, as HTML
         self._again = button("Run again…", "vnb-case-again", self._run_again)
+        self._problem = note("", "vnb-trouble")
         self._place = styled(ipw.VBox([]), "vnb-case-form")
         style, head, *others = self.widget.children
-        again = [] if make_form is None else [self._again, self._place]
+        again = [] if make_form is None else [self._again, self._problem, self._place]
         self.widget.children = (style, head, *again, *others)
 
     @property
     def busy(self) -> bool:
         """True while a form executes runs."""
-        return any(form.busy for form in self._forms.values())
+        return any(form.busy for form in list(self._forms.values()))
 
     def show_run(self, run: Run) -> None:
         """Show `run`, unless it is displayed."""
@@ -76,10 +78,11 @@ class RunDetail(Detail):
 
     def close(self) -> None:
         """Close all widgets, and cancel the runs in progress."""
+        self._make_form = None
         for form in self._forms.values():
             form.close()
         self._place.children = ()
-        for widget in (self._again, self._place, self.widget):
+        for widget in (self._again, self._problem, self._place, self.widget):
             close_tree(widget)
 
     def _on_changed(self, run: Run) -> None:
@@ -98,15 +101,14 @@ class RunDetail(Detail):
             self.bars.submit(partial(self._open_form, run))
 
     def _open_form(self, run: Run) -> None:
-        assert self._make_form is not None  # noqa: S101  (the button requires it)
-        problems = ""
+        if self._make_form is None:  # closed in the meantime
+            return
         try:
             form = self._make_form(run.deployment)
-            problems = _fill(form, run)
+            self._problems[run.id] = _fill(form, run)
             self._forms[run.id] = form
         except VellumNBError as exc:
-            problems = alert_html(exc)
-        self._edge.widget.value = problems
+            self._problems[run.id] = alert_html(exc)
         self._show_form()
         idle = [run_id for run_id, form in self._forms.items() if not form.busy]
         for run_id in idle[: max(0, len(self._forms) - _MAX_FORMS)]:
@@ -115,7 +117,9 @@ class RunDetail(Detail):
 
     def _show_form(self, *, hide: bool = False) -> None:
         """Show the form of the displayed run, if it has one."""
-        form = None if hide or not self._runs else self._forms.get(self._runs[0].id)
+        run_id = "" if hide or not self._runs else self._runs[0].id
+        form = self._forms.get(run_id)
+        self._problem.value = self._problems.get(run_id, "")
         has_form = form is not None and not form.is_closed
         self._place.children = (form,) if has_form else ()
         self._again.disabled = False
