@@ -653,8 +653,16 @@ class RunsTable extends TableView {
     if (!manager || !this.get("details")) return;
     const model = await manager.get_model(this.get("details").replace("IPY_MODEL_", ""));
     const view = await manager.create_view(model);
-    this.cleanups.push(() => view.remove());
+    const tell = (type) => view.luminoWidget.processMessage({ type }); // a parent would tell it
+    tell("before-attach");
     this.el.append(view.el);
+    tell("after-attach");
+    this.cleanups.push(() => {
+      tell("before-detach");
+      tell("after-detach");
+      view.remove();
+    });
+    await view.displayed;
     if (this.get("opened")) this.showOpened();
   }
 
