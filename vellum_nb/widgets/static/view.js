@@ -504,19 +504,17 @@ class TableView extends WidgetView {
   exportPanel(stem, noun, count) {
     const { formats } = this.get("_head");
     let format = formats[0];
-    const saveOnEnter = (event) => {
-      if (event.key === "Enter") {
-        event.preventDefault();
-        save();
-      }
-    };
     const field = h("input", {
       type: "text",
       class: "vnb-view-field",
       "aria-label": "File to write",
       spellcheck: "false",
       value: stem + format.suffix,
-      onkeydown: saveOnEnter,
+      onkeydown: (event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault();
+        save();
+      },
     });
     const kinds =
       formats.length < 2
