@@ -50,7 +50,6 @@ def test_open_run_follows_the_rows_and_runs_again(lab):
     case.get_by_role("button", name="Run on 1").click()
     expect(table.row("where is my invoice?")).to_be_visible()
     expect(case.locator(".vnb-form .vnb-out-run")).to_be_visible()
-    table.selects("")  # opening by key selects no run
     notebook.kernel_becomes("print(ws.history.count())", "13")
     for look in LOOKS:
         with lab.looking(look):
@@ -60,6 +59,6 @@ def test_open_run_follows_the_rows_and_runs_again(lab):
     expect(case).to_have_count(0)
     expect(table.grid).to_be_focused()
     table.root.get_by_label("release_tag").select_option("v1")
-    expect(table.status).to_have_text("7 of 13 runs")
+    expect(table.status).to_contain_text("7 of 13 runs")
     table.root.get_by_role("button", name="Remove the filter release_tag v1").click()
-    table.shows_selected(0)
+    expect(table.status).not_to_contain_text("of")
