@@ -27,8 +27,8 @@ _MAX_FORMS = 8  # open forms; further ones close the oldest that is idle
 class RunDetail(Detail):
     """One open run next to the table, with a form to run its inputs again.
 
-    `make_form` returns the form of a deployment; None if the history has no workspace. A form stays
-    with its run: entered values and running requests survive the selection of another row.
+    `make_form` returns the form of a deployment; None without a workspace. A form stays with its
+    run: entered values and running requests survive the selection of another row.
     """
 
     SUBJECT = "run"
