@@ -1009,7 +1009,7 @@ def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
     frame = frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
-    return frame[[*frame.columns.difference(_RUN_TEXTS, sort=False), *_RUN_TEXTS]]
+    return frame[[*frame.columns.difference([*_RUN_TEXTS], sort=False), *_RUN_TEXTS]]
 
 
 def short_summary(frame: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:

@@ -118,7 +118,8 @@ def short_view(frame: pd.DataFrame, columns: FrameView) -> pd.DataFrame:
     """Return the columns of a view of a frame of runs."""
     if columns == "all":
         return frame
-    return frame[[name for name in frame if name not in COLUMNS or COLUMNS[name].is_short]]
+    names = map(str, frame)
+    return frame[[name for name in names if name not in COLUMNS or COLUMNS[name].is_short]]
 
 
 def frame_of_cells(

@@ -84,7 +84,11 @@ class Detail:
         runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
         missing = [e for e in comparison.releases if e not in by_release]
         self._show_traces(runs, can_read=len(runs) > 1)
-        of_case = {"inputs": case.inputs, "expected": case.expected, "missing": missing}
+        of_case: dict[str, Any] = {
+            "inputs": case.inputs,
+            "expected": case.expected,
+            "missing": missing,
+        }
         labels = {name: label_text(v) for name, v in case.labels.items() if v is not None}
         self._draw(runs, title=f"Case {case.number:,}", labels=labels, **of_case)
         html = side_by_side_html(
