@@ -125,7 +125,7 @@ def test_values_are_converted_to_json():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; available: execution_id"),
+        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; available: release_tag"),
         (lambda f: f.filter(["release_tag"]), {}, "the frame has no cases"),
         (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
         (lambda f: f, {"deployment": "other"}, "no runs of 'other'; available: ticket-triage"),

@@ -170,7 +170,7 @@ def test_export_writes_the_rows_and_columns_that_are_named(recorded, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (["--columns", "x"], 1, "Unknown column 'x'; available: execution_id"),
+        (["--columns", "x"], 1, "Unknown column 'x'; available: release_tag"),
         (["runs.xlsx"], 1, "end its name in .csv"),
         (["runs.csv", "--deployment", "nope"], 0, "runs.csv contains no runs: no run has"),
     ],

@@ -507,7 +507,7 @@ class History:
     def _repr_html_(self) -> str:
         import pandas as pd
 
-        names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
+        names = ["release_tag", "timestamp", "deployment", "state", "latency_s", "execution_id"]
         try:
             store, selection = self._selected({"limit": _LISTED_RUNS})
             numbers = query.ordered_numbers(store, selection, "timestamp", descending=True)
