@@ -248,7 +248,7 @@ def test_runs_are_sorted_by_author(team):
 
 
 def test_frame_has_a_column_of_authors_if_there_are_any(team):
-    assert list(team.frame())[-3:] == ["model", "author", "id"]
+    assert "author" in team.frame()
     assert "author" not in team.frame(ids=["anonymous"])
 
 
