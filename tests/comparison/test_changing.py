@@ -44,10 +44,12 @@ def test_changed_baseline_equals_one_that_was_given(sweep, counted):
     assert len(counted.asked) == len(set(counted.asked)) == 6
     made = sweep.compare(baseline="v2", metrics=metrics)
     pd.testing.assert_frame_equal(turned.frame(), made.frame())
-    pd.testing.assert_frame_equal(turned.summary(), made.summary())
+    pd.testing.assert_frame_equal(turned.summary(columns="all"), made.summary(columns="all"))
     assert repr(turned) == repr(made)
     assert compared.baseline == "v1"
-    pd.testing.assert_frame_equal(turned.with_baseline("v1").summary(), compared.summary())
+    pd.testing.assert_frame_equal(
+        turned.with_baseline("v1").summary(columns="all"), compared.summary(columns="all")
+    )
     with pytest.raises(InputError, match="'v9' is not a compared release; available: v1, v2"):
         compared.with_baseline("v9")
     with pytest.raises(AttributeError, match="cannot assign to field 'baseline'"):
@@ -93,9 +95,9 @@ def test_correction_becomes_the_expected_output(ws, sweep):
 def test_additional_run_is_a_repeat(ws, sweep):
     compared = sweep.compare()
     case = compared.cases[1]
-    assert compared.summary()["runs"].tolist() == [3, 3]
+    assert compared.summary(columns="all")["runs"].tolist() == [3, 3]
     run = ws.run("ticket-triage", case.inputs, release_tag="v2")
-    assert compared.with_runs([run], release="v2").summary()["runs"].tolist() == [3, 4]
+    assert compared.with_runs([run], release="v2").summary(columns="all")["runs"].tolist() == [3, 4]
     other = ws.run("ticket-triage", {"ticket": "no case"}, release_tag="v2")
     with pytest.raises(InputError, match="is of none of the cases compared"):
         compared.with_runs([other], release="v2")

@@ -323,7 +323,9 @@ def test_a_sweep_that_stopped_early_may_replace_if_it_is_better():
     ]
     found = compared(*better, cases=cases, metrics="exact", order=order)
     assert found.decide()["v2"].verdict == REPLACE
-    assert found.summary()["test"].tolist()[1] == "a sequential test, valid at any time"
+    assert (
+        found.summary(columns="all")["test"].tolist()[1] == "a sequential test, valid at any time"
+    )
 
 
 def test_lost_answers_do_not_turn_what_a_sequential_test_decided():

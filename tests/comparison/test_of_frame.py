@@ -38,7 +38,7 @@ def test_csv_compares_as_its_frame(ws, tmp_path):
     of_csv = vnb.compare(vnb.read_csv(path), metrics=vnb.metrics.length)
     of_frame = vnb.compare(ws.history.frame(), metrics=vnb.metrics.length)
     pd.testing.assert_frame_equal(of_csv.frame(), of_frame.frame())
-    pd.testing.assert_frame_equal(of_csv.summary(), of_frame.summary())
+    pd.testing.assert_frame_equal(of_csv.summary(columns="all"), of_frame.summary(columns="all"))
 
 
 def test_values_of_any_column_are_compared(ws):
@@ -125,7 +125,7 @@ def test_values_are_converted_to_json():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; available: execution_id"),
+        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; available: release_tag"),
         (lambda f: f.filter(["release_tag"]), {}, "the frame has no cases"),
         (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
         (lambda f: f, {"deployment": "other"}, "no runs of 'other'; available: ticket-triage"),

@@ -186,7 +186,7 @@ def test_metric_without_bounds_has_no_interval_after_a_stop():
         vnb.Comparison.to_markdown,
         vnb.Comparison.to_html,
         lambda cmp: str(cmp.decide()),
-        lambda cmp: cmp.summary()["interval"][1],
+        lambda cmp: cmp.summary(columns="all")["interval"][1],
         lambda cmp: cmp.result("v2").interval,
         lambda cmp: cmp.to_junit(margin=0.05),
     ],
@@ -199,6 +199,6 @@ def test_every_view_of_a_stopped_sweep_names_the_confidence_sequence(cmp, view):
 def test_complete_sweep_has_intervals_for_its_number_of_cases():
     complete = stopped([YES] * 100, [YES] * 100, planned=100)
     assert complete.result("v2").interval == "interval"
-    assert "interval" not in complete.summary()
+    assert "interval" not in complete.summary(columns="all")
     views = (str(complete), complete.to_html(), complete.to_markdown())
     assert not any("confidence sequence" in view for view in views)

@@ -135,7 +135,7 @@ def test_cases_are_counted_by_first_changed_node(tmp_path):
     answers = {"p": ("a=1", "b=2"), "q": ("a=1", "b=3"), "r": ("a=2", "b=3"), "s": ("a=1", "b=1")}
     runs += [traced(*names, tag="v2", text=text) for text, names in answers.items()]
     cmp = compared(*runs, run("v1", "t"), run("v2", "t"), tags=("v1", "v2", "v3"))
-    found = cmp.summary().set_index("release")
+    found = cmp.summary(columns="all").set_index("release")
     columns = ["traced", "first_changed.b", "first_changed.a"]
     assert [name for name in found if "first_changed" in name or name == "traced"] == columns
     assert found.loc["v2", columns].tolist() == [4, 2, 1]
@@ -146,7 +146,7 @@ def test_cases_are_counted_by_first_changed_node(tmp_path):
     assert pd.isna(frame["first_changed_node@v2"].iloc[4])
     assert "first_changed_node@v3" not in frame
     assert vnb.read_csv(cmp.to_csv(tmp_path / "a.csv")).equals(frame)
-    assert not [name for name in compared(run("v1")).summary() if "traced" in name]
+    assert not [name for name in compared(run("v1")).summary(columns="all") if "traced" in name]
 
 
 def test_traces_of_a_stream_and_of_spans_are_alike():
@@ -250,10 +250,10 @@ def test_summary_has_the_cost_per_pass():
         for tag in ("v1", "v2")
     ]
     cmp = compared(*runs, cases=wanted(dict.fromkeys(texts, "yes")), metrics=["latency_s", "exact"])
-    found = cmp.summary()
+    found = cmp.summary(columns="all")
     assert found["cost_per_pass"].tolist() == pytest.approx([0.09, 0.045])
     assert found["cost_per_pass.n"].tolist() == [24, 24]
     assert (found["cost_per_pass.low"] < found["cost_per_pass"]).all()
-    without = compared(*runs, metrics="latency_s").summary()
+    without = compared(*runs, metrics="latency_s").summary(columns="all")
     assert without["cost_per_pass"].isna().all()
     assert without["cost_per_pass.n"].tolist() == [0, 0]

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from hypothesis import given
@@ -101,8 +102,8 @@ def test_better_coin_is_better_on_average(coins):
 
 def test_noise_floor_is_the_share_of_repeats_that_differ(coins):
     # two flips of a coin of 0.7 differ 42 times of 100
-    assert coins.result("v2").noise_floor == pytest.approx(0.42, abs=0.05)
-    summary = coins.summary().set_index("release")
+    assert against(coins, "v2").noise_floor == pytest.approx(0.42, abs=0.05)
+    summary = coins.summary(columns="all").set_index("release")
     assert summary.loc["v1", "noise_floor_pct"] == pytest.approx(42, abs=6)
     assert abs(summary.loc["v2", "metric.value.delta"]) <= summary.loc["v2", "metric.value.noise"]
 
@@ -134,7 +135,7 @@ def test_missing_unscored_and_failed_cases_are_no_pass(incomplete):
 
 
 def test_summary_counts_missing_and_failed_cases(incomplete):
-    row = incomplete.summary().set_index("release").loc["v2"]
+    row = incomplete.summary(columns="all").set_index("release").loc["v2"]
     names = ["cases", "n", "missing", "failed", "rejected", "wins", "losses", "ties", "errors"]
     assert row[names].tolist() == [6, 4, 1, 1, 1, 0, 1, 1, 1]
 
@@ -305,13 +306,23 @@ def test_cases_with_different_repeats_are_unstable():
     assert found.frame("unstable")["input.text"].tolist() == [1]
 
 
+def test_short_summary_fits_a_screen(coins):
+    short, everything = coins.summary(), coins.summary(columns="all")
+    assert len(short.columns) <= 20
+    assert set(short) >= {"release", "missing", "metric.value", "metric.value.delta", "decision"}
+    pd.testing.assert_frame_equal(short, everything[list(short)])
+    assert list(everything)[-3:] == ["release_tag", "release_id", "environment"]
+    with pytest.raises(InputError, match="columns must be 'short' or 'all', not 'long'"):
+        coins.summary(columns="long")
+
+
 def test_summary_has_latency_and_cost():
     runs = [run("v1", n, latency_s=float(n), cost_usd=0.01) for n in range(101)]
-    row = of_runs(*runs, tags=["v1"]).summary().iloc[0]
+    row = of_runs(*runs, tags=["v1"]).summary(columns="all").iloc[0]
     assert (row["latency_p50"], row["latency_p95"]) == (50.0, 95.0)
     assert row["cost_usd"] == pytest.approx(0.01)
     one = [run("v1", n, cost_usd=float(n == 5)) for n in range(9)]
-    assert of_runs(*one, tags=["v1"]).summary()["cost_usd.low"].tolist() == [0.0]
+    assert of_runs(*one, tags=["v1"]).summary(columns="all")["cost_usd.low"].tolist() == [0.0]
 
 
 REPEATS = st.lists(st.floats(-9e99, 9e99) | st.booleans() | st.integers(-9, 9), max_size=3)
@@ -324,7 +335,7 @@ def test_summary_counts_each_case_once_in_both_directions(cases):
     found = compared(*sides)
     if not found.cases:
         return
-    row = found.summary().set_index("release").loc["v2"]
+    row = found.summary(columns="all").set_index("release").loc["v2"]
     names = ["wins", "ties", "losses", "unscored", "errors"]
     assert row[names].sum() + found.result("v2").missing == len(found.cases)
     assert not row["metric.value.delta_low"] > row["metric.value.delta_high"]
@@ -390,7 +401,7 @@ def test_clustered_interval_equals_that_of_cluster_robust_regression():
     )
     assert [change.low, change.high] == pytest.approx(robust.conf_int()[0], abs=1e-9)
     assert named.result("v2").p == pytest.approx(robust.pvalues[0], abs=1e-9)
-    row = named.summary().set_index("release").loc["v2"]
+    row = named.summary(columns="all").set_index("release").loc["v2"]
     assert (row["clusters"], row["n"]) == (8, 40)
 
 

@@ -254,3 +254,9 @@ def test_hostile_answers_stay_text_in_every_view(lab):
     harmless(lab, form.root, notebook.output(1).locator(".vnb-table"), grid.locator(".vnb-grid"))
     grid.get_by_role("button", name="One line per case").click()  # the browser remembers it
     harmless(lab, grid.locator(".vnb-grid"))
+    history = notebook.output(1)
+    history.locator(".vnb-table-row").first.locator(".vnb-table-outputs").click()
+    run = history.get_by_role("region", name="The run in full")
+    run.get_by_role("button", name="Run again…").click()
+    expect(run.get_by_label("text *")).to_have_value(re.compile("window.pwned"))
+    harmless(lab, history.locator(".vnb-table"), run)

@@ -266,6 +266,27 @@ def test_selected_rows_are_shown_side_by_side(table):
     assert selected() == []
 
 
+def test_click_opens_a_run_and_keys_follow(table):
+    table.click(table.row("ticket 243.").locator(".vnb-table-time"))
+    assert table.view.opened == "v1-243-0"
+    table.press("j")
+    assert table.view.opened == "v1-242-0"
+    assert table.view.selected_ids == ["v1-243-0"]
+    table.press("Escape")
+    assert table.view.opened == ""
+    assert table.view.selected_ids == ["v1-243-0"]
+    table.press("Enter")
+    assert table.view.opened == "v1-242-0"
+
+
+def test_menu_adds_a_filter_as_a_chip(table):
+    table.page.get_by_label("state").select_option("REJECTED")
+    table.exchange()
+    expect(table.page.get_by_text("No run matches the filter.")).to_be_visible()
+    table.click(table.button("Remove the filter state REJECTED"))
+    expect(table.status).to_have_text("250 runs")
+
+
 def test_chosen_columns_are_exported(table, tmp_path):
     table.view.export_folder = tmp_path
     table.page.get_by_role("button", name="Columns").click()
@@ -284,7 +305,7 @@ def test_hostile_cells_stay_text(table):
     cell = table.row("onerror").locator(".vnb-table-text").first
     expect(cell).to_have_css("unicode-bidi", "isolate")  # U+202E turns nothing round it
     table.click(table.row("onerror").locator("label"))
-    table.press("Enter")
+    table.click(table.button("Side by side"))
     assert table.page.locator("#el img").count() == 0
     assert table.page.title() == ""
 

@@ -266,7 +266,7 @@ def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, reco
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["id", "stat"], r"Unknown column 'stat'; available: execution_id, .*, output\.<name>"),
+        (["id", "stat"], r"Unknown column 'stat'; available: release_tag, .*, output\.<name>"),
         (["input"], "Unknown column 'input'"),
         ([], "none is named"),
         (["id", "state", "id"], "id is named twice"),

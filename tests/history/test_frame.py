@@ -3,17 +3,17 @@
 import pandas as pd
 import pytest
 
-from vellum_nb import HistoryError
+from vellum_nb import HistoryError, InputError
 
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
 TIME = "datetime64[us, UTC]"
 DTYPES = {
-    "execution_id": TEXT, "release_tag": "category", "timestamp": TIME, "deployment": TEXT,
-    "state": "category", "latency_s": "float64", "error_code": TEXT, "error_message": TEXT,
-    "quality": "float64", "note": TEXT, "tags": TEXT, "case_id": TEXT, "sweep_id": TEXT,
-    "repeat": "int64", "external_id": TEXT, "release_id": TEXT, "environment": TEXT,
-    "finished_at": TIME, "metadata": TEXT, "previous_execution_id": TEXT, "cost_usd": "float64",
-    "tokens_in": "Int64", "tokens_out": "Int64", "model": TEXT, "id": TEXT,
+    "release_tag": "category", "timestamp": TIME, "deployment": TEXT, "state": "category",
+    "latency_s": "float64", "error_code": TEXT, "error_message": TEXT, "quality": "float64",
+    "note": TEXT, "tags": TEXT, "cost_usd": "float64", "tokens_in": "Int64", "tokens_out": "Int64",
+    "model": TEXT, "environment": TEXT, "finished_at": TIME, "repeat": "int64", "metadata": TEXT,
+    "case_id": TEXT, "sweep_id": TEXT, "release_id": TEXT, "external_id": TEXT,
+    "execution_id": TEXT, "previous_execution_id": TEXT, "id": TEXT,
 }  # fmt: skip
 
 
@@ -43,7 +43,22 @@ def test_dtypes_do_not_depend_on_the_runs(frame):
 
 def test_values_are_columns_after_the_latency(frame):
     names = ["latency_s", "input.b", "input.a", "output.reply", "error_code"]
-    assert list(frame.columns)[5:10] == names
+    assert list(frame.columns)[4:9] == names
+
+
+def test_short_view_of_a_frame_has_the_values_and_ends_with_the_ids(history, frame):
+    short = history.frame(columns="short")
+    values = ["input.b", "input.a", "output.reply"]
+    head = ["release_tag", "timestamp", "deployment", "state", "latency_s", *values]
+    rest = ["error_message", "quality", "note", "cost_usd", "repeat", "case_id", "id"]
+    assert list(short) == [*head, *rest]
+    pd.testing.assert_frame_equal(short, frame[list(short)])
+
+
+@pytest.mark.parametrize("columns", ["brief", None, ["state"]])
+def test_unknown_view_of_a_frame_is_refused(history, columns):
+    with pytest.raises(InputError, match="columns must be 'short' or 'all', not"):
+        history.frame(columns=columns)
 
 
 def test_metadata_is_json_in_a_frame(frame):

@@ -36,9 +36,24 @@ def test_a_merge_brings_every_field_of_the_other(history, other, put):
 def test_a_merge_reports_how_many_runs_it_added(history, other, put):
     put(history), put(other), put(other)
     report = history.merge(other)
-    assert repr(report) == "<SyncReport: 2 added, 0 completed, 0 updated, 0 already here>"
+    counts = "2 added, 0 completed, 0 updated, 0 already here"
+    assert repr(report).startswith(f"<SyncReport: {counts}")
     assert history.merge(other.path).known == 2
     assert history.count() == 3
+
+
+def test_a_merge_mentions_once_that_authors_are_missing(history, other, put):
+    put(other), put(other), put(other, author="ada")
+    hint = "2 of the added runs have no author: set VELLUM_NB_AUTHOR before running"
+    assert str(history.merge(other)).endswith(f"0 already here; {hint}")
+    assert "author" not in str(history.merge(other))
+
+
+def test_a_merge_leaves_no_log_beside_the_other_file(history, other, put):
+    put(other)
+    other.close()
+    history.merge(other.path)
+    assert list(other.path.parent.glob(f"{other.path.name}*")) == [other.path]
 
 
 def test_a_started_run_is_completed_by_its_copy_that_has_ended(history, other, put, make_run):

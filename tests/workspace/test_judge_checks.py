@@ -111,7 +111,7 @@ def test_an_unchecked_judge_is_named_wherever_its_figures_are(unchecked):
 
 
 def test_few_ratings_correct_nothing(unchecked):
-    row = unchecked.summary().iloc[1]
+    row = unchecked.summary(columns="all").iloc[1]
     assert (row["metric.grader.check"], row["metric.grader.corrected_n"]) == (UNCHECKED, 3)
     assert math.isnan(row["metric.grader.corrected"])
     assert math.isnan(row["metric.grader.corrected_delta_low"])
@@ -310,7 +310,11 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
         if rated[texts.index(run.inputs["text"])]:
             ws.history.annotate(run.id, quality=float(run.outputs["output"][0] == "p"))
     judge = ws.judge("grader", inputs={"text": "output.output"})
-    summary = ws.compare("pair", metrics=judge, progress=False).summary().set_index("release")
+    summary = (
+        ws.compare("pair", metrics=judge, progress=False)
+        .summary(columns="all")
+        .set_index("release")
+    )
     letters = np.array([[each == "p" for each in text[:4]] for text in texts]).astype(float)
     people, verdicts = letters[:, [0, 2]], letters[:, [1, 3]]
     row, half = summary.loc["v2"], math.sqrt(0.5)
@@ -350,7 +354,7 @@ def test_names_of_raters_are_text_in_a_repr(ws):
 def test_a_judge_of_no_runs_is_not_checked(ws):
     metric = ws.judge("grader")
     empty = compare_runs([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
-    assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
+    assert empty.summary(columns="all")["metric.grader.corrected_n"].tolist() == [0, 0]
     assert empty.judge_check().problem.startswith("The judge grader was not checked: 0 cases")
     assert empty.judge_check().frame().empty
 
@@ -425,7 +429,7 @@ def test_repeats_of_a_judge_show_its_noise(ws, name):
     judge = ws.judge(name, inputs={"text": "input.text"}, repeats=3)
     ws.sweep("echo", cases, release_tags=["v1"], progress=False)
     compared = ws.compare("echo", release_tags=["v1"], metrics=judge, progress=False)
-    row = compared.summary().iloc[0]
+    row = compared.summary(columns="all").iloc[0]
     verdicts = {}
     for run in ws.history.runs(deployment=name):
         verdicts.setdefault(run.inputs["text"], []).append(float(run.outputs["output"]))
@@ -490,7 +494,7 @@ def test_no_answer_of_a_judge_is_paid_twice_after_a_kill(server, tmp_path, forks
         judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)
         compared = ws.compare("echo", metrics=judge, progress=False)
         assert compared.errors().empty
-        assert compared.summary()["metric.slow.judge_noise_n"].tolist() == [8]
+        assert compared.summary(columns="all")["metric.slow.judge_noise_n"].tolist() == [8]
         states = Counter(run.state for run in ws.history.runs(deployment="slow"))
     # The server cancels calls whose client is gone; others are looked up, and not sent again.
     assert (states["FULFILLED"], states.total()) == (24, len(calls))
@@ -507,7 +511,7 @@ def test_verdict_that_is_no_figure_is_an_error_of_the_judge(ws, server):
         "the text 'good' is neither a bool nor a number",
         "it is None, no figure",
     }
-    assert np.isnan(compared.summary()["metric.odd.judge_noise_pct"]).all()
+    assert np.isnan(compared.summary(columns="all")["metric.odd.judge_noise_pct"]).all()
 
 
 @pytest.fixture

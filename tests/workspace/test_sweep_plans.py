@@ -469,8 +469,14 @@ def labelled(ws):
 LABELS = ["expected.output", "label.weight", "label.tags", "label.day"]
 
 
-def test_frame_of_a_sweep_ends_with_its_labels(labelled):
-    assert list(labelled.frame().columns)[-5:] == ["id", *LABELS]
+def test_frame_of_a_sweep_has_its_labels_in_front_of_the_ids(labelled):
+    names = list(labelled.frame().columns)
+    assert names[names.index("case_id") - 4 : names.index("case_id")] == LABELS
+
+
+def test_short_view_of_a_sweep_has_its_labels(labelled):
+    assert list(labelled.frame(columns="short"))[-6:] == [*LABELS, "case_id", "id"]
+    assert list(labelled.failed(columns="short")) == list(labelled.frame(columns="short"))
 
 
 def test_frame_of_a_sweep_reads_back_from_csv(labelled, tmp_path):

@@ -344,7 +344,7 @@ def test_summary_of_an_opened_sweep_has_the_margin_of_its_rule(equal):
     ws, sweep = equal
     opened = ws.compare("count", sweep=sweep.id)
     assert opened.decide()["same"].verdict == "may replace"
-    assert opened.summary()["interval"][1] == "confidence sequence"
+    assert opened.summary(columns="all")["interval"][1] == "confidence sequence"
 
 
 def zero(run):

@@ -141,7 +141,7 @@ def _print(comparison: Comparison, args: argparse.Namespace, head: str) -> None:
     if args.markdown == _STDOUT:
         print(head + comparison.to_markdown(only=_LISTED), end="", file=data())
     elif args.json:
-        frame = comparison.summary().astype(object)
+        frame = comparison.summary(columns="all").astype(object)
         rows = frame.where(frame.notna(), None).to_dict(orient="records")
         print(json.dumps(rows, ensure_ascii=False), file=data())
     elif args.markdown is None:

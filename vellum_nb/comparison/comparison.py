@@ -41,6 +41,7 @@ from vellum_nb.comparison.figures import (
     failure_frame,
     run_frame,
     runs_table,
+    short_summary,
     summary_frame,
     summary_rows,
 )
@@ -69,7 +70,14 @@ from vellum_nb.comparison.ranking import charts_required
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
-from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
+from vellum_nb.history import (
+    BlindRatings,
+    FrameView,
+    History,
+    check_view,
+    write_csv_frame,
+    write_parquet_frame,
+)
 from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
@@ -359,8 +367,11 @@ class Comparison(ComparisonData):
         pairs = zip(self.cases, self.figures.unstable, strict=True)
         return self._rows([case for case, is_unstable in pairs if is_unstable])
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self, *, columns: FrameView = "short") -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
+
+        ``columns="all"`` also returns the columns that are too many for a screen: numbers of
+        values, noise, tests, judges, costs per pass, nodes, release ids.
 
         Of all `cases`, `n` have an answer, `failed` have runs but no answer, and `missing` have no
         run. ``metric.<name>`` is the mean over cases with its 95 % interval from ``.low`` to
@@ -386,12 +397,14 @@ class Comparison(ComparisonData):
 
         Warns if cases share a label that would change a verdict as `cluster`.
         """
+        check_view(columns)
         caveats = self.figures.all_decisions.caveats
         for release in self.figures.others if self.metrics else ():
             note = self.figures.cluster_note(release, self.metrics[0].name)
             if text := "; ".join(caveats.get(release, ())) or note:
                 warn(f"{release}: {text}", stacklevel=2)
-        return summary_frame(summary_rows(self.figures))
+        frame = summary_frame(summary_rows(self.figures))
+        return short_summary(frame, self.figures.scored) if columns == "short" else frame
 
     def judge_check(self, metric: str | None = None) -> Agreement:
         """Return the agreement of a judge with people who rated the same runs.

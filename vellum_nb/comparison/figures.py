@@ -79,6 +79,10 @@ _NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _RUN_TEXTS = ("release_tag", "release_id", "environment")
 _TEXTS = ("release", *_RUN_TEXTS, "finding", "test", "interval", "decision")
+_SHORT_SUMMARY = (
+    *("release", "cases", "n", "missing", "failed", "changed_pct"),
+    *("wins", "ties", "losses", "p", "decision", "latency_p50", "cost_usd"),
+)
 _RATE = (
     "No metric says which is better. Rate the answers blind, or give a metric or expected outputs."
 )
@@ -1061,7 +1065,15 @@ def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows))
     texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
-    return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
+    frame = frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
+    return frame[[*frame.columns.difference([*_RUN_TEXTS], sort=False), *_RUN_TEXTS]]
+
+
+def short_summary(frame: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
+    """Return the columns of a summary to read on a screen."""
+    ends = ("", ".low", ".high", ".delta", ".delta_low", ".delta_high", ".p", ".check")
+    short = {*_SHORT_SUMMARY, *(f"metric.{name}{end}" for name in metrics for end in ends)}
+    return frame[[name for name in frame if name in short]]
 
 
 def _counts(figures: ComparisonFigures, release: str, table: pd.DataFrame) -> dict[str, Any]:

@@ -9,11 +9,18 @@ from __future__ import annotations
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import check_history
-from vellum_nb.history.columns import COLUMN_KINDS, OPTIONAL_COLUMNS
+from vellum_nb.history.columns import (
+    COLUMN_KINDS,
+    FIRST_ID,
+    OPTIONAL_COLUMNS,
+    FrameView,
+    check_view,
+)
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
     column,
     frame_of_cells,
+    short_view,
     trace_frame,
     unguarded,
     write_csv_frame,
@@ -45,6 +52,7 @@ from vellum_nb.history.writes import format_bytes
 
 __all__ = [
     "COLUMN_KINDS",
+    "FIRST_ID",
     "OPTIONAL_COLUMNS",
     "BlindRatings",
     "DatabaseUrl",
@@ -57,8 +65,10 @@ __all__ = [
     "SweepLease",
     "Sweeps",
     "SyncReport",
+    "FrameView",
     "cell",
     "check_history",
+    "check_view",
     "clean",
     "collection_paused",
     "column",
@@ -76,6 +86,7 @@ __all__ = [
     "read_parquet",
     "set_execution_id",
     "set_nodes",
+    "short_view",
     "terminal_line",
     "trace_frame",
     "typed",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from vellum_nb.models.checks import refuse
 
 Kind = Literal["text", "time", "float", "int", "count", "tag", "state", "flag"]
 
@@ -18,38 +20,39 @@ class Column:
     is_late: bool = False  # a merge fills in missing values of ended runs
     is_optional: bool = False  # frames omit the column if no run has a value
     is_payload: bool = False  # stored in the table `payloads`, as JSON text
+    is_short: bool = False  # part of ``frame(columns="short")``
     version: int = 1  # of the schema that added the column
 
 
-# The order is that of a frame; inputs, outputs and desired outputs follow `latency_s`.
+# The order is that of a frame, with inputs, outputs and desired outputs after `latency_s`.
 COLUMNS: Mapping[str, Column] = {
-    "execution_id": Column("text", "finish", is_late=True),
-    "release_tag": Column("tag"),
-    "timestamp": Column("time"),
-    "deployment": Column("text"),
-    "state": Column("state", "finish"),
-    "latency_s": Column("float", "finish"),
+    "release_tag": Column("tag", is_short=True),
+    "timestamp": Column("time", is_short=True),
+    "deployment": Column("text", is_short=True),
+    "state": Column("state", "finish", is_short=True),
+    "latency_s": Column("float", "finish", is_short=True),
     "error_code": Column("text", "finish"),
-    "error_message": Column("text", "finish"),
-    "doubt": Column("text", "finish", is_optional=True, version=2),
-    "quality": Column("float", "annotate"),
-    "note": Column("text", "annotate"),
+    "error_message": Column("text", "finish", is_short=True),
+    "doubt": Column("text", "finish", is_optional=True, version=2, is_short=True),
+    "quality": Column("float", "annotate", is_short=True),
+    "note": Column("text", "annotate", is_short=True),
     "tags": Column("text", "annotate"),
-    "case_id": Column("text"),
-    "sweep_id": Column("text"),
-    "repeat": Column("int"),
-    "external_id": Column("text"),
-    "release_id": Column("text", "finish"),
-    "environment": Column("text", "finish"),
-    "finished_at": Column("time", "finish"),
-    "metadata": Column("text", is_payload=True),
-    "previous_execution_id": Column("text"),
-    "cost_usd": Column("float", "finish", is_late=True),
+    "cost_usd": Column("float", "finish", is_late=True, is_short=True),
     "tokens_in": Column("count", "finish", is_late=True),
     "tokens_out": Column("count", "finish", is_late=True),
     "model": Column("text", "finish", is_late=True),
+    "environment": Column("text", "finish"),
+    "finished_at": Column("time", "finish"),
+    "repeat": Column("int", is_short=True),
     "author": Column("text", is_late=True, is_optional=True),
-    "id": Column("text"),
+    "metadata": Column("text", is_payload=True),
+    "case_id": Column("text", is_short=True),
+    "sweep_id": Column("text"),
+    "release_id": Column("text", "finish"),
+    "external_id": Column("text"),
+    "execution_id": Column("text", "finish", is_late=True),
+    "previous_execution_id": Column("text"),
+    "id": Column("text", is_short=True),
     "tag_moved": Column("flag"),
 }
 FRAMED = ("inputs", "outputs", "metadata", "desired")
@@ -66,3 +69,14 @@ OPTIONAL_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.
 """Columns that a frame omits if no run has a value."""
 HEAD = tuple(COLUMN_KINDS)[: tuple(COLUMN_KINDS).index("latency_s") + 1]
 """Columns of a frame in front of inputs and outputs."""
+FIRST_ID = "case_id"
+"""Column of a frame from which on all columns are ids."""
+
+FrameView = Literal["short", "all"]
+"""Columns of a frame: all, or those to read on a screen."""
+
+
+def check_view(columns: object) -> None:
+    """Raise an error for an unknown view of a frame."""
+    if columns not in get_args(FrameView):
+        refuse("columns", columns, "'short' or 'all'")

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_text
-from vellum_nb.history.columns import COLUMN_KINDS, FRAMED, HEAD, OPTIONAL_COLUMNS, SCALARS
+from vellum_nb.history.columns import (
+    COLUMN_KINDS,
+    COLUMNS,
+    FRAMED,
+    HEAD,
+    OPTIONAL_COLUMNS,
+    SCALARS,
+    FrameView,
+)
 from vellum_nb.history.rows import DAMAGE, DamagedRunError, cell, clean, damaged, run_of
 from vellum_nb.models import NodeRun, RunState
 
@@ -104,6 +112,14 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
     ordered |= {name: columns[name] for name in COLUMN_KINDS if name not in {*HEAD, *empty}}
     return _data_frame(ordered, len(rows))
+
+
+def short_view(frame: pd.DataFrame, columns: FrameView) -> pd.DataFrame:
+    """Return the columns of a view of a frame of runs."""
+    if columns == "all":
+        return frame
+    names = map(str, frame)
+    return frame[[name for name in names if name not in COLUMNS or COLUMNS[name].is_short]]
 
 
 def frame_of_cells(

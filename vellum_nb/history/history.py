@@ -24,6 +24,8 @@ from vellum_nb.history.backends import (
     parse_location,
 )
 from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.columns import FrameView, check_view
+from vellum_nb.history.frames import short_view
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.query import Filters, Ids
 from vellum_nb.history.recorder import Listener, RunRecorder
@@ -206,15 +208,24 @@ class History:
         """
         return query.read_runs(*self._selected(filters))
 
-    def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Return runs as a DataFrame, newest first, one row per run; arguments as in `runs`.
+    def frame(self, *, columns: FrameView = "all", **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return runs as a DataFrame, newest first, one row per run.
 
         Dtypes: text ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
         `release_tag` category, tokens ``Int64``. The columns ``input.<name>``, ``output.<name>``
         and, for corrected runs, ``desired.<name>`` contain scalars unchanged and structured values
         as canonical JSON text.
+
+        Parameters
+        ----------
+        columns : {"all", "short"}, default "all"
+            ``"short"`` for reading on a screen: no ids except those of case and run, and no
+            technical details. Exports and `read_csv` have all columns.
+        **filters
+            Runs to return, as in `runs`.
         """
-        return query.read_frame(*self._selected(filters))
+        check_view(columns)
+        return short_view(query.read_frame(*self._selected(filters)), columns)
 
     def scan(
         self, *, chunk_rows: int = 50_000, **filters: Unpack[Filters]
@@ -496,7 +507,7 @@ class History:
     def _repr_html_(self) -> str:
         import pandas as pd
 
-        names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
+        names = ["release_tag", "timestamp", "deployment", "state", "latency_s", "execution_id"]
         try:
             store, selection = self._selected({"limit": _LISTED_RUNS})
             numbers = query.ordered_numbers(store, selection, "timestamp", descending=True)

@@ -100,6 +100,8 @@ class SyncReport:
         Runs that differ: `id` and `fields`. They do not change in this history.
     unreadable : tuple of str
         Ids of damaged runs and sweeps in the other history, which are skipped.
+    authorless : int
+        Number of new runs of another history without an author.
     """
 
     added: int = 0
@@ -113,6 +115,7 @@ class SyncReport:
     ratings: int = 0
     conflicts: tuple[Conflict, ...] = ()
     unreadable: tuple[str, ...] = ()
+    authorless: int = 0
 
     def __add__(self, other: SyncReport) -> SyncReport:
         names = SyncReport.__slots__
@@ -137,6 +140,11 @@ class SyncReport:
         if self.conflicts:
             differing = [f"{run.id} ({', '.join(run.fields)})" for run in self.conflicts]
             text += f"; {len(differing):,} differ, ours stay: {cut_list(differing)}"
+        if self.authorless:
+            text += (
+                f"; {self.authorless:,} of the added runs have no author: set VELLUM_NB_AUTHOR "
+                "before running"
+            )
         return text
 
     @printed
@@ -155,6 +163,7 @@ def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, 
     conflicts: list[Conflict] = []
     renamed: dict[str, str] = {}
     changed: list[str] = []
+    is_history = not isinstance(source, list)
     if isinstance(source, list):
         batches: Iterable[list[Run]] = [[run for run in source if run.state != "STARTED"]]
         counts["running"] = sum(run.state == "STARTED" for run in source)
@@ -166,6 +175,7 @@ def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, 
         merged = store.write(partial(_merge_runs, batch))
         for run, (outcome, run_id, fields) in zip(batch, merged, strict=True):
             counts[outcome] += 1
+            counts["authorless"] += outcome == "added" and run.author is None and is_history
             conflicts += [Conflict(run_id, fields)] if fields else []
             renamed |= {run.id: run_id} if run.id != run_id else {}
             changed += [run_id] if outcome in {"completed", "updated"} else []

@@ -20,13 +20,17 @@ from vellum_nb.comparison.comparison import CompareOptions, compare_options
 from vellum_nb.errors import HistoryError, InputError, OutOfReachError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import (
+    FIRST_ID,
+    FrameView,
     History,
     LeaseLostError,
     PastRun,
     SweepLease,
     Sweeps,
     cell,
+    check_view,
     column,
+    short_view,
 )
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import (
@@ -588,15 +592,17 @@ class Sweep:
             runs.append(run.model_copy(update=fields))
         return sorted(runs, key=lambda run: run.timestamp, reverse=True)
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self, *, columns: FrameView = "all") -> pd.DataFrame:
         """Return its runs as a DataFrame, newest first, one row per run.
 
-        The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
-        ``label.<name>`` of the cases. Runs reused from the history have the release tag and repeat
-        of the run that they replace, and their own `sweep_id`.
+        The columns are those of ``ws.history.frame()``, with ``expected.<output>`` and
+        ``label.<name>`` of the cases in front of the ids. Runs reused from the history have the
+        release tag and repeat of the run that they replace, and their own `sweep_id`. `columns` is
+        ``"all"``, or ``"short"`` for reading on a screen, as in `History.frame`.
         """
         import pandas as pd
 
+        check_view(columns)
         sweeps = Sweeps(self._history)
         frame = sweeps.frame(self.id, exclude=self._repeated())
         cases = sweeps.cases(self.id)
@@ -613,11 +619,13 @@ class Sweep:
             for name in dict.fromkeys(name for case in cases for name in getattr(case, side)):
                 values = [case and getattr(case, side).get(name) for case in row_cases]
                 added[prefix + name] = column([cell(value) for value in values], None)
-        return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
+        at = list(frame).index(FIRST_ID)
+        parts = frame.iloc[:, :at], pd.DataFrame(added, index=frame.index), frame.iloc[:, at:]
+        return short_view(pd.concat(parts, axis=1), columns)
 
-    def failed(self) -> pd.DataFrame:
+    def failed(self, *, columns: FrameView = "all") -> pd.DataFrame:
         """Return the failed, rejected and cancelled runs of `frame`."""
-        frame = self.frame()
+        frame = self.frame(columns=columns)
         return frame[frame["state"].isin(_NOT_DONE)].reset_index(drop=True)
 
     @compare_options

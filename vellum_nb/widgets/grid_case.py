@@ -1,9 +1,10 @@
-"""The open case of a grid: inputs, expected values, and the answer of each release."""
+"""The open case of a grid, or run of a history: inputs, expected values, answers and traces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import ipywidgets as ipw
 
@@ -19,7 +20,7 @@ from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_lines import ICONS, failure_text, label_text, score_of, verdict_of
 from vellum_nb.widgets.markup import icon
 from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
-from vellum_nb.widgets.results import AnswerBars
+from vellum_nb.widgets.results import AnswerBars, LookUp
 
 _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
 
@@ -30,8 +31,14 @@ class Detail:
     `changed` is called with each updated run, `close` by the close button.
     """
 
+    SUBJECT = "case"
+
     def __init__(
-        self, actions: Actions | None, changed: Callable[[Run], None], close: Callable[[], None]
+        self,
+        actions: Actions | None,
+        changed: Callable[[Run], None],
+        close: Callable[[], None],
+        look_up: LookUp | None = None,
     ) -> None:
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
@@ -44,13 +51,15 @@ class Detail:
         self.bars = AnswerBars(
             rate=None if actions is None else actions.rate,
             trace=trace,
+            look_up=look_up,
             boundary=self._edge,
             changed=changed,
             go_on=lambda _run: None,
         )
         parts = [self._edge.widget, self._answers, self._read, self._traces, self.bars]
         results = styled(ipw.VBox(parts), "vnb-results")
-        shut = button("", "vnb-icon-button vnb-remove", close, tooltip="Close the case (Escape)")
+        tooltip = f"Close the {self.SUBJECT} (Escape)"
+        shut = button("", "vnb-icon-button vnb-remove", close, tooltip=tooltip)
         parts = [note(FORM_STYLE, "vnb-style"), self._head, results, shut]
         self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
 
@@ -74,14 +83,14 @@ class Detail:
         # the release identifies a column; a tag may have moved
         runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
         missing = [e for e in comparison.releases if e not in by_release]
-        self._edge.clear()
-        self._runs = runs
-        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
-        (self._read.remove_class if unread and runs[1:] else self._read.add_class)("vnb-none")
-        self._traces.value = clean(side_by_side_traces(runs))
-        of_head = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
-        self._head.value = render("grid_case.html.j2", **of_head)
-        self.bars.show(runs)
+        self._show_traces(runs, can_read=len(runs) > 1)
+        of_case: dict[str, Any] = {
+            "inputs": case.inputs,
+            "expected": case.expected,
+            "missing": missing,
+        }
+        labels = {name: label_text(v) for name, v in case.labels.items() if v is not None}
+        self._draw(runs, title=f"Case {case.number:,}", labels=labels, **of_case)
         html = side_by_side_html(
             runs,
             inline=inline,
@@ -90,7 +99,31 @@ class Detail:
             expected=case.expected,
         )
         self._answers.value = clean(html) if runs else ""
+
+    def _draw(
+        self,
+        runs: tuple[Run, ...],
+        *,
+        title: str,
+        labels: Mapping[str, str],
+        inputs: Mapping[str, Any],
+        expected: Mapping[str, Any],
+        missing: Sequence[str] = (),
+    ) -> None:
+        """Show heading, inputs and bars."""
+        self._edge.clear()
+        self._runs = runs
+        of_head = {"title": title, "labels": labels, "inputs": inputs, "expected": expected}
+        head = render("grid_case.html.j2", **of_head, missing=missing, html=_input_html)
+        self._head.value = clean(head)
+        self.bars.show(runs)
         self.widget.remove_class("vnb-none")
+
+    def _show_traces(self, runs: Sequence[Run], *, can_read: bool = True) -> None:
+        """Show the stored traces, and the button that fetches the others."""
+        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
+        (self._read.remove_class if unread and can_read else self._read.add_class)("vnb-none")
+        self._traces.value = clean(side_by_side_traces(runs))
 
     def hide(self) -> None:
         """Clear the view."""

@@ -119,8 +119,8 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets i
 
     @property
     def busy(self) -> bool:
-        """True while the form executes runs."""
-        return bool(self.form.busy)
+        """True while the form or an open run of the history executes runs."""
+        return bool(self.form.busy or self.history_view.busy)
 
     def compare_again(self) -> None:
         """Compare the current runs, like the button."""

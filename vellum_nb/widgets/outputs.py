@@ -36,9 +36,12 @@ _NODE_STATES = {
 
 
 def side_by_side_traces(runs: Sequence[Run]) -> str:
-    """Return traces side by side, the first difference marked; empty if none can be compared."""
+    """Return traces side by side, the first difference marked; empty if none can be compared.
+
+    A single run has its own trace.
+    """
     traced = [run for run in runs[1:] if run.nodes]
-    if not traced or not runs[0].nodes:
+    if not runs or not runs[0].nodes or (runs[1:] and not traced):
         return ""
     base = runs[0]
     marks: dict[str, dict[int, str]] = {base.release_tag: {}}
@@ -60,7 +63,7 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
         for run in (base, *traced)
     ]
     body = "".join(f"<div>{table}</div>" for table in tables)
-    summary = f"Traces side by side · {escape(' · '.join(words))}"
+    summary = f"Traces side by side · {escape(' · '.join(words))}" if words else "Trace"
     return (
         '<details class="vnb-out" open><summary class="vnb-trace-fold" style="padding: 6px 12px">'
         f"{summary}</summary>"
@@ -113,6 +116,7 @@ def side_by_side_html(
     remarks: Mapping[str, str] | None = None,
     expected: Mapping[str, Any] | None = None,
     live: Mapping[str, Mapping[str, str]] | None = None,
+    inputs: bool = False,
 ) -> str:
     """Return `runs` side by side with their style, and differences from the first run marked.
 
@@ -121,6 +125,7 @@ def side_by_side_html(
     together. The first run marks what the run with the tag `compared`, or the only other one, has
     lost. `remarks` is HTML for the heading of a run, by release tag; `expected` maps outputs to
     expected values. `live` maps the release tag of each streaming run to its partial outputs.
+    `inputs` shows the inputs too: once if they are equal, otherwise above the outputs of each run.
     """
     live, remarks = live or {}, remarks or {}
     other = _compared(runs, compared) if not inline else None
@@ -153,10 +158,32 @@ def side_by_side_html(
     if more > 0:
         notes.append(f"{more:,} more outputs are in the run")
     above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
-    body = f'{above}<div class="vnb-out-grid">{columns}</div>'
+    body = f'{above}{_inputs_html(runs) if inputs else ""}<div class="vnb-out-grid">{columns}</div>'
     if not runs:
         body = '<p class="vnb-note">No runs to show.</p>'
     return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{body}</div>'
+
+
+def _inputs_html(runs: Sequence[Run]) -> str:
+    """Return the inputs as columns, with differences from the first run marked."""
+    same = all(run.inputs == runs[0].inputs for run in runs)
+    shown = [
+        run.model_copy(
+            update={"outputs": run.inputs, "output_types": {}, "state": "FULFILLED", "error": None}
+        )
+        for run in (runs[:1] if same else runs)
+    ]
+    names = list(dict.fromkeys(chain(*(run.outputs for run in shown))))[:_MAX_OUTPUTS]
+    columns = []
+    for run in shown:
+        tag = "" if same else f'<b class="vnb-tag">{name_html(run.release_tag)}</b> '
+        what = "inputs of all runs" if same and runs[1:] else "inputs"
+        head = f'<div class="vnb-out-head"><span class="vnb-facts">{tag}{what}</span></div>'
+        base = shown[0] if run is not shown[0] else None
+        rows = output_rows(run, names, base, other=_compared(shown, "") if base is None else None)
+        label = what if same else f"Inputs of {visible_name(run.release_tag)}"
+        columns.append(section_html(label, head, rows, len(names)))
+    return f'<div class="vnb-out-grid">{"".join(columns)}</div>'
 
 
 def section_html(

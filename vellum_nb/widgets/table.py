@@ -6,14 +6,16 @@ one request at a time; a new request of the same page cancels the previous query
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+import ipywidgets as ipw
 import traitlets
 
+from vellum_nb.comparison.actions import Actions
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import (
@@ -23,9 +25,9 @@ from vellum_nb.history import (
     index_for_search,
     ordered_runs,
 )
-from vellum_nb.models import Run
+from vellum_nb.models import Run, RunState
 from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import plural
+from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
 from vellum_nb.widgets.outputs import lookup_text
 from vellum_nb.widgets.table_rows import (
@@ -36,7 +38,11 @@ from vellum_nb.widgets.table_rows import (
     known_columns,
     static_html,
 )
+from vellum_nb.widgets.table_run import RunDetail
 from vellum_nb.widgets.table_view import MAX_TEXT, Format, TableView, Window, read_int, refuse
+
+if TYPE_CHECKING:
+    from vellum_nb.widgets.form import RunForm
 
 _MAX_ROWS, _MIN_ROWS = 200, 40
 _FIRST = Window("", 0, 0, 40)
@@ -48,6 +54,7 @@ _LARGE_HISTORY = 20_000  # larger histories are read outside the kernel's main t
 _MAX_COUNTED = 1000  # runs that can be counted without delay
 _SAMPLE = 100
 _MAX_NAMES = 250  # inputs, and as many outputs
+_MAX_OPTIONS, _MAX_OPTION_CHARS = 50, 40  # of a filter
 _STATIC_ROWS = 10
 _REFRESH_S = 0.2
 
@@ -77,12 +84,18 @@ class HistorySource:
         self.first_search = str(self._filters.pop("search", ""))
         self._ordered: tuple[str, OrderedRuns] | None = None
         self._counts = "", Counts(0, 0, rough=False)
+        self._added: set[str] = set()  # names of filters added in the page
         self._inputs: dict[str, None] = {}
         self._outputs: dict[str, None] = {}
-        self._deployments: set[str] = set()
+        # values of the filters that can be added in the page, by name
+        self._values: dict[str, dict[str, None]] = {"state": dict.fromkeys(get_args(RunState))}
+        self._values |= {"release_tag": {}, "deployment": {}, "author": {}}
         self._optional: set[str] = set()
         newest = ordered_runs(history, whole=False, limit=_SAMPLE, **self._filters)
         self._meet(newest.runs(offset=0, limit=_SAMPLE))
+        deployment = self._filters.get("deployment")
+        if isinstance(deployment, str) and not self.is_long:
+            self._values["release_tag"] |= dict.fromkeys(history.release_tags(deployment))
 
     @property
     def known(self) -> list[str]:
@@ -101,23 +114,38 @@ class HistorySource:
             "chips": [
                 {"name": name, "text": _chip(name, value)}
                 for name, value in self._filters.items()
-                if name != "deployment"
+                if name != "deployment" or name in self._added
+            ],
+            "filters": [
+                {"name": name, "values": _options(values)}
+                for name, values in self._values.items()
+                if len(values) > 1 and name not in self._filters
             ],
             "columns": [
                 {"name": name, "kind": column_kind(name), "sortable": name not in JOINED}
                 for name in columns
             ],
-            "default": default_columns(columns, mixed=len(self._deployments) > 1),
+            "default": default_columns(columns, mixed=len(self._values["deployment"]) > 1),
             "note": f"{' and '.join(many)}; the first {_MAX_NAMES} can be columns" if many else "",
             "can": self._can,
             "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}],
         }
 
+    def add(self, name: object, value: object) -> None:
+        """Add a filter; `value` is one of those offered."""
+        if not (isinstance(name, str) and isinstance(value, str)):
+            refuse(f"unknown filter {name!r:.60}")
+        if name in self._filters or value not in self._values.get(name, ()):
+            refuse(f"{value!r:.60} is not offered as a filter {name!r:.60}")
+        self._filters[name] = value
+        self._added.add(name)
+
     def drop(self, name: object) -> None:
-        """Remove a filter."""
-        if name not in self._filters or name == "deployment":
+        """Remove a filter, except the deployment that was set in code."""
+        if name not in self._filters or (name == "deployment" and name not in self._added):
             refuse(f"unknown filter {name!r:.60}")
         del self._filters[str(name)]
+        self._added.discard(str(name))
 
     @property
     def is_long(self) -> bool:
@@ -198,8 +226,16 @@ class HistorySource:
         for run in runs:
             self._inputs.update(dict.fromkeys(run.inputs))
             self._outputs.update(dict.fromkeys(run.outputs))
-            self._deployments.add(run.deployment)
+            for name in ("release_tag", "deployment", "author"):
+                if value := getattr(run, name):
+                    self._values[name].setdefault(value)
             self._optional |= {name for name in OPTIONAL_COLUMNS if getattr(run, name) is not None}
+
+
+def _options(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the values of a filter with their texts."""
+    short = [value for value in values if len(value) <= MAX_TEXT]
+    return [(value, cut(visible_name(value), _MAX_OPTION_CHARS)) for value in short[:_MAX_OPTIONS]]
 
 
 def _chip(name: str, value: Any) -> str:
@@ -229,6 +265,10 @@ class HistoryView(TableView):
         Returns safe HTML of the selected runs.
     look_up : callable, optional
         Looks up a run in doubt and returns the updated run.
+    actions : Actions, optional
+        Operations of a workspace: rating and traces. Default: an open run is read-only.
+    make_form : callable, optional
+        Returns the form of a deployment, to run an open run again.
     **filters
         The runs to show, as in `History.runs`.
 
@@ -244,6 +284,8 @@ class HistoryView(TableView):
         Column and direction of the order; traits.
     columns : list of str
         The visible columns: names of the history frame, and ``outputs``; a trait.
+    opened : str
+        Id of the open run; set with `open_run`.
     total, recorded : int
         Number of matching runs, and of all runs of the deployment; traits.
     export_folder : Path or None
@@ -265,6 +307,10 @@ class HistoryView(TableView):
     columns = traitlets.List(traitlets.Unicode()).tag(sync=True)
     total = traitlets.Int(0)
     recorded = traitlets.Int(0)
+    opened = traitlets.Unicode("").tag(sync=True)
+    details = traitlets.Instance(ipw.Widget, allow_none=True).tag(
+        sync=True, **ipw.widget_serialization
+    )
     _side = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
@@ -273,6 +319,8 @@ class HistoryView(TableView):
         *,
         side_by_side: Callable[[Sequence[Run]], str],
         look_up: Callable[[Run], Run] | None = None,
+        actions: Actions | None = None,
+        make_form: Callable[[str], RunForm] | None = None,
         **filters: Any,
     ) -> None:
         self._closed = False
@@ -284,7 +332,8 @@ class HistoryView(TableView):
         self._unsubscribe: Callable[[], None] = lambda: None
         self._forget_order: Callable[[], None] = lambda: None  # if the history cannot be read
         self._side_by_side = side_by_side
-        self._look_up = look_up
+        self._look_up, self._actions, self._make_form = look_up, actions, make_form
+        self._detail: RunDetail | None = None  # made for the first open run
         self._lookups = SerialExecutor("vellum-nb-look-ups")
         can = [] if look_up is None else ["look_up"]
         self._source = source = HistorySource(history, filters, can)
@@ -299,7 +348,10 @@ class HistoryView(TableView):
             "side_by_side": self._on_side,
             "look_up": self._on_look_up,
             "close_side": lambda _message: self.set_trait("_side", ""),
-            "drop_filter": self._on_drop_filter,
+            "filter": lambda m: self._filter(source.add, m.get("name"), m.get("value")),
+            "drop_filter": lambda message: self._filter(source.drop, message.get("name")),
+            "open": lambda message: self.open_run(message.get("id")),
+            "close": lambda _message: self.close_run(),
         }
         self.observe(self._on_selected, "selected_ids")
         self._may_be_deleted = False
@@ -327,6 +379,39 @@ class HistoryView(TableView):
         """Show the selected runs side by side under the table, like the button."""
         self._side = self.selected_html()
 
+    def open_run(self, run_id: Any) -> None:
+        """Open a run next to the table, like a click: inputs, outputs, trace, *Run again…*."""
+        run = self._source.history.get(run_id)
+        if self._detail is None:
+            make_form = None if self._make_form is None else self._new_form
+            self._detail = RunDetail(self._actions, make_form, self._look_up, self.close_run)
+            self.details = self._detail.widget
+        self._detail.show_run(run)
+        self.opened = run.id
+
+    def _reopen(self) -> None:
+        """Show the current state of the open run, or close it if it was deleted."""
+        if self.opened and self._detail is not None:
+            runs = self._source.history.runs(ids=[self.opened], skip_damaged=True)
+            self._detail.show_run(runs[0]) if runs else self.close_run()
+
+    def close_run(self) -> None:
+        """Close the open run; its form keeps what was entered."""
+        self.opened = ""
+        if self._detail is not None:
+            self._detail.hide()
+
+    def _new_form(self, deployment: str) -> RunForm:
+        assert self._make_form is not None  # noqa: S101  (the caller checks it)
+        form = self._make_form(deployment)
+        form.cells = self.cells  # open as long as the table
+        return form
+
+    @property
+    def busy(self) -> bool:
+        """True while an open run is executed again."""
+        return self._detail is not None and self._detail.busy
+
     def refresh(self) -> None:
         """Reload the runs. The table also reloads when a run is recorded."""
         self.guarded("rows", self._refresh)
@@ -342,6 +427,8 @@ class HistoryView(TableView):
         self._unsubscribe()
         self._cancel_replaced()
         self._debouncer.close()
+        if self._detail is not None:
+            self._detail.close()
         super().close()
         self._forget_order()
 
@@ -453,13 +540,16 @@ class HistoryView(TableView):
         self._may_be_deleted = True
         self._debouncer.poke()
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, restart: bool = False) -> None:
+        """Reload the runs; `restart` also shows the first page."""
+        with self.lock:  # the page opens runs in another thread
+            self._reopen()
         if self._may_be_deleted:
             self._may_be_deleted = False
             existing_ids = {run.id for run in self.selected}
             self.selected_ids = [run_id for run_id in self.selected_ids if run_id in existing_ids]
         if self._windows:
-            self.send({"kind": "changed"})
+            self.send({"kind": "changed", "restart": restart})
         else:
             self._first = self._read(self.query, _FIRST, reread=True)
 
@@ -502,10 +592,10 @@ class HistoryView(TableView):
         if self._side:
             self.guarded("action", self.show_side_by_side)
 
-    def _on_drop_filter(self, message: Mapping[str, Any]) -> None:
-        self._source.drop(message.get("name"))
+    def _filter(self, change: Callable[..., None], *args: object) -> None:
+        change(*args)
         self._head = self._source.head()
-        self.submit("rows", self._refresh)
+        self.submit("rows", partial(self._refresh, restart=True))
 
     @traitlets.validate("columns", "order_by")
     def _valid_names(self, proposal: Mapping[str, Any]) -> Any:

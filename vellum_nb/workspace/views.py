@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
@@ -72,7 +73,8 @@ def view_history(history: History, **options: Any) -> HistoryView:
     from vellum_nb.widgets.outputs import side_by_side_html
     from vellum_nb.widgets.table import HistoryView
 
-    return HistoryView(history, side_by_side=side_by_side_html, **options)
+    side_by_side = partial(side_by_side_html, inputs=True)
+    return HistoryView(history, side_by_side=side_by_side, **options)
 
 
 def show(

@@ -97,7 +97,8 @@ class Workspace:
         self._actions = WorkspaceActions(self._runner)
 
     def _view_history(self, history: History, **options: Any) -> HistoryView:
-        return views.view_history(history, look_up=self._runner.look_up, **options)
+        actions = {"actions": self._actions, "make_form": partial(self._form, cases=None)}
+        return views.view_history(history, look_up=self._runner.look_up, **actions, **options)
 
     def close(self) -> None:
         """Close the client, and the history unless you passed it in; stop its sweeps first.
@@ -188,6 +189,15 @@ class Workspace:
         "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last recorded
         run.
         """
+        return self._form(deployment, variables=variables, cases=partial(self.sweep, deployment))
+
+    def _form(
+        self,
+        deployment: str,
+        *,
+        variables: Sequence[VellumVariable | Mapping[str, Any]] | None = None,
+        cases: Callable[..., Any] | None,
+    ) -> RunForm:
         from vellum_nb.widgets.form import RunForm
         from vellum_nb.widgets.spec import Progressing
 
@@ -218,7 +228,7 @@ class Workspace:
             rate=self._actions.rate,
             trace=self._actions.trace,
             look_up=self._runner.look_up,
-            cases=partial(self.sweep, deployment),
+            cases=cases,
             subscribe=self.history.subscribe,
         )
 

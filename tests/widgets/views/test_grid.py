@@ -559,7 +559,7 @@ def test_first_changed_node_is_in_the_summary(ws, traced):
     read_traces(traced)
     assert "first changed node: steps 1, of 1 case traced" in GridPage(traced).release("v2")
     assert traced.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
-    assert ws.compare("steps").summary()["traced"].tolist()[1] == 1
+    assert ws.compare("steps").summary(columns="all")["traced"].tolist()[1] == 1
 
 
 @pytest.mark.parametrize(("name", "is_shown"), [("Classify", True), ("node-{}", False)])

@@ -248,7 +248,7 @@ def test_search_and_columns_are_set_in_code(record, table):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("columns", ["colour"], "unknown column colour; available: exec"),
+        ("columns", ["colour"], "unknown column colour; available: release_tag"),
         ("order_by", "outputs", "unknown order outputs"),
     ],
 )

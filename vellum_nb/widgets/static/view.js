@@ -57,6 +57,7 @@ class TableView extends WidgetView {
       rows: [],
       active: -1,
       nodes: new Map(),
+      subject: "case", // what a row shows when it is opened
     });
     this.id = `vnb-view-${Math.random().toString(36).slice(2)}`;
     this.state = this.traits();
@@ -110,6 +111,7 @@ class TableView extends WidgetView {
     this.on("msg:custom", (message) => this.receive(message));
     this.on("change:_head", () => this.head());
     this.on("change:error", () => this.note());
+    this.on("change:opened", () => this.showOpened());
     this.on(this.fields.map((name) => `change:${name}`).join(" "), () => this.follow());
     this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.root);
@@ -299,6 +301,7 @@ class TableView extends WidgetView {
       this.active = Math.max(0, Math.min(position, this.rows.length - 1));
       this.mark();
       this.focusNode()?.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (this.get("opened") && !extend) this.open(this.rows[this.active].id);
     }
   }
 
@@ -310,6 +313,7 @@ class TableView extends WidgetView {
     for (const node of this.body.querySelectorAll(".vnb-view-active")) {
       node.classList.remove("vnb-view-active");
     }
+    this.place();
     const node = this.focusNode();
     if (!node) {
       this.grid.removeAttribute("aria-activedescendant");
@@ -317,6 +321,78 @@ class TableView extends WidgetView {
     }
     node.classList.add("vnb-view-active");
     setAttribute(this.grid, "aria-activedescendant", node.id);
+  }
+
+  // --- the open case or run: a widget next to the rows that follows the active one
+
+  // The widget may be added later. The keys of the grid work there, too.
+  openIn(container) {
+    const onKey = (event) => {
+      if (event.defaultPrevented || !this.get("opened")) return;
+      const isKey = /^[jkhlndtf1-5]$/.test(event.key) && this.details?.contains(event.target);
+      if (event.key === "Escape") {
+        event.stopPropagation();
+        this.send("close");
+      } else if (isKey && !event.target.closest("input, select, textarea") && this.key(event)) {
+        consume(event);
+      }
+    };
+    this.container = container;
+    container?.addEventListener("keydown", onKey);
+    this.cleanups.push(() => container?.removeEventListener("keydown", onKey));
+    this.labelDetails();
+  }
+
+  labelDetails() {
+    this.details = this.container?.querySelector(":scope > .vnb-case") ?? null;
+    const names = { role: "region", "aria-label": `The ${this.subject} in full`, tabindex: "-1" };
+    if (!this.details) return;
+    for (const [name, value] of Object.entries(names)) setAttribute(this.details, name, value);
+    this.observer.observe(this.details);
+  }
+
+  showOpened() {
+    this.labelDetails();
+    const opened = this.get("opened");
+    const position = this.rows.findIndex((row) => row.id === opened);
+    if (position >= 0) this.active = position;
+    this.mark();
+    if (opened) {
+      setText(this.status, `The ${this.subject} is open; Enter moves to it, Escape closes it`);
+    } else if (!this.root.contains(document.activeElement)) {
+      this.grid.focus({ preventScroll: true });
+    }
+  }
+
+  get isOpen() {
+    return Boolean(this.details) && this.rows[this.active]?.id === this.get("opened");
+  }
+
+  // Place the open case or run next to the rows, or below its row if there is no room.
+  place() {
+    const { details, container, grid, nodes } = this;
+    for (const node of [grid, ...nodes.values()]) node.style.marginBottom = "";
+    if (!details) return;
+    const opened = this.get("opened");
+    const isSide = this.root.clientWidth >= SIDE_WIDTH_PX;
+    container.classList.toggle("vnb-grid-split", Boolean(opened) && isSide);
+    container.classList.toggle("vnb-grid-stacked", Boolean(opened) && !isSide);
+    const row = isSide || !opened ? null : (nodes.get(opened) ?? grid);
+    const anchor = row ? row.getBoundingClientRect().bottom : grid.getBoundingClientRect().top;
+    if (row) row.style.marginBottom = `${details.offsetHeight}px`;
+    details.style.top = `${anchor - container.getBoundingClientRect().top}px`;
+  }
+
+  // Handle a key of a row; return whether it is one.
+  key(event) {
+    if (event.ctrlKey || event.metaKey) return false;
+    const step = { j: 1, k: -1 }[event.key];
+    if (step) this.activate(Math.max(this.offset ? -1 : 0, this.active + step));
+    else if (event.key === "Enter" && this.isOpen) this.details.focus({ preventScroll: true });
+    else if (event.key === "Enter") this.open(this.rows[this.active]?.id);
+    else if (event.key === "t") this.details?.querySelector(".vnb-trace-fold")?.click();
+    else return false;
+    return true;
   }
 
   gridKey(event) {
@@ -428,19 +504,17 @@ class TableView extends WidgetView {
   exportPanel(stem, noun, count) {
     const { formats } = this.get("_head");
     let format = formats[0];
-    const saveOnEnter = (event) => {
-      if (event.key === "Enter") {
-        event.preventDefault();
-        save();
-      }
-    };
     const field = h("input", {
       type: "text",
       class: "vnb-view-field",
       "aria-label": "File to write",
       spellcheck: "false",
       value: stem + format.suffix,
-      onkeydown: saveOnEnter,
+      onkeydown: (event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault();
+        save();
+      },
     });
     const kinds =
       formats.length < 2
@@ -503,7 +577,9 @@ class TableView extends WidgetView {
 class RunsTable extends TableView {
   constructor(model, el) {
     super(model, el, 100, ["search", "order_by", "descending", "columns"]);
+    this.subject = "run";
     this.root.classList.add("vnb-table");
+    this.el.classList.add("vnb-grid-view");
     setAttribute(this.root, "aria-label", "History");
     setAttribute(this.grid, "aria-label", "Runs");
     setAttribute(this.grid, "aria-multiselectable", "true");
@@ -558,12 +634,43 @@ class RunsTable extends TableView {
       this.status,
     );
     this.on("change:_side", () => this.side());
+    this.on("change:details", () => this.addDetails());
     this.on("change:selected_ids", () => {
       this.draw();
       this.footer();
     });
     this.start();
     this.side();
+    this.openIn(this.el);
+    this.addDetails();
+  }
+
+  // Add the widget of the open run, which the kernel creates for the first one.
+  async addDetails() {
+    const { widget_manager: manager } = this.model;
+    if (!manager || !this.get("details")) return;
+    const model = await manager.get_model(this.get("details").replace("IPY_MODEL_", ""));
+    const view = await manager.create_view(model);
+    const tell = (type) => view.luminoWidget.processMessage({ type }); // a parent would tell it
+    tell("before-attach");
+    this.el.append(view.el);
+    tell("after-attach");
+    this.cleanups.push(() => {
+      tell("before-detach");
+      tell("after-detach");
+      view.remove();
+    });
+    await view.displayed;
+    if (this.get("opened")) this.showOpened();
+  }
+
+  open(id) {
+    if (id) this.send("open", { id });
+  }
+
+  showOpened() {
+    super.showOpened();
+    this.fit();
   }
 
   get selected() {
@@ -571,7 +678,7 @@ class RunsTable extends TableView {
   }
 
   head() {
-    const { title, chips, columns } = this.get("_head");
+    const { title, chips, filters, columns } = this.get("_head");
     setText(this.title, title ?? "");
     this.clear.hidden = !this.field.value;
     replaceChildren(
@@ -589,6 +696,11 @@ class RunsTable extends TableView {
           ` ${text}`,
         ),
       ),
+      ...(filters ?? []).map(({ name, values }) =>
+        select(name, [["", `${name}: all`], ...values], "", (value) =>
+          this.send("filter", { name, value }),
+        ),
+      ),
     );
     this.kinds = new Map((columns ?? []).map((column) => [column.name, column]));
     this.columnsLabel();
@@ -604,11 +716,13 @@ class RunsTable extends TableView {
   // Hide dispensable columns that do not fit. Columns chosen by the user are all shown and scroll.
   fit(message = this.latest) {
     if (!this.allColumns) return;
+    this.place();
+    const width = this.grid.offsetWidth;
     const isChosen =
       JSON.stringify(this.state.columns) !== JSON.stringify(this.get("_head").default);
     let columns = this.allColumns;
     for (const name of isChosen ? [] : DISPENSABLE) {
-      if (this.root.clientWidth === 0 || minWidth(columns) <= this.root.clientWidth) break;
+      if (width === 0 || minWidth(columns) <= width) break;
       columns = columns.filter((column) => column.name !== name);
     }
     const isSame = JSON.stringify(columns) === JSON.stringify(this.visible);
@@ -732,8 +846,12 @@ class RunsTable extends TableView {
       this.selectRange(this.anchor, index, isMultiple ? this.selected : []);
     } else {
       this.anchor = index;
+      const { id } = this.rows[this.active];
       if (inBox || isMultiple) this.toggleSelected();
-      else this.select([this.rows[this.active].id]);
+      else {
+        this.select([id]);
+        this.open(id);
+      }
     }
     this.mark();
   }
@@ -745,10 +863,11 @@ class RunsTable extends TableView {
       this.anchor = this.offset + this.active;
       this.toggleSelected();
     } else if (event.key === "a" && command) this.selectAll();
-    else if (event.key === "Escape" && this.selected.length) this.select([]);
-    else if (event.key === "l" && !command && this.canLookUp) this.lookUp();
-    else if (event.key === "Enter" && !event.shiftKey && !command) this.showSide();
-    else return false;
+    else if (event.key === "Escape" && this.selected.length && !this.get("opened")) {
+      this.select([]);
+    } else if (event.key === "l" && !command && this.canLookUp) this.lookUp();
+    else if (event.key === "Enter" && this.selected.length > 1 && !this.isOpen) this.showSide();
+    else return super.key(event);
     return true;
   }
 
@@ -888,9 +1007,8 @@ class RunsTable extends TableView {
 
   showSide() {
     if (!this.selected.length) return;
-    this.scrollsToSide = this.sideBox.hidden;
     this.send("side_by_side", { ids: this.selected });
-    if (!this.scrollsToSide) this.sideBox.scrollIntoView({ block: "nearest" });
+    this.sideBox.scrollIntoView({ block: "nearest" });
   }
 
   side() {
@@ -917,8 +1035,8 @@ class RunsTable extends TableView {
         ),
       html && setTrustedHtml(h("div"), html),
     );
-    if (html && this.scrollsToSide) this.sideBox.scrollIntoView({ block: "nearest" });
-    this.scrollsToSide = false;
+    const isAsked = this.root.contains(document.activeElement); // not when the page is loaded
+    if (html && isAsked) this.sideBox.scrollIntoView({ block: "nearest" });
   }
 }
 
@@ -963,23 +1081,8 @@ class CasesGrid extends TableView {
       this.empty,
       this.foot,
     );
-    this.on("change:opened", () => this.showOpened());
     this.on("change:code", () => this.showCode());
-    // The details of a case are another widget; the keys of the grid work there, too.
-    this.caseKey = (event) => {
-      if (event.defaultPrevented || !this.get("opened")) return;
-      const isInside = this.details?.contains(event.target) && !event.target.matches("textarea");
-      if (event.key === "Escape") {
-        event.stopPropagation();
-        this.send("close");
-      } else if (isInside && /^[jkhlndtf1-5]$/.test(event.key) && this.key(event)) consume(event);
-    };
-    this.cleanups.push(() => this.container?.removeEventListener("keydown", this.caseKey));
-    requestAnimationFrame(() => {
-      this.container = this.el.closest(".vnb-grid-view");
-      this.container?.addEventListener("keydown", this.caseKey);
-      this.labelDetails();
-    });
+    requestAnimationFrame(() => this.openIn(this.el.closest(".vnb-grid-view")));
     this.start();
     this.showCode();
   }
@@ -1147,31 +1250,28 @@ class CasesGrid extends TableView {
     }
     this.grid.focus({ preventScroll: true });
     this.column = Number(cell.dataset.column);
-    super.activate(cell.parentNode.vnbPosition);
+    this.active = cell.parentNode.vnbPosition;
+    this.mark();
     if (!String(window.getSelection() ?? "")) this.open(id);
   }
 
   key(event) {
+    if (super.key(event)) return true;
     if (event.ctrlKey || event.metaKey) return false;
     const { columns, can } = this.get("_head");
-    const rowStep = { j: 1, k: -1 }[event.key];
-    const isOpen = this.details && this.rows[this.active]?.id === this.get("opened");
     const columnStep = { l: 1, ArrowRight: 1, h: -1, ArrowLeft: -1 }[event.key];
-    if (rowStep) this.activate(Math.max(this.offset ? -1 : 0, this.active + rowStep));
-    else if (columnStep) {
+    if (columnStep) {
       if (this.active >= 0) {
         this.column = Math.max(0, Math.min(this.column + columnStep, columns.length));
       }
       this.activate(Math.max(0, this.active));
     } else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
-    else if (event.key === "Enter" && isOpen) this.details?.focus({ preventScroll: true });
-    else if (event.key === "Enter" || event.key === " ") this.open(this.rows[this.active]?.id);
-    else if (event.key === "n" && isOpen) this.nextDifference();
+    else if (event.key === " ") this.open(this.rows[this.active]?.id);
+    else if (event.key === "n" && this.isOpen) this.nextDifference();
     else if (event.key === "d") this.filter({ inline: !this.state.inline });
     else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "b" && can.includes("blind")) this.blind();
     else if (event.key === "c") this.showFull(!this.state.full);
-    else if (event.key === "t") this.details?.querySelector(".vnb-trace-fold")?.click();
     else return false;
     return true;
   }
@@ -1310,12 +1410,6 @@ class CasesGrid extends TableView {
     if (id) this.send("open", { id, release });
   }
 
-  // An open case shows the selected row and release.
-  activate(position) {
-    super.activate(position);
-    if (this.get("opened")) this.open(this.rows[this.active]?.id);
-  }
-
   take(message) {
     super.take(message);
     const opened = this.get("opened");
@@ -1323,44 +1417,6 @@ class CasesGrid extends TableView {
     const position = this.rows.findIndex((row) => row.id === opened);
     if (this.rows.length) this.activate(Math.max(0, position));
     else this.send("close");
-  }
-
-  labelDetails() {
-    this.details = this.container?.querySelector(".vnb-case") ?? null;
-    const names = { role: "region", "aria-label": "The case in full", tabindex: "-1" };
-    if (!this.details) return;
-    for (const [name, value] of Object.entries(names)) setAttribute(this.details, name, value);
-    this.observer.observe(this.details);
-  }
-
-  showOpened() {
-    this.labelDetails();
-    const opened = this.get("opened");
-    const position = this.rows.findIndex((row) => row.id === opened);
-    if (position >= 0) this.active = position;
-    this.mark();
-    if (opened) setText(this.status, "The case is open; Enter moves to it, Escape closes it");
-    else if (!this.root.contains(document.activeElement)) this.grid.focus({ preventScroll: true });
-  }
-
-  mark() {
-    super.mark();
-    this.place();
-  }
-
-  // Place the open case next to the rows, or below its row if there is no room.
-  place() {
-    const { details, container, grid, nodes } = this;
-    for (const node of nodes.values()) node.style.marginBottom = "";
-    if (!details) return;
-    const opened = this.get("opened");
-    const isSide = this.root.clientWidth >= SIDE_WIDTH_PX;
-    container.classList.toggle("vnb-grid-split", Boolean(opened) && isSide);
-    container.classList.toggle("vnb-grid-stacked", Boolean(opened) && !isSide);
-    const row = isSide ? null : nodes.get(opened);
-    const anchor = row ? row.getBoundingClientRect().bottom : grid.getBoundingClientRect().top;
-    if (row) row.style.marginBottom = `${details.offsetHeight}px`;
-    details.style.top = `${anchor - container.getBoundingClientRect().top}px`;
   }
 
   // Scroll the open case to its next difference, or from the end to the first one.
