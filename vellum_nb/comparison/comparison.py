@@ -688,11 +688,11 @@ class Comparison(ComparisonData):
 
         Parameters
         ----------
-        what : {"metric", "latency", "wins", "scatter", "frontier", "failures"}
-            Mean of a metric per release with its interval; distribution of latencies; numbers of
-            better, tied and worse cases; figures of each case on the baseline and on `release`;
-            releases by two figures, with the Pareto frontier marked; numbers of cases per failure
-            name.
+        what : {"metric", "forest", "latency", "wins", "scatter", "frontier", "failures"}
+            Mean of a metric per release with its interval; differences to the baseline, of all
+            cases and by label, with the margin; distribution of latencies; numbers of better, tied
+            and worse cases; figures of each case on the baseline and on `release`; releases by two
+            figures, with the Pareto frontier marked; numbers of cases per failure name.
         metric : str, optional
             The metric. Default: the first.
         release : str, optional
@@ -701,12 +701,14 @@ class Comparison(ComparisonData):
             Axes of a frontier: ``"cost_usd"``, ``"latency_s"`` or a metric's name. Default: the
             cost and the first metric.
         label : str, optional
-            A label of the cases: draw one frontier for each of its values.
+            A label of the cases: draw one frontier for each of its values, or the rows of a
+            forest plot. Default: none, but the first label with few values for a forest plot.
 
         Returns
         -------
         Picture
-            Displayed as an image; `save` writes a PNG or SVG, and `chart` is Altair's chart.
+            Displayed as an image that follows the light or dark theme; `save` writes a PNG or SVG,
+            and `chart` is Altair's chart.
 
         Raises
         ------
@@ -721,7 +723,11 @@ class Comparison(ComparisonData):
             x, name = (self.figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
             name = "" if what in {"latency", "failures"} else self.figures.metric_name(metric)
-        releases = self.figures.others_of(release) if what in {"wins", "scatter"} else self.releases
+        releases = (
+            self.figures.others_of(release)
+            if what in {"wins", "scatter", "forest"}
+            else self.releases
+        )
         if release is not None:
             self.figures.check_release(release)
             releases = (release,)

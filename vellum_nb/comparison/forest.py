@@ -46,6 +46,8 @@ _COLOURS = {  # in the page, and their values in JupyterLab's light and dark the
     "brand": (_theme("brand-color1", "#1976d2", "#2196f3"), "#1976d2", "#2196f3"),
     "better": (_mix(_GREEN, 34, _PAGE), "#bbd9bd", "#305131"),
     "worse": (_mix(_RED, 34, _PAGE), "#f0b8b8", "#692d28"),
+    "good": (_mix(_GREEN, 72, _STRONG), "#28662b", "#7ec581"),
+    "bad": (_mix(_RED, 72, _STRONG), "#982222", "#f7786e"),
     "same": (_theme("layout-color2", "#eee", "#424242"), "#eeeeee", "#424242"),
 }
 THEMED, LIGHT, DARK = ({name: colours[at] for name, colours in _COLOURS.items()} for at in range(3))
@@ -111,7 +113,7 @@ class Difference:
 def difference(figures: ComparisonFigures, release: str, metric: str) -> Difference:
     """Return the difference of `release` by `metric`."""
     result = figures.result(release, metric)
-    change, decision = figures.compared(release, metric).change, result.decision
+    change, decision = figures.against[release, metric].change, result.decision
     if decision is None:
         return Difference(change, math.nan, _is_decided(change, math.nan, 1))
     return Difference(change, decision.margin, decision.verdict != "cannot tell yet")
@@ -162,12 +164,12 @@ def _by_label(
 def _part(figures: ComparisonFigures, cases: Sequence[int], metric: str) -> ComparisonFigures:
     """Return the figures of some cases by one metric."""
     numbers = {at: number for number, at in enumerate(cases)}
-    table = figures.table[figures.table["case"].isin(cases)]
+    table = figures.answers[figures.answers["case"].isin(cases)]
     return replace(
         figures,
         cases=tuple(figures.cases[at] for at in cases),
         metrics=tuple(each for each in figures.metrics if each.name == metric),
-        table=table.assign(case=table["case"].map(numbers)),
+        answers=table.assign(case=table["case"].map(numbers)),
         order=None,
     )
 
@@ -220,11 +222,6 @@ def forest_svg(
     axis = Axis.of([0.0, *values], difference_bounds(figures, name))
     if axis is None:
         return ""
-    baseline, level = figures.baseline, figures.level
-    means = ", ".join(
-        f"{release} {signed(one.change.mean)} ({_interval(one.change)})"
-        for release, (one, *_) in blocks.items()
-    )
     return render(
         "forest.html.j2",
         **_layout(axis, blocks),
@@ -232,10 +229,25 @@ def forest_svg(
         is_themed=colours is THEMED,
         is_reversed=figures.scored[name].metric.sign < 0,
         width=width or "100%",
-        text=f"difference in {name} against {baseline}, {level} intervals: {means}",
+        is_picture=colours is LIGHT,
+        text=forest_text(figures, name, shown),
         more=len(names) - len(shown),
         xml=xml_text,
     )
+
+
+def forest_text(figures: ComparisonFigures, metric: str, releases: Sequence[str]) -> str:
+    """Describe a forest plot in words."""
+    changes = {
+        release: figures.against[release, metric].change
+        for release in releases
+        if release != figures.baseline
+    }
+    means = ", ".join(
+        f"{release} {signed(change.mean)} ({_interval(change)})" if change.n else f"{release} none"
+        for release, change in changes.items()
+    )
+    return f"difference in {metric} against {figures.baseline}, {figures.level} intervals: {means}"
 
 
 def _interval(change: Estimate, digits: int | None = None) -> str:
