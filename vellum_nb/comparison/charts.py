@@ -528,16 +528,16 @@ def _place_names(
         boxes = [box for box in _places(x, y, _CHAR_PX * len(row["text"])) if _is_inside(box, size)]
         costs = {
             box: 10 * sum(_overlap(box, other) for other in taken)
-            + sum(_overlap(box, line) for line in lines)
-            + math.dist((x, y), _middle(box))
+            + 3 * sum(_overlap(box, line) for line in lines)
+            + math.hypot(max(box[0] - x, x - box[2], 0), y - (box[1] + box[3]) / 2)
             for box in boxes
         }
         best = min(costs, key=costs.__getitem__, default=(x + 9, y - 7, x + 9, y + 7))
         taken.append(best)
-        middle = _middle(best)
-        row["name_x"], row["name_y"] = across[0] + best[0] * by_x, upwards[1] - middle[1] * by_y
+        middle = (best[1] + best[3]) / 2
+        row["name_x"], row["name_y"] = across[0] + best[0] * by_x, upwards[1] - middle * by_y
         row["pointer_x"] = across[0] + min(max(x, best[0]), best[2]) * by_x
-        row["is_far"] = abs(middle[1] - y) > 1.5 * _LINE_PX
+        row["is_far"] = abs(middle - y) > 1.5 * _LINE_PX
 
 
 Box = tuple[float, float, float, float]
@@ -556,10 +556,6 @@ def _places(x: float, y: float, wide: float) -> list[Box]:
 
 def _is_inside(box: Box, size: tuple[int, int]) -> bool:
     return min(box[:2]) >= 0 and box[2] <= size[0] and box[3] <= size[1]
-
-
-def _middle(box: Box) -> tuple[float, float]:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def _overlap(a: Box, b: Box) -> float:

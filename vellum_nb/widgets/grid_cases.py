@@ -17,6 +17,7 @@ from vellum_nb.comparison.figures import (
     summary_frame,
     summary_rows,
 )
+from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
 from vellum_nb.comparison.pairs import VERDICTS, Against
 from vellum_nb.rendering.format import (
     cut,
@@ -51,7 +52,7 @@ _MAX_NAME_CHARS, _MAX_CHIP_CHARS = 120, 40
 _LABELS, _VALUES = 4, 40
 _FEW, _MAX_VALUES = 6, 40  # values of a label with a filter; many values group several cases each
 _MAX_FAILURE_NAMES = 200  # for completion
-_MAX_TICKS = 3
+_MAX_TICKS = 4
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _SIGNS = {
@@ -304,10 +305,7 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
     results = [comparison.figures.result(release, metric) for release in comparison.figures.others]
     tests = ", ".join(dict.fromkeys(result.test for result in results))
     by = f", by {_name(comparison.cluster)}" if comparison.cluster else ""
-    text = f"p of the mean difference: {tests}{by}"
-    has_band = any(result.noise_band is not None for result in results)
-    noise = " · a difference inside the grey band is noise between repeats of one release"
-    return text + noise if has_band else text
+    return f"p of the mean difference: {tests}{by}"
 
 
 def _summary(
@@ -317,27 +315,38 @@ def _summary(
     aliases: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the summary of the releases as HTML: counts, intervals and figures."""
-    axis = None if metric is None else _axis(rows, f"metric.{metric}")
-    releases = (comparison.baseline, *comparison.figures.others)
+    figures, others = comparison.figures, comparison.figures.others
+    plotted = {tag: difference(figures, tag, metric) for tag in others} if metric else {}
+    values = [value for one in plotted.values() for value in one.values]
+    bounds = difference_bounds(figures, metric) if metric else None
+    axis = Axis.of([0.0, *values], bounds, _MAX_TICKS)
+    margins = [one.margin for one in plotted.values() if one.margin > 0]
+    margin = max(margins, default=0.0)
     moved = "moved while these runs were made: each release that it pointed at has its own column"
     return render(
         "grid_summary.html.j2",
         icon=icon,
         notes=[
             *(f"{_name(tag)} {moved}" for tag in comparison.moved_tags),
-            *comparison.figures.notes,
+            *figures.notes,
         ],
         metric="" if metric is None else _name(metric),
+        is_reversed=metric is not None and figures.scored[metric].metric.sign < 0,
+        margin=figure(margin) if margin else "",
+        ticks=[(axis.at(tick), signed(tick) if tick else "0") for tick in axis.ticks]
+        if axis
+        else [],
+        zero=axis.at(0.0) if axis else 0.0,
         cases=len(comparison.cases),
         axis=axis,
-        level=comparison.figures.level,
+        level=figures.level,
         rows=[
             {"name": tag, "label": _name(tag), "same": list(map(_name, aliases.get(tag, ())))}
             | {"nodes": _first_changed(rows[tag])}
             | _counts(comparison, tag, metric)
             | _figures(comparison, tag, metric, rows)
-            | (_plot(axis, comparison, metric or "", tag, rows[tag]) if axis else {})
-            for tag in releases
+            | {"plot": _plot(axis, plotted.get(tag), margin)}
+            for tag in (comparison.baseline, *others)
         ],
     )
 
@@ -411,10 +420,13 @@ def _figures(
     interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
     is_corrected = len(comparison.figures.others) > 1
     corrected = ", corrected for several releases (Holm)" if is_corrected else ""
+    ends = [row[f"metric.{metric}.{end}"] for end in ("delta_low", "delta_high")]
+    words = " to ".join(signed(end, digits=by) for end in ends)
     return cells | {
+        "delta": "" if math.isnan(delta) or is_base else signed(delta, digits=by),
+        "interval": "" if math.isnan(ends[0]) or is_base else words,
         "mean": figure(mean, digits=mean_digits),
         "mean_title": f"{interval} interval, n = {number:,}",
-        "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
         "p": "" if is_base else p_value(result.p),
         "p_title": "" if is_base else f"{result.test}{by_signs}{corrected}",
     }
@@ -426,47 +438,17 @@ def _delta(by: float, text: str) -> str:
     return f"{_MINUS if by < 0 else '+'}{text}" if visible else ""
 
 
-def _axis(rows: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any] | None:
-    """Return the axis of the differences with its ends and ticks; None without any difference."""
-    names = [f"{name}.{column}" for column in ("delta_low", "delta_high", "noise")]
-    low, high, bands = ([r[n] for r in rows.values() if not math.isnan(r[n])] for n in names)
-    ends = [0.0, *low, *high, *bands, *(-band for band in bands)]
-    size = max(ends) - min(ends)
-    if size <= 0:
-        return None
-    axis = {"low": min(ends) - 0.06 * size, "size": 1.12 * size, "band": max(bands, default=0.0)}
-    rough = size / _MAX_TICKS * 0.999
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
-    marks = range(math.ceil(min(ends) / step - 1e-9), math.floor(max(ends) / step + 1e-9) + 1)
-    ticks = [(_at(axis, mark * step), signed(mark * step) if mark else "0") for mark in marks]
-    return axis | {"ticks": ticks, "zero": _at(axis, 0.0)}
-
-
-def _at(axis: Mapping[str, Any], value: float) -> float:
-    return float(round(100 * (value - axis["low"]) / axis["size"], 2))
-
-
-def _plot(
-    axis: Mapping[str, Any],
-    comparison: Comparison,
-    metric: str,
-    release: str,
-    row: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return interval and noise band of a release on `axis`; the baseline has the widest band."""
-    name, is_base = f"metric.{metric}", release == comparison.baseline
-    band = axis["band"] if is_base else row[f"{name}.noise"]
-    ends = [row[f"{name}.{column}"] for column in ("delta_low", "delta", "delta_high")]
-    has_interval = not any(map(math.isnan, ends))
-    text = ""
-    if has_interval:
-        kind = comparison.figures.result(release, metric).interval
-        text = f"difference {signed(ends[1])}, 95 % {kind} {signed(ends[0])} to {signed(ends[2])}"
-    elif is_base and band:
-        text = f"noise floor ± {figure(band)}"
-    return {
-        "plot": text,
-        "band": [_at(axis, -band), _at(axis, band)] if band > 0 else None,
-        "interval": [_at(axis, end) for end in ends] if has_interval else None,
-    }
+def _plot(axis: Axis | None, one: Difference | None, margin: float) -> dict[str, Any]:
+    """Return the interval of a difference and the band of the margin, in percent of `axis`."""
+    if axis is None:
+        return {}
+    plot: dict[str, Any] = {}
+    if margin > 0:
+        band = axis.at(-margin), axis.at(margin)
+        plot["band"] = {"left": band[0], "width": round(band[1] - band[0], 2)}
+    if one is not None and not math.isnan(one.change.low):
+        ends = axis.at(one.change.low), axis.at(one.change.high)
+        plot["interval"] = {"left": ends[0], "width": round(ends[1] - ends[0], 2)}
+    if one is not None and one.change.n:
+        plot |= {"point": axis.at(one.change.mean), "is_decided": one.is_decided}
+    return plot
