@@ -59,7 +59,7 @@ _BRAND, _QUIET, _INK, _LINE, _PAGE = (
 )
 _WIDTH, _FOREST_WIDTH = 560, 720
 _ROW_HEIGHT_PX, _SCATTER_SIZE_PX, _MIN_HEIGHT_PX = 44, 320, 96
-_CHAR_PX, _LINE_PX, _GAP_PX, _LEAST_PART_PX = 6.5, 14, 2, 26
+_CHAR_PX, _LINE_PX, _GAP_PX, _LEAST_PART_PX = 5.6, 14, 2, 26
 _EDGE = 0.1  # of an axis: texts of points there end at them
 _SCATTER_STEPS = 20  # positions along an axis: points do not overlap
 _SHIFTS = [sign * step * _LINE_PX / 2 for step in range(14) for sign in (-1, 1)][1:]
@@ -490,10 +490,10 @@ def _frontier(
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(
         color=colour, shape=alt.Shape("kind:N", scale=shapes, legend=legend)
     )
-    words = base.mark_text(align="left", color=_INK).encode(
+    words = base.mark_text(align=alt.ExprRef("datum.align"), color=_INK).encode(
         x="name_x:Q", y="name_y:Q", text="text:N"
     )
-    pointers = base.mark_rule(color=_LINE).encode(x2="pointer_x:Q", y2="name_y:Q")
+    pointers = base.mark_rule(color=_LINE).encode(x2="name_x:Q", y2="name_y:Q")
     lines = line.encode(detail="label:N", order="x:Q")
     layers = [lines, pointers.transform_filter("datum.is_far"), across, upwards, dots, words]
     text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
@@ -528,15 +528,19 @@ def _place_names(
         boxes = [box for box in _places(x, y, _CHAR_PX * len(row["text"])) if _is_inside(box, size)]
         costs = {
             box: 10 * sum(_overlap(box, other) for other in taken)
-            + 3 * sum(_overlap(box, line) for line in lines)
+            + sum(_overlap(box, line) for line in lines)
             + math.hypot(max(box[0] - x, x - box[2], 0), y - (box[1] + box[3]) / 2)
             for box in boxes
         }
         best = min(costs, key=costs.__getitem__, default=(x + 9, y - 7, x + 9, y + 7))
         taken.append(best)
         middle = (best[1] + best[3]) / 2
-        row["name_x"], row["name_y"] = across[0] + best[0] * by_x, upwards[1] - middle * by_y
-        row["pointer_x"] = across[0] + min(max(x, best[0]), best[2]) * by_x
+        end, row["align"] = next(
+            (end, align)
+            for end, align in ((best[0], "left"), (best[2], "right"), (x, "center"))
+            if align == "center" or abs(end - x) < _LINE_PX
+        )
+        row["name_x"], row["name_y"] = across[0] + end * by_x, upwards[1] - middle * by_y
         row["is_far"] = abs(middle - y) > 1.5 * _LINE_PX
 
 
