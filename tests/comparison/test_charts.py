@@ -22,7 +22,7 @@ value = Metric(lambda run: run.outputs["answer"], name="value")
 def compared(number: int = 10, tags: tuple[str, ...] = ("v1", "v2", "v3")) -> Comparison:
     more = {"v1": 0, "v2": 1, "v3": -1}
     runs = [
-        run(tag, at, at + (more.get(tag, 0) if at % 2 else 0), latency_s=0.1 * (at + 1))
+        run(tag, at, at + (more.get(tag, 1) if at % 2 else 0), latency_s=0.1 * (at + 1))
         for at in range(number)
         for tag in tags
     ]
@@ -274,7 +274,7 @@ def test_forest_plot_draws_a_limited_number_of_releases():
 
 def test_comparison_without_a_metric_or_a_difference_has_no_forest_plot():
     assert forest_svg(of_runs(run("v1"), run("v2")).figures) == ""
-    assert forest_svg(of_runs(run("v1"), run("v2"), metrics=value).figures) == ""
+    assert forest_svg(of_runs(run("v1", answer=1), run("v2", answer=1), metrics=value).figures) == ""
 
 
 ONE_RELEASE = compared(tags=("v1",))
