@@ -274,7 +274,9 @@ def test_forest_plot_draws_a_limited_number_of_releases():
 
 def test_comparison_without_a_metric_or_a_difference_has_no_forest_plot():
     assert forest_svg(of_runs(run("v1"), run("v2")).figures) == ""
-    assert forest_svg(of_runs(run("v1", answer=1), run("v2", answer=1), metrics=value).figures) == ""
+    assert (
+        forest_svg(of_runs(run("v1", answer=1), run("v2", answer=1), metrics=value).figures) == ""
+    )
 
 
 ONE_RELEASE = compared(tags=("v1",))
