@@ -275,7 +275,7 @@ def test_forest_plot_draws_a_limited_number_of_releases():
 def test_comparison_without_a_metric_or_a_difference_has_no_forest_plot():
     assert forest_svg(of_runs(run("v1"), run("v2")).figures) == ""
     assert (
-        forest_svg(of_runs(run("v1", answer=1), run("v2", answer=1), metrics=value).figures) == ""
+        forest_svg(of_runs(run("v1", answer=5), run("v2", answer=5), metrics=value).figures) == ""
     )
 
 

@@ -322,11 +322,11 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
     rows: Rows = []
     for release in releases:
         result = figures.result(release, name)
-        counts = {
+        numbers = {
             kind: sum(getattr(result, verdict) for verdict in verdicts)
             for kind, verdicts in _KINDS.items()
         }
-        rows += [{"release": release} | part for part in _parts(counts)]
+        rows += [{"release": release} | part for part in _parts(numbers)]
     _require(rows, "there is no case")
     title = f"against {figures.baseline}, by {name}"
     base = _by_release(rows, releases)
@@ -336,9 +336,8 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
     dash = alt.StrokeDash("verdict:N", scale=dashes, legend=None)
     is_without = alt.datum.verdict == "no figure"
     edge = alt.condition(is_without, alt.value(_QUIET), alt.value("transparent"))
-    legend = (
-        f"{plural(len(figures.cases), 'case')} {title}: ↑ better, = same, ↓ worse, dashed: none"
-    )
+    words = "↑ better, = same, ↓ worse, dashed: no figure"
+    legend = f"{plural(len(figures.cases), 'case')} {title}: {words}"
     span = alt.X(
         "from:Q",
         title=legend,
@@ -348,9 +347,9 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
     bar = base.mark_bar(height=22).encode(
         x=span, x2="to:Q", color=colour, stroke=edge, strokeDash=dash
     )
-    words = base.mark_text(color=_INK).encode(x="middle:Q", text="text:N")
+    counts = base.mark_text(color=_INK).encode(x="middle:Q", text="text:N")
     text = f"cases that are better, tied and worse {title}"
-    return _finished([bar, words], len(releases) * _ROW_HEIGHT_PX, text)
+    return _finished([bar, counts], len(releases) * _ROW_HEIGHT_PX, text)
 
 
 def _parts(counts: Mapping[str, int]) -> Rows:
@@ -497,6 +496,8 @@ def _frontier(
     lines = line.encode(detail="label:N", order="x:Q")
     layers = [lines, pointers.transform_filter("datum.is_far"), across, upwards, dots, words]
     text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
+    left = len(set(values)) - len(frequent)
+    text += f"; {plural(left, 'less frequent value')} of {label} not drawn" if left else ""
     if label:  # a panel each
         return _finished(layers, height, text, by=alt.Facet("label:N", title=None))
     return _finished(layers, height, text)

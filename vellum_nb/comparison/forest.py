@@ -193,8 +193,8 @@ def forest_svg(
     figures : ComparisonFigures
         The figures.
     metric, label : str, optional
-        Default: the first metric, and the first label with few values. An empty label draws no
-        values. None are drawn of a sweep that stopped early: their intervals would not be valid.
+        Default: the first metric, and the first label with few values. No values are drawn for an
+        empty label, nor after an early stop, which makes their intervals invalid.
     releases : sequence of str, optional
         Default: all except the baseline. At most twelve are drawn, and six values of the label.
     colours : mapping
