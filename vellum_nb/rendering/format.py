@@ -202,9 +202,14 @@ def markdown_code(text: str) -> str:
     >>> markdown_code("a|b")
     '<code>a&#124;b</code>'
     """
+    return f"<code>{markdown_text(text)}</code>"
+
+
+def markdown_text(text: str) -> str:
+    """Return `text` as part of inline HTML that Markdown displays literally."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _MARKDOWN.sub(lambda match: _entity(match[0]), printable(text))
-    return f"<code>{text.replace(chr(10), '<br>')}</code>"
+    return text.replace("\n", "<br>")
 
 
 def _entity(letter: str) -> str:

@@ -385,7 +385,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
         def show() -> None:
             html = "".join(
-                f"<h4>{name_html(release)}: {diff.sentence}</h4>{diff._repr_html_()}"
+                f"<h4>{name_html(release)}: {diff.sentence}</h4>{diff.to_html()}"
                 for release, diff in self._own.code_diffs.items()
             )
             nothing = "No code difference to display: it is the same, has moved or is unreadable."

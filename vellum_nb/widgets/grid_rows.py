@@ -10,7 +10,7 @@ from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.models import Run
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import MISSING, diff_html, side_html
+from vellum_nb.rendering.diff import MISSING, side_html
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -232,7 +232,7 @@ def _output(cell: AnswerCell, limit: int, *, inline: bool) -> dict[str, Any]:
     sides = ["".join(op.text for op in ops if op.kind != kind) for kind in ("insert", "delete")]
     return {
         "name": short_name(cell.label),
-        "html": diff_html(ops) if inline or cell.value is MISSING else side_html(ops, "new"),
+        "html": side_html(ops, "both" if inline or cell.value is MISSING else "new"),
         "note": _NOTES.get(cell.status, ""),
         "inline": not is_cut and all(len(s) <= _MAX_INLINE_CHARS and "\n" not in s for s in sides),
         "cut": is_cut,
