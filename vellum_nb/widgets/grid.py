@@ -30,7 +30,8 @@ from vellum_nb.widgets.base import (
     close_with_cell,
 )
 from vellum_nb.widgets.grid_case import Detail
-from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
+from vellum_nb.comparison.lines import STATES, CaseOrder
+from vellum_nb.widgets.grid_cases import head
 from vellum_nb.widgets.grid_rows import row
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
@@ -77,10 +78,10 @@ class CasesTable(TableView):
         can = ["rate", "blind", "fail"] if self._has_actions else []
         can += ["code"] if self.replayable and comparison.figures.others else []
         with self.lock:
-            self._order = CaseOrder(comparison, self.metric)
+            self._order = CaseOrder(comparison.figures, self.metric)
             if reorder:
                 self._found.clear()
-            page_head = head(self._order, about=self._about, aliases=self._aliases, can=can)
+            page_head = head(comparison, self._order, about=self._about, aliases=self._aliases, can=can)
             formats = [
                 {"name": name, "suffix": file_format.suffix, "label": file_format.label}
                 for name, file_format in self.formats().items()

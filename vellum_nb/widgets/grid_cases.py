@@ -1,16 +1,12 @@
-"""Order of the cases in a grid, and the heading of its page."""
+"""Heading of the page of a grid."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import (
     FIRST_CHANGED,
     NO_ANSWER,
@@ -18,7 +14,7 @@ from vellum_nb.comparison.figures import (
     summary_rows,
 )
 from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
-from vellum_nb.comparison.pairs import VERDICTS, Against
+from vellum_nb.comparison.lines import CaseOrder
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -32,26 +28,11 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import render
-from vellum_nb.search_text import Search, document
-from vellum_nb.widgets.grid_lines import label_text
 from vellum_nb.widgets.grid_verdicts import verdicts_html
 from vellum_nb.widgets.markup import icon
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-STATES = {
-    "different": "Different",
-    "regressions": "Regressions",
-    "missing": "No answer",
-    "unstable": "Unstable",
-    "disputed": "Judge disagrees",
-}
-_MAX_NAME_CHARS, _MAX_CHIP_CHARS = 120, 40
-_LABELS, _VALUES = 4, 40
-_FEW, _MAX_VALUES = 6, 40  # values of a label with a filter; many values group several cases each
-_MAX_FAILURE_NAMES = 200  # for completion
+_MAX_NAME_CHARS = 120
+_FEW = 6  # nodes
 _MAX_TICKS = 4
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -71,155 +52,16 @@ _WORDS = {
 }
 
 
-class CaseOrder:
-    """Cases of a comparison, ordered by a metric or, without a metric, by changed answers.
-
-    Worse cases first, then unanswered, unstable, better, changed and identical ones; without a
-    metric, changed ones first. `places` are sorted by rank and total difference.
-    """
-
-    def __init__(self, comparison: Comparison, metric: str | None) -> None:
-        import numpy as np
-
-        self.comparison, self.metric = comparison, metric
-        self._nowhere = np.zeros(len(comparison.cases), dtype=bool)
-        self._states: dict[str, dict[str, NDArray[np.bool_]]] = {}
-        states, compared = self.states(), comparison.figures.others
-        worse, better = states["regressions"], self._has(compared, "better")
-        is_changed = states["different"] | self._has(compared, "noise", "error")
-        ranks = np.select(
-            [worse, states["missing"], states["unstable"], better, is_changed]
-            if metric
-            else [is_changed, states["missing"]],
-            range(5) if metric else range(2),
-            default=5,
-        )
-        size = np.zeros(len(comparison.cases))
-        for pairs in self._against(compared):
-            delta = np.abs(pairs.delta)
-            delta[np.isnan(delta)] = np.nanmax(delta, initial=1.0)  # a rejected run has no figure
-            for rank, verdict in ((0, "worse"), (3, "better")):
-                is_so = (ranks == rank) & (pairs.codes == VERDICTS.index(verdict))
-                size += np.where(is_so, delta, 0.0)
-        self.places: list[int] = np.lexsort((-size, ranks)).tolist()
-
-    def states(self, release: str = "") -> dict[str, NDArray[np.bool_]]:
-        """Return a Boolean per case for each of `STATES`, on any release or on one."""
-        import numpy as np
-
-        comparison, figures = self.comparison, self.comparison.figures
-        compared = (release,) if release in figures.others else figures.others
-        key = release if release in figures.others else ""
-        if key not in self._states:
-            cases = comparison.cases
-            alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
-            check = figures.checks.get(self.metric or "")
-            disputed = set(check.disagreements["case_id"]) if check else set()
-            self._states[key] = {
-                "different": self._is(compared, "differs"),
-                "regressions": self._has(compared, "worse"),
-                "missing": self._is(compared, "missing") if compared else alone,
-                "unstable": figures.unstable,
-                "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
-            }
-        return self._states[key]
-
-    def _against(self, releases: Sequence[str]) -> list[Against]:
-        figures, metric = self.comparison.figures, self.metric
-        return [figures.against[release, metric] for release in releases] if metric else []
-
-    def _has(self, releases: Sequence[str], *verdicts: str) -> NDArray[np.bool_]:
-        """Return whether each case has one of `verdicts` on any of `releases`."""
-        import numpy as np
-
-        codes = [VERDICTS.index(verdict) for verdict in verdicts]
-        on = [np.isin(pairs.codes, codes) for pairs in self._against(releases)]
-        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
-        return matching
-
-    def _is(self, releases: Sequence[str], status: str) -> NDArray[np.bool_]:
-        """Return whether each case has `status` on any of `releases`."""
-        import numpy as np
-
-        statuses = self.comparison.figures.statuses
-        on = [np.array(statuses[release], dtype=object) == status for release in releases]
-        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
-        return matching
-
-    @cached_property
-    def labels(self) -> dict[str, Counter[str]]:
-        """Number of cases per label and value."""
-        counters: dict[str, Counter[str]] = {}
-        for case in self.comparison.cases:
-            for name, value in case.labels.items():
-                if value is not None:
-                    counters.setdefault(name, Counter())[label_text(value)] += 1
-        return counters
-
-    @cached_property
-    def failures(self) -> list[dict[str, None]]:
-        """Failures of each case, named or proposed on any release."""
-        failures = self.comparison.figures.failures
-        return [
-            dict.fromkeys(name for both in case.values() for names in both for name in names)
-            for case in failures
-        ]
-
-    def find(
-        self,
-        states: Sequence[str],
-        labels: Mapping[str, Sequence[str]],
-        failures: Sequence[str],
-        search: str,
-        release: str = "",
-    ) -> list[int]:
-        """Return the ordered places of the matching cases.
-
-        A case matches any of `states` (on `release`, if given), any of `failures`, and all labels
-        and search terms.
-        """
-        places, cases = self.places, self.comparison.cases
-        if states:
-            on = self.states(release)
-            places = [at for at in places if any(on[state][at] for state in states)]
-        for name, values in labels.items():
-            if values:
-                places = [at for at in places if label_text(cases[at].labels.get(name)) in values]
-        if failures:
-            places = [at for at in places if not self.failures[at].keys().isdisjoint(failures)]
-        if search:
-            looking = Search.of(search)
-            places = [at for at in places if _matches(looking, cases[at])]
-        return places
-
-
-def _matches(search: Search, case: Case) -> bool:
-    """Return whether a run of the case has all terms in its inputs, outputs or error."""
-    runs = [run for tries in case.tries.values() for run in tries]
-    texts = [dict(case.inputs), *(run.outputs for run in runs), *map(error_text, runs)]
-    if not _may_match(search, json.dumps(texts)):
-        return False
-    inputs = json.dumps(dict(case.inputs))
-    return any(
-        _may_match(search, f"{inputs} {outputs} {error}")
-        and search.matches_document(document(inputs, outputs, error))
-        for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]
-    )
-
-
-def _may_match(search: Search, text: str) -> bool:
-    """Return False if an ASCII text lacks a word; much faster than normalizing the text."""
-    raw = text.lower()
-    if not raw.isascii() or "\\u" in raw:
-        return True
-    return all(word in raw for term in search.terms for word in term.words)
-
-
 def head(
-    order: CaseOrder, *, about: str, aliases: Mapping[str, Sequence[str]], can: Sequence[str]
+    comparison: Comparison,
+    order: CaseOrder,
+    *,
+    about: str,
+    aliases: Mapping[str, Sequence[str]],
+    can: Sequence[str],
 ) -> dict[str, Any]:
     """Return title, columns, filters and summary of the page; `can` lists its actions."""
-    comparison, metric = order.comparison, order.metric
+    metric = order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
     records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
@@ -242,31 +84,11 @@ def head(
         "metrics": [_named(m.name) for m in comparison.metrics],
         "metric": metric or "",
         "can": list(can),
-        "filters": [
-            {"name": name, "label": label, "count": int(order.states()[name].sum())}
-            for name, label in STATES.items()
-            if (name != "regressions" or metric is not None)
-            and (name != "disputed" or order.states()[name].any())
-        ],
-        "labels": [
-            {
-                "name": name,
-                "label": cut(visible_name(name), _MAX_CHIP_CHARS),
-                "values": [_option(value, n) for value, n in values.most_common()],
-            }
-            for name, values in [(n, v) for n, v in order.labels.items() if _is_few(v)][:_LABELS]
-        ],
-        "failures": _failures(order),
+        **order.filters(),
         "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can),
         "summary": _summary(comparison, metric, rows, aliases),
-        "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
-
-
-def _option(value: str, count: int) -> tuple[str, str]:
-    """Return a value of a filter with its text."""
-    return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
 
 
 def _counts_text(comparison: Comparison, release: str, metric: str | None) -> str:
@@ -275,20 +97,6 @@ def _counts_text(comparison: Comparison, release: str, metric: str | None) -> st
         return "baseline"
     parts = _counts(comparison, release, metric)["parts"]
     return "  ".join(f"{sign}{count:,}" for _, sign, count in parts if count)
-
-
-def _is_few(values: Counter[str]) -> bool:
-    """Return whether a label has few values: groups of cases, not ids."""
-    return len(values) <= _FEW or len(values) <= min(_MAX_VALUES, values.total() / 2)
-
-
-def _failures(order: CaseOrder) -> dict[str, Any]:
-    """Return the most frequent failures as filters, and all names for completion."""
-    counts = Counter(name for names in order.failures for name in names).most_common(
-        _MAX_FAILURE_NAMES
-    )
-    values = [_option(name, number) for name, number in counts[:_VALUES]]
-    return {"values": values, "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:

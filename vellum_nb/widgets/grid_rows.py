@@ -21,7 +21,7 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.grid_lines import (
+from vellum_nb.comparison.lines import (
     ICONS,
     IDLE,
     MAX_NAME_CHARS,
@@ -107,7 +107,10 @@ def row(
     `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
     of = comparison, case, metric, replayed, busy
-    html = _row_html(*of, inline=inline) if full else line_html(*of)
+    if full:
+        html = _row_html(*of, inline=inline)
+    else:
+        html = line_html(comparison.figures, case, metric, icon, replayed, busy, titled=True)
     message = {"id": case.case_id, "number": case.number, "html": html}
     return message | {"failures": _failures(comparison, case)}
 
@@ -184,7 +187,7 @@ def _cell(
         word, gap = run.state.lower() if run else "missing", f"{gap} It never counts as a pass."
         return {"kind": "missing", "word": word, "gap": gap, "error": cut(error, 300)}
     base = base if is_answer(base) else None
-    kind, word = verdict_of(comparison, case, release, metric, base)
+    kind, word = verdict_of(comparison.figures, case, release, metric, base)
     against = base if release != case.baseline else None
     lines, is_cut = _lines(run, against, limit, inline=inline)
     unlike, answers = case.repeats(release)

@@ -22,7 +22,6 @@ _EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILI
 _MASK = re.compile(r"icon\(([\w-]+)\)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_LINE_CHARS = 160
-_MAX_SHORT_CHARS = 24  # characters; shorter values are listed first
 
 
 def asset(*names: str) -> str:
@@ -80,13 +79,6 @@ def name_html(name: object) -> str:
 def short_line(text: str) -> str:
     """Return the beginning of a text on one line."""
     return one_line(text[: 4 * _MAX_LINE_CHARS], _MAX_LINE_CHARS)
-
-
-def is_short(value: object) -> bool:
-    """Return whether a value fits on a line with others."""
-    if isinstance(value, str):
-        return len(value) <= _MAX_SHORT_CHARS and "\n" not in value
-    return value is None or isinstance(value, int | float)
 
 
 def table_html(css: str, names: Sequence[str], rows: str) -> str:

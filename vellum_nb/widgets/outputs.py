@@ -14,9 +14,17 @@ from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.diff import Op, Side, output_status, side_html
-from vellum_nb.rendering.format import duration, money, one_line, plain_text, plural, visible_name
+from vellum_nb.rendering.format import (
+    duration,
+    is_short,
+    money,
+    one_line,
+    plain_text,
+    plural,
+    visible_name,
+)
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.markup import asset, icon, is_short, name_html
+from vellum_nb.widgets.markup import asset, icon, name_html
 
 LEFT = ' style="text-align: left"'
 """Style of table cells: Jupyter right-aligns them, and drops style sheets if untrusted."""

@@ -1104,10 +1104,12 @@ class CasesGrid extends TableView {
 
   rowNode(row, index) {
     const node = setTrustedHtml(h("div"), row.html).firstElementChild;
+    setAttribute(node, "role", "row");
     setAttribute(node, "aria-rowindex", index + 2);
     [...node.children].forEach((cell, position) => {
       cell.id = `${this.id}-${index}-${position}`;
       cell.dataset.column = position;
+      setAttribute(cell, "role", position ? "gridcell" : "rowheader");
       setAttribute(cell, "aria-colindex", position + 1);
     });
     return node;
