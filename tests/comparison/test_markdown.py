@@ -13,7 +13,8 @@ from vellum_nb import InputError
 from vellum_nb.models import NodeRun
 
 OURS = {
-    "h2", "h3", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code", "b", "i",
+    "h2", "h3", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code",
+    "b", "i",
 }  # fmt: skip
 
 

@@ -63,7 +63,8 @@ def shown_by_github(markdown: str) -> list[str]:
     tags = [tag for part in parts for tag in re.findall(r"<[^>]*>", part)]
     assert set(tags) <= {"<code>", "</code>", "<b>", "</b>", "<i>", "</i>", "<br>", "<!-- -->"}
     return [
-        unescape(re.sub(r"</?(?:code|b|i)>|<!-- -->", "", part).replace("<br>", "\n")) for part in parts
+        unescape(re.sub(r"</?(?:code|b|i)>|<!-- -->", "", part).replace("<br>", "\n"))
+        for part in parts
     ]
 
 

@@ -932,19 +932,33 @@ class Comparison(ComparisonData):
         return self._saved(report.markdown(model, only), path, "the Markdown")
 
     @overload
-    def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...
+    def to_html(
+        self, path: None = None, *, interactive: bool = False, overwrite: bool = False
+    ) -> str: ...
     @overload
-    def to_html(self, path: str | Path, *, overwrite: bool = False) -> Path: ...
-    def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str | Path:
-        """Return the comparison as one HTML page without scripts, or write it to `path`.
+    def to_html(
+        self, path: str | Path, *, interactive: bool = False, overwrite: bool = False
+    ) -> Path: ...
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        interactive: bool = False,
+        overwrite: bool = False,
+    ) -> str | Path:
+        """Return the comparison as one self-contained HTML page, or write it to `path`.
 
-        The page lists all cases. Next to ``report.html``, two tables hold the data behind every
-        figure: ``report.runs.csv``, one row per run, and ``report.cases.csv``. Raises as `to_csv`.
+        The page starts with the verdicts and lists all cases, regressions first. Next to
+        ``report.html``, two tables hold the data behind every figure: ``report.runs.csv``, one row
+        per run, and ``report.cases.csv``. Raises as `to_csv`.
 
         Parameters
         ----------
         path : str or Path, optional
             The file to write. An earlier report at this path is replaced with its tables.
+        interactive : bool, default False
+            Whether the page includes a script that searches and filters the cases and moves between
+            them with ``j`` and ``k``. Default: it has no script.
         overwrite : bool, default False
             Whether to replace unrelated files with the names of the tables.
         """
@@ -954,7 +968,8 @@ class Comparison(ComparisonData):
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
-        html = report.page(report.report_model(self.figures, self.code_diffs), names)
+        model = report.report_model(self.figures, self.code_diffs)
+        html = report.page(model, names, interactive=interactive)
         frames = self._frames("the HTML" if target is None else str(path), text=html)
         if target is None:
             return html

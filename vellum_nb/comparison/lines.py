@@ -106,9 +106,9 @@ def line_html(
     case: Case,
     metric: str | None,
     icon: Callable[[str], str],
+    *,
     replayed: frozenset[str] = frozenset(),
     busy: Busy | None = None,
-    *,
     titled: bool = False,
 ) -> str:
     """Return a case as one line; `icon` draws a name of `ICONS`, `titled` adds tooltips."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
 from vellum_nb.comparison.forest import forest_svg
-from vellum_nb.comparison.lines import line_html
+from vellum_nb.comparison.lines import CaseOrder, label_text, line_html, short_name
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
@@ -22,6 +27,7 @@ from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.assets import asset, script
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import (
     cut,
@@ -55,8 +61,15 @@ _VERDICT_ICONS = {
     "differs": "≠",
 }
 _GLYPHS = {
-    **{"up-arrow": "↑", "down-arrow": "↓", "CANCELLED": "⊘", "FAILED": "!", "check": "✓"},
-    **{"close": "✗", "differs": "≠", "same": "=", "noise": "≈"},
+    "up-arrow": "↑",
+    "down-arrow": "↓",
+    "CANCELLED": "⊘",
+    "FAILED": "!",
+    "check": "✓",
+    "close": "✗",
+    "differs": "≠",
+    "same": "=",
+    "noise": "≈",
 }
 _LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times are before this
@@ -105,18 +118,20 @@ class ReportModel:
             decision = self.decisions.get(release)
             kind = decision.verdict if decision else "differs"
             metric = decision.metric if decision else next(iter(self.metrics), None)
-            remarks.append({
-                "kind": kind.partition(" ")[0],
-                "icon": _VERDICT_ICONS[kind],
-                "added": added_text(self.summary[release], base),
-                "worse": self.figures.result(release, metric).worse,
-            })
+            remarks.append(
+                {
+                    "kind": kind.partition(" ")[0],
+                    "icon": _VERDICT_ICONS[kind],
+                    "added": added_text(self.summary[release], base),
+                    "worse": self.figures.result(release, metric).worse,
+                }
+            )
         return remarks
 
     @property
     def has_costs(self) -> bool:
         """Whether any release has a cost."""
-        return any(row["cost_usd"] == row["cost_usd"] for row in self.summary.values())  # noqa: PLR0124
+        return any(row["cost_usd"] == row["cost_usd"] for row in self.summary.values())
 
     @property
     def titles(self) -> dict[str, str]:
@@ -278,19 +293,66 @@ def _glyph(name: str) -> str:
 _CASES_CSS = ("colours.css", "lines.css", "comparison.css")
 
 
-def page(model: ReportModel, beside: Mapping[str, str]) -> str:
-    """Return the report as one HTML page of all cases, without scripts or external resources."""
+def page(model: ReportModel, beside: Mapping[str, str], *, interactive: bool = False) -> str:
+    """Return the report as one HTML page of all cases, without external resources.
+
+    With `interactive`, the page includes the script of the grid, and its policy allows only that.
+    """
+    scripts, policy, css = "", "", "".join(map(stylesheet, (*_CASES_CSS, "report.css")))
+    if interactive and model.figures.cases:
+        code = f"\n{script('report.js')}\n"
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        policy = f"script-src 'sha256-{digest}'; img-src data:; "
+        data = json.dumps(_page_data(model), ensure_ascii=False).replace("<", "\\u003c")
+        scripts = f'<script type="application/json" id="vnb-page">{data}</script>'
+        scripts += f'<script type="module">{code}</script>'
+        css = asset("view.css") + css
     return render(
         "report.html.j2",
         model=model,
         beside=beside,
-        css="".join(map(stylesheet, (*_CASES_CSS, "report.css"))),
+        css=css,
         forest=forest_svg(model.figures) if model.metrics else "",
         is_answer=is_answer,
         signed=signed,
-        script_policy="",
-        scripts="",
+        script_policy=Markup(policy),  # noqa: S704  (its only variable part is a digest)
+        scripts=scripts,
     )
+
+
+def _page_data(model: ReportModel) -> dict[str, Any]:
+    """Return heading, order and filters of the cases for ``static/report.js``, by case number."""
+    figures, metric = model.figures, next(iter(model.metrics), "")
+    order = CaseOrder(figures, metric or None)
+    filters = order.filters()
+    remarks = {
+        release: "  ".join(f"{sign} {n:,}" for _, sign, n in model.bar(release, metric) if n)
+        for release in figures.others
+    }
+    columns = [
+        {"name": name, "label": short_name(name), "remark": remarks.get(name, "baseline")}
+        for name in model.summary
+    ]
+    empty: dict[str, Any] = {"metrics": [], "releases": [], "can": [], "formats": []}
+    empty |= {"about": "", "verdicts": "", "summary": "", "foot": "", "metric": metric}
+    return {
+        "head": {"title": model.title, "baseline": figures.baseline, "columns": columns}
+        | empty
+        | filters,
+        "order": [place + 1 for place in order.places],
+        "states": {
+            release: {
+                name: (mask.nonzero()[0] + 1).tolist()
+                for name, mask in order.states(release).items()
+            }
+            for release in ("", *figures.others)
+        },
+        "labels": {
+            (name := label["name"]): [label_text(case.labels.get(name)) for case in figures.cases]
+            for label in filters["labels"]
+        },
+        "failures": [list(names) for names in order.failures],
+    }
 
 
 def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:

@@ -56,9 +56,7 @@ class AnswerCell:
             return None
         return cls("error" if run.error else "state", "problem", run, "ERROR")
 
-    def to_html(
-        self, *, markdown: bool = False, complete: bool = False, side: Side = "new"
-    ) -> str:
+    def to_html(self, *, markdown: bool = False, complete: bool = False, side: Side = "new") -> str:
         """Return the cell as safe HTML.
 
         `side` selects the text in which differences are marked: the new one, or both in one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -285,7 +285,7 @@ def _aside(text: str) -> str:
 
 def _new_markdown(ops: Iterable[Op]) -> str:
     """Return the new text as Markdown: new words in bold, carets, long equal passages folded."""
-    parts, before = [], ""
+    parts = []
     for kind, text in _marked(ops, "new"):
         words = len(text.split())
         if kind == "equal" and words > _FOLD_WORDS:
@@ -756,4 +756,6 @@ class CodeDiff:
 
     @printed
     def _repr_html_(self) -> str:
-        return f'<style>{stylesheet("colours.css")}</style><div class="vnb-out">{self.to_html()}</div>'
+        return (
+            f'<style>{stylesheet("colours.css")}</style><div class="vnb-out">{self.to_html()}</div>'
+        )

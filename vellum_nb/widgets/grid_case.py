@@ -10,14 +10,14 @@ import ipywidgets as ipw
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import Case, is_answer
+from vellum_nb.comparison.lines import ICONS, failure_text, label_text, score_of, verdict_of
 from vellum_nb.history import clean
 from vellum_nb.models import Run
+from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import figure, input_kind, plain_text
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
 from vellum_nb.widgets.form import FORM_STYLE
-from vellum_nb.comparison.lines import ICONS, failure_text, label_text, score_of, verdict_of
-from vellum_nb.widgets.markup import icon
 from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars
 

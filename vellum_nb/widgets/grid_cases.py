@@ -15,6 +15,7 @@ from vellum_nb.comparison.figures import (
 )
 from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
 from vellum_nb.comparison.lines import CaseOrder
+from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -29,7 +30,6 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.grid_verdicts import verdicts_html
-from vellum_nb.widgets.markup import icon
 
 _MAX_NAME_CHARS = 120
 _FEW = 6  # nodes

@@ -7,20 +7,6 @@ from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, is_answer
-from vellum_nb.comparison.metrics import Metric
-from vellum_nb.models import Run
-from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import MISSING, side_html
-from vellum_nb.rendering.format import (
-    cut,
-    duration,
-    figure,
-    plain_text,
-    plural,
-    signed,
-    visible_name,
-)
-from vellum_nb.rendering.html import render
 from vellum_nb.comparison.lines import (
     ICONS,
     IDLE,
@@ -33,7 +19,21 @@ from vellum_nb.comparison.lines import (
     value_text,
     verdict_of,
 )
-from vellum_nb.widgets.markup import icon
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.models import Run
+from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.assets import icon
+from vellum_nb.rendering.diff import MISSING, side_html
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    figure,
+    plain_text,
+    plural,
+    signed,
+    visible_name,
+)
+from vellum_nb.rendering.html import render
 
 Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and optionally the name of an icon."""
@@ -110,7 +110,9 @@ def row(
     if full:
         html = _row_html(*of, inline=inline)
     else:
-        html = line_html(comparison.figures, case, metric, icon, replayed, busy, titled=True)
+        html = line_html(
+            comparison.figures, case, metric, icon, replayed=replayed, busy=busy, titled=True
+        )
     message = {"id": case.case_id, "number": case.number, "html": html}
     return message | {"failures": _failures(comparison, case)}
 

@@ -8,9 +8,9 @@ from typing import Any
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.report import added_text
+from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import plural
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.markup import icon
 
 _ICONS = {
     "may replace": "FULFILLED",

@@ -13,6 +13,7 @@ from vellum_nb.comparison.traces import first_difference, in_order, is_comparabl
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.assets import asset, icon
 from vellum_nb.rendering.diff import Op, Side, output_status, side_html
 from vellum_nb.rendering.format import (
     duration,
@@ -24,7 +25,7 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.markup import asset, icon, name_html
+from vellum_nb.widgets.markup import name_html
 
 LEFT = ' style="text-align: left"'
 """Style of table cells: Jupyter right-aligns them, and drops style sheets if untrusted."""

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, NoReturn
 import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.rendering.assets import asset, script
 from vellum_nb.rendering.html import stylesheet
 from vellum_nb.widgets.base import ThreadSafeWidget, export_target
-from vellum_nb.widgets.markup import asset, script
 
 MAX_TEXT = 500
 _MAX_OFFSET = 2**53
