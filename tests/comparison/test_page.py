@@ -27,7 +27,7 @@ OURS = {
 NAMES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "scope", "value", "title",
     "data-release", "data-label", "open", "id", "style", "href", "role", "aria-label",
-    "aria-hidden",
+    "aria-hidden", "dir",
 }  # fmt: skip
 DRAWN = {"svg", "desc", "g", "line", "path", "rect", "text", "tspan"}
 STYLE = re.compile(r"(?:--vnb-others|flex-grow):\d+")
@@ -69,7 +69,7 @@ def test_hostile_text_adds_no_element_or_attribute(text, interactive):
     if interactive:
         data = json.loads(scripts[0].string)
         assert [column["name"] for column in data["head"]["columns"]] == ["v1", "v2"]
-        assert text in data["labels"] or text in str(data["failures"])
+        assert [len(values) for values in data["labels"].values()] == [3]
 
 
 def test_policy_allows_only_the_script_of_the_page():
