@@ -21,7 +21,7 @@ from vellum_nb.models import NodeRun, RunError
 OURS = {
     "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "p", "div",
     "table", "thead", "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section",
-    "dl", "dt", "dd", "code", "pre", "ins", "del", "b", "small", "footer", "a",
+    "dl", "dt", "dd", "code", "pre", "ins", "del", "b", "small", "footer", "a", "i",
     "svg", "desc", "g", "line", "path", "rect", "text", "tspan",
 }  # fmt: skip
 NAMES = {
