@@ -157,9 +157,9 @@ class ReportModel:
         for name in names:
             cases = self.groups[name]
             note = plural(len(cases), "case")
-            if name == "worse":
-                metric = next(iter(self.metrics), "")
-                worse = [r for r in self.figures.others if self.figures.result(r, metric).worse]
+            if name == "worse" and cases:
+                metric, figures = next(iter(self.metrics)), self.figures
+                worse = [r for r in figures.others if figures.result(r, metric).worse]
                 note += f" worse on {' or '.join(map(visible_name, worse))}"
             if cases[:remaining]:
                 yield name, self.titles[name], note, cases[:remaining]
