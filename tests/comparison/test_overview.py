@@ -86,7 +86,7 @@ def test_rejected_run_shows_its_reason():
         (
             [run("v1"), run("v2", outputs={"other": 1})],
             ("v1", "v2"),
-            "answer ? missing other new: the baseline has no such output 1",
+            "answer yes ? missing other new: the baseline has no such output 1",
         ),
         ([run("v1")], ("v1",), "yes"),
     ],
