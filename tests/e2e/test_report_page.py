@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +13,14 @@ from vellum_nb.local.samples import cases
 
 pytestmark = pytest.mark.browser
 
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+
 TAGS = ["v1", "v2", "v3"]
+
+
+@pytest.fixture(scope="module")
+def browser(_browser):
+    return _browser
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +36,10 @@ def report(cmp, tmp_path_factory):
 
 
 @contextmanager
-def opened(lab, path, width=1200, **options):
+def opened(browser, path, width=1200, **options):
     """Open a file in a page of its own, which asks for nothing else and reports nothing."""
     viewport = {"width": width, "height": 1000}
-    context = lab.page.context.browser.new_context(viewport=viewport, **options)
+    context = browser.new_context(viewport=viewport, **options)
     asked, said = [], []
     try:
         page = context.new_page()
@@ -48,9 +56,9 @@ def opened(lab, path, width=1200, **options):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 520)])
-def test_report_needs_no_scripts_or_requests(lab, report, scheme, width):
+def test_report_needs_no_scripts_or_requests(browser, report, scheme, width):
     options = {"java_script_enabled": False, "color_scheme": scheme}
-    with opened(lab, report, width, **options) as page:
+    with opened(browser, report, width, **options) as page:
         expect(page.get_by_role("heading", name="ticket-triage: v1, v3 against v2")).to_be_visible()
         expect(page.locator(".vnb-verdict").first).to_be_visible()
         expect(page.locator("svg.vnb-forest")).to_be_visible()
@@ -69,7 +77,7 @@ def test_report_needs_no_scripts_or_requests(lab, report, scheme, width):
             assert box["x"] + box["width"] <= width
         ground = "rgb(33, 33, 33)" if scheme == "dark" else "rgb(255, 255, 255)"
         expect(page.locator("body")).to_have_css("background-color", ground)
-        page.screenshot(path=lab.screenshots / f"report-{scheme}-{width}.png", full_page=True)
+        page.screenshot(path=SCREENSHOTS / f"report-{scheme}-{width}.png", full_page=True)
 
 
 def answers(number):
@@ -83,17 +91,17 @@ def answers(number):
     return vnb.compare(frame, by="model")
 
 
-def test_report_of_50_cases_is_printed_on_three_pages(lab, tmp_path):
+def test_report_of_50_cases_is_printed_on_three_pages(browser, tmp_path):
     path = answers(50).to_html(tmp_path / "report.html")
-    with opened(lab, path) as page:
+    with opened(browser, path) as page:
         printed = page.pdf(prefer_css_page_size=True)
     assert 1 <= len(re.findall(rb"/Type */Page\b", printed)) <= 3
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 520)])
-def test_interactive_report_has_search_filters_and_keys(lab, cmp, tmp_path, scheme, width):
+def test_interactive_report_has_search_filters_and_keys(browser, cmp, tmp_path, scheme, width):
     path = cmp.to_html(tmp_path / "report.html", interactive=True)
-    with opened(lab, path, width, color_scheme=scheme) as page:
+    with opened(browser, path, width, color_scheme=scheme) as page:
         grid, count = page.get_by_role("grid"), page.locator(".vnb-view-count")
         total = len(cmp.cases)
         expect(count).to_have_text(f"{total} cases, regressions first")
@@ -114,7 +122,7 @@ def test_interactive_report_has_search_filters_and_keys(lab, cmp, tmp_path, sche
         opened_first = title.inner_text()
         grid.press("j")
         expect(title).not_to_have_text(opened_first)
-        page.screenshot(path=lab.screenshots / f"report-interactive-{scheme}-{width}.png")
+        page.screenshot(path=SCREENSHOTS / f"report-interactive-{scheme}-{width}.png")
         grid.press("Escape")
         expect(title).to_be_hidden()
 
@@ -128,7 +136,7 @@ BAD = (
 
 
 @pytest.mark.parametrize("interactive", [False, True])
-def test_hostile_outputs_are_text(lab, tmp_path, interactive):
+def test_hostile_outputs_are_text(browser, tmp_path, interactive):
     long = "endless" * 50_000
     frame = pd.DataFrame([
         {"model": f"{model}{BAD}", f"input.{BAD}": BAD, f"output.{BAD}": f"{model} {BAD} {long}",
@@ -137,7 +145,7 @@ def test_hostile_outputs_are_text(lab, tmp_path, interactive):
     ])  # fmt: skip
     cmp = vnb.compare(frame, by="model")
     path = cmp.to_html(tmp_path / "report.html", interactive=interactive)
-    with opened(lab, path) as page:
+    with opened(browser, path) as page:
         expect(page.locator("body")).to_be_visible()
         if interactive:
             grid = page.get_by_role("grid")
