@@ -231,8 +231,8 @@ def legend_html(runs: Sequence[Run], *, compared: str = "", inline: bool = False
     other = _compared(runs, compared)
     base = name_html(runs[0].release_tag)
     if inline:
-        marks = side_html([Op("delete", "removed"), Op("insert", "new")], "both")
-        return f"changed words are marked {marks} against {base}"
+        both = side_html([Op("delete", "removed"), Op("insert", "new")], "both")
+        return f"changed words are marked {both} against {base}"
     new, old = "new words", f"only in {visible_name(runs[0].release_tag)}"
     new = new if other is None else f"new in {visible_name(other.release_tag)}"
     marks = [side_html([Op("insert", new)], "new")]
