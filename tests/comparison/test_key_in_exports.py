@@ -16,6 +16,7 @@ WAYS = [
     lambda cmp, path: cmp.to_parquet(path),
     lambda cmp, path: cmp.to_markdown(path),
     lambda cmp, path: cmp.to_html(path),
+    lambda cmp, path: cmp.to_html(path, interactive=True),
     lambda cmp, path: cmp.to_junit(path),
     lambda cmp, _: cmp.to_html(),
     lambda cmp, _: cmp.to_markdown(),

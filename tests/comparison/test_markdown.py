@@ -14,6 +14,7 @@ from vellum_nb.models import NodeRun
 
 OURS = {
     "h2", "h3", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code",
+    "b", "i",
 }  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def test_report_has_figures_groups_or_gaps():
     assert found[3:8] == ["0", "7", "0", "0", "1"]
     assert found[-1] == "worse"
     assert "**worse**" in markdown
-    assert "### Worse: 7 cases" in markdown
+    assert "### Regressions: 7 cases" in markdown
     _, heading, failures = markdown.partition("### Without an answer or a figure: 1 case\n")
     assert heading
     assert "without an answer" in failures

@@ -11,7 +11,12 @@ import vellum_nb as vnb
 
 
 def rows(html: str) -> list[str]:
-    return texts(html, "table.vnb-cmp tr:has(> th[scope=row])")
+    """Return the text of each case: its line and what it unfolds to."""
+    return texts(html, ".vnb-case-line")
+
+
+def rows_html(html: str) -> list[str]:
+    return [str(row) for row in dom(html).select(".vnb-case-line")]
 
 
 def shown(*runs: Any, **options: Any) -> str:
@@ -54,16 +59,23 @@ def test_different_cases_are_listed_before_missing_ones():
     )  # fmt: skip
     assert "v2 1 differs · 2 without an answer · 1 identical" in text_of(html)
     assert [row.split()[2] for row in rows(html)] == ["other", "absent", "lost", "same"]
-    assert "differs answer \N{MINUS SIGN}yes +no" in rows(html)[0]
-    assert "missing No run of this case on v2." in rows(html)[1]
-    assert "? FAILED No usable answer was received. CONNECTION" in rows(html)[2]
-    assert len(dom(html).select(".vnb-cmp-gap")) == 2
+    assert texts(rows_html(html)[0], "del, ins") == ["yes", "no"]
+    assert "v2 ⊘missing: not run" in rows(html)[1]
+    assert "FAILED without an answer · 250 ms No usable answer" in rows(html)[2]
+    assert len(dom(html).select(".vnb-grid-at-missing")) == 2
+
+
+def test_identical_cases_are_folded():
+    html = shown(run("v1", "same"), run("v2", "same"), run("v1", "b"), run("v2", "b", "no"))
+    folded = dom(html).select(".vnb-group:not([open]) > summary > b")
+    assert [text_of(title) for title in folded] == ["Identical outputs"]
+    assert "= identical" in rows(html)[1]
 
 
 def test_rejected_run_shows_its_reason():
     refused = failed("v2", state="REJECTED", code="USER_DEFINED_ERROR")
     (row,) = rows(shown(run("v1"), refused))
-    assert "differs REJECTED The workflow refused these inputs." in row
+    assert "REJECTED · 250 ms The workflow refused these inputs." in row
     assert "no answer within 120 s" in row
 
 
@@ -74,7 +86,7 @@ def test_rejected_run_shows_its_reason():
         (
             [run("v1"), run("v2", outputs={"other": 1})],
             ("v1", "v2"),
-            "answer ? missing other new: the baseline has no such output 1",
+            "answer yes ? missing other new: the baseline has no such output 1",
         ),
         ([run("v1")], ("v1",), "yes"),
     ],
@@ -110,10 +122,11 @@ def test_regressions_are_listed_first():
     assert "v2: 1 better · 1 worse · 1 same · p = 1.00 · noise floor unknown" in text_of(html)
     assert "by exact: " in text_of(html)
     first, second, last = rows(html)
-    assert "case 3 case 2 v1 baseline · exact 1.00 answer yes v2 ↓ worse · exact 0.00" in first
-    assert "case 2 case 1" in second
-    assert "↑ better" in second
-    assert "≠ differs" in last
+    assert "3 case 2" in first
+    assert "v2 ↓worse no, expected yes" in first
+    assert "exact 1.00 0.00 worse" in first
+    assert "↑better yes" in second
+    assert "same exact" in last
     assert "<b>no</b>" in second
 
 
@@ -151,4 +164,4 @@ def test_text_that_reverses_the_direction_is_isolated(form):
     assert "unicode-bidi: isolate" in page.style.string
     assert "[U+202E]v2" in page.text
     parents = {text.parent.name for text in page.find_all(string=lambda s: s and "\u202e" in s)}
-    assert parents <= {"div", "pre", "span", "dd", "td", "code"}
+    assert parents <= {"div", "pre", "span", "dd", "td", "code", "ins", "del"}

@@ -1,5 +1,8 @@
 """The HTML report: one file without a script, with figures that follow from its CSV files."""
 
+import base64
+import hashlib
+import json
 import re
 from itertools import combinations
 
@@ -16,14 +19,18 @@ from vellum_nb.comparison.statistics import mean_interval, paired, share_interva
 from vellum_nb.models import NodeRun, RunError
 
 OURS = {
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table",
-    "thead", "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section", "dl",
-    "dt", "dd", "code", "pre", "ins", "del", "b", "footer",
+    "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "p", "div",
+    "table", "thead", "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section",
+    "dl", "dt", "dd", "code", "pre", "ins", "del", "b", "small", "footer", "a", "i",
+    "svg", "desc", "g", "line", "path", "rect", "text", "tspan",
 }  # fmt: skip
 NAMES = {
     "lang", "charset", "http-equiv", "content", "name", "class", "scope", "value", "title",
-    "data-release", "open",
+    "data-release", "data-label", "open", "id", "style", "href", "role", "aria-label",
+    "aria-hidden", "dir",
 }  # fmt: skip
+DRAWN = {"svg", "desc", "g", "line", "path", "rect", "text", "tspan"}
+STYLE = re.compile(r"(?:--vnb-others|flex-grow):\d+")
 
 
 def figures(page, name):
@@ -31,8 +38,12 @@ def figures(page, name):
     return [float(data["value"]) for data in page.select(f"data.of-{name}")]
 
 
+INTERACTIVE = pytest.mark.parametrize("interactive", [False, True])
+
+
+@INTERACTIVE
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_adds_no_element_or_attribute(text):
+def test_hostile_text_adds_no_element_or_attribute(text, interactive):
     runs = [
         run("v1", text, text, tags=(f"failure:{text}",), nodes=(NodeRun(name="n"),)),
         run("v2", text, {text: [text]}, nodes=(NodeRun(name=text),)),
@@ -42,17 +53,53 @@ def test_hostile_text_adds_no_element_or_attribute(text):
         run("v2", "c", state="REJECTED", outputs={}, error=RunError(code=text, message=text)),
     ]
     cases = wanted({text: text, "b": text}, **{text: text})
-    html = compared(*runs, cases=cases, metrics="exact").to_html()
-    elements = dom(html).find_all(name=True)
+    cmp = compared(*runs, cases=cases, metrics="exact")
+    page = dom(cmp.to_html(interactive=interactive))
+    scripts = [script.extract() for script in page.select("script")]
+    assert [script["type"] for script in scripts] == (
+        ["application/json", "module"] if interactive else []
+    )
+    elements = page.find_all(name=True)
     assert {element.name for element in elements} <= OURS
-    assert {name for element in elements for name in element.attrs} <= NAMES
+    ours = [element for element in elements if element.name not in DRAWN]
+    assert {name for element in ours for name in element.attrs} <= NAMES
+    assert all(STYLE.fullmatch(element["style"]) for element in ours if "style" in element.attrs)
+    assert {link["href"] for link in page.select("[href]")} <= {"#cases"}
     assert sum(element.name == "meta" for element in elements) == 3
+    if interactive:
+        data = json.loads(scripts[0].string)
+        assert [column["name"] for column in data["head"]["columns"]] == ["v1", "v2"]
+        assert [len(values) for values in data["labels"].values()] == [3]
+
+
+def test_policy_allows_only_the_script_of_the_page():
+    html = judged({"v1": ["yes", "no"], "v2": ["no", "yes"]}).to_html(interactive=True)
+    page = dom(html)
+    (policy,) = page.select('meta[http-equiv="Content-Security-Policy"]')
+    code = page.select_one('script[type="module"]').string
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    assert policy["content"] == (
+        f"default-src 'none'; script-src 'sha256-{digest}'; img-src data:; "
+        "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    )
+    assert page.select("[src], link") == []
+
+
+def test_interactive_page_has_all_states_by_case_number():
+    html = judged({"v1": ["yes", "yes", "no"], "v2": ["yes", "no", "yes"]}).to_html(
+        interactive=True
+    )
+    data = json.loads(dom(html).select_one("#vnb-page").string)
+    assert data["order"] == [2, 3, 1]
+    assert data["states"][""]["regressions"] == data["states"]["v2"]["regressions"] == [2]
+    assert data["states"][""]["different"] == [2, 3]
 
 
 def test_report_loads_nothing():
     html = judged({"v1": ["yes", "no"], "v2": ["no", "yes"]}).to_html()
     page = dom(html)
-    assert page.select("script, [src], [href]") == []
+    assert page.select("script, [src], link") == []
+    assert {link["href"] for link in page.select("[href]")} == {"#cases"}
     assert not re.search(r"@import|url\(", html)
     (policy,) = page.select('meta[http-equiv="Content-Security-Policy"]')
     assert "default-src 'none'" in policy["content"]
@@ -61,10 +108,29 @@ def test_report_loads_nothing():
 def test_cases_that_are_worse_come_before_the_others():
     cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
     html = cmp.to_html()
-    titles = "By exact|Releases|Worse|Without an answer or a figure|Better|Identical outputs|"
-    titles += "How this is counted"
-    assert texts(html, "h2") == titles.split("|")
-    assert [text[:6] for text in texts(html, "h3")] == [f"Case {n}" for n in (2, 5, 3, 1, 4)]
+    titles = ["Regressions", "Without an answer or a figure", "Better", "Identical outputs"]
+    assert texts(html, ".vnb-group > summary > b") == titles
+    lines = dom(html).select(".vnb-case-line")
+    assert [line["id"] for line in lines] == [f"case-{n}" for n in (2, 5, 3, 1, 4)]
+    groups = dom(html).select(".vnb-group")
+    assert ["open" in group.attrs for group in groups] == [True, False, False, False]
+
+
+def test_report_starts_with_verdicts_and_forest_plot():
+    answers = ["yes"] * 6 + ["no"] * 2
+    html = judged({"v1": answers, "v2": answers[::-1]}).to_html()
+    assert [text.partition(" ")[0] for text in texts(html, "h2")] == [
+        "Difference", "Releases", "Cases",
+    ]  # fmt: skip
+    main = [child for child in dom(html).main.children if child.name]
+    assert [child.get("class") for child in main[2:3]] == ["vnb-verdicts"]
+    assert "Read the 2 regressions" in text_of(main[2])
+    assert dom(html).select_one(".vnb-plot > svg.vnb-forest")
+
+
+def test_line_of_a_case_has_its_wrong_and_expected_values():
+    html = judged({"v1": ["yes"], "v2": ["no"]}).to_html()
+    assert "worse no, expected yes" in texts(html, ".vnb-case-line > summary")[0]
 
 
 def test_report_shows_why_an_answer_is_missing():
@@ -77,14 +143,14 @@ def test_report_counts_answers_and_failed_runs():
     text = text_of(html)
     assert "2 answers, 1 of them differ" in text
     assert "TIMEOUT: no answer within 120 s" in text
-    assert texts(html, ".missing") == ["without an answer"]
+    assert texts(html, ".vnb-lost") == ["without an answer"]
     assert "failed where it was run and has no answer" in text
 
 
-def test_whole_value_is_beside_a_shortened_difference():
+def test_unchanged_passages_are_folded():
     same = "\n".join(f"line {number}" for number in range(900))
     html = compared(run("v1", answer=f"{same}\nold"), run("v2", answer=f"{same}\nnew")).to_html()
-    assert "the whole value" in text_of(html)
+    assert texts(html, "td details > summary") == ["1,800 unchanged words"] * 2
     assert dom(html).text.count("line 450\n") == 2
 
 
@@ -217,8 +283,7 @@ def test_code_of_releases_is_read_once():
     assert read == []
     html, markdown = cmp.to_html(), cmp.to_markdown()
     assert sorted(read) == ["release-of-v1", "release-of-v2", "release-of-v3"]
-    assert [title for title in texts(html, "h2") if "Code" in title] == ["Code of v2"]
-    assert "1 file differs (+1 -1)" in texts(html, "h2 + details > summary")
+    assert "Code of v2 1 file differs (+1 -1)" in texts(html, ".vnb-group > summary")
     assert not dom(html).select("script")
     assert "### Code of v2" in markdown
     assert "x = '&#60;script&#62;'" in markdown
@@ -249,4 +314,3 @@ def test_digits_of_figures_follow_from_their_intervals():
     assert "| 0.16 (0.07 to 0.29, n = 50) |" in markdown
     assert "| $0.0012 (no interval, n = 50) |" in markdown
     assert texts(html, 'td.id[title="release-of-v1"] code') == ["release-of-v1"]
-    assert re.search(r"max-width: 45rem\) \{[^@]*\.id code \{[^}]*text-overflow: ellipsis", html)

@@ -92,7 +92,7 @@ def test_no_row_is_left_out(tmp_path):
     assert len(read_csv(cmp.to_csv(tmp_path / "a.csv"))) == number
     assert len(read_csv(cmp.to_csv(tmp_path / "b.csv", rows="runs"))) == 2 * number
     began = time.process_time()
-    assert cmp.to_html().count('<section class="case">') == number  # too long to parse here
+    assert cmp.to_html().count('<details class="vnb-case-line"') == number  # too long to parse here
     assert time.process_time() - began < 6  # 14 s, where each case looked at each run
     assert cmp.to_markdown().count("**Case ") == number
     assert cmp.to_junit().count("<testcase ") == number + 1

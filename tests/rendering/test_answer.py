@@ -18,16 +18,16 @@ NEW = later_run("v2", {}, {"same": 1, "changed": "new", "added": "<y>"})
         ("gone", "? missing", "? missing", "? missing", "(missing)"),
         (
             "changed",
-            "\N{MINUS SIGN}old +new",
-            "\N{MINUS SIGN}old +new",
-            "<code>&#91;-old-&#93;{+new+}</code>",
+            "new",
+            "new",
+            "<code><b>new</b></code>",
             "[-old-]{+new+}",
         ),
         (
             "added",
             "new: the baseline has no such output <y>",
             "new: the baseline has no such output <y>",
-            "<code>{+&#60;y&#62;+}</code>",
+            "<code><b>&#60;y&#62;</b></code>",
             "{+<y>+}",
         ),
     ],
@@ -42,7 +42,7 @@ def test_output_reads_the_same_in_every_format(name, html, page, markdown, text)
 
 def test_each_release_shows_its_own_text():
     cell = AnswerCell.of("changed", NEW, OLD)
-    assert text_of(cell.to_html(side="new")) == "new"
+    assert text_of(cell.to_html(side="both")) == "old new"
     assert text_of(cell.baseline_html()) == "old"
     assert "<del" in cell.baseline_html()
 

@@ -17,7 +17,7 @@ from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.format import markdown_code
 
 ALLOWED = {
-    '<ins class="vnb-ins">', '<del class="vnb-del">', '<b class="vnb-mark">', "<span>",
+    '<ins class="vnb-ins">', '<del class="vnb-del">',
     '<span class="vnb-key">', '<span class="vnb-quiet vnb-number">',
     '<pre class="vnb-text vnb-change">',
     '<span class="vnb-quiet vnb-fold">', '<p class="vnb-note">', '<span class="vnb-flag">',
@@ -45,7 +45,7 @@ def shapes(text: str) -> list[Any]:
 def test_html_has_no_element_but_ours(text, kind):
     for old, new in zip(shapes("plain"), shapes(text), strict=True):
         found = difference(old, new, kind)
-        for html in (found.to_html(), found.to_html("new"), found.to_html("old")):
+        for html in (found.to_html("both"), found.to_html("new"), found.to_html("old")):
             tags = set(re.findall(r"<(?!/)[^>]*>", html))
             assert {tag for tag in tags if not CARET.fullmatch(tag)} <= ALLOWED
 
@@ -61,9 +61,10 @@ def shown_by_github(markdown: str) -> list[str]:
     parts = [match[1] for match in shown if match]
     assert len(parts) == 2
     tags = [tag for part in parts for tag in re.findall(r"<[^>]*>", part)]
-    assert set(tags) <= {"<code>", "</code>", "<br>", "<!-- -->"}
+    assert set(tags) <= {"<code>", "</code>", "<b>", "</b>", "<i>", "</i>", "<br>", "<!-- -->"}
     return [
-        unescape(re.sub(r"</?code>|<!-- -->", "", part).replace("<br>", "\n")) for part in parts
+        unescape(re.sub(r"</?(?:code|b|i)>|<!-- -->", "", part).replace("<br>", "\n"))
+        for part in parts
     ]
 
 

@@ -35,7 +35,7 @@ HOSTILE = [
 ]
 ALLOWED = {
     "a", "audio", "b", "blockquote", "br", "button", "caption", "code", "dd", "del",
-    "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img",
+    "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img",
     "ins", "li", "ol", "p", "path", "pre", "s", "section", "span", "strong", "style", "summary",
     "svg", "table", "tbody", "td", "th", "thead", "tr", "ul", "video",
 }  # fmt: skip
@@ -43,7 +43,7 @@ MEDIA = re.compile(r"data:(?:image|audio|video)/[a-z0-9+]+;base64,[A-Za-z0-9+/=]
 LINK = re.compile(r"(?:https?:|mailto:)|data:application/pdf;base64,[A-Za-z0-9+/=]*\Z")
 INLINE = re.compile(
     r"(?:grid-row:span \d+|flex-grow:\d+|text-align: (?:left|right;)"
-    r"|--vnb-depth:\d"
+    r"|--vnb-depth:\d|--vnb-others:\d+"
     r"|(?:margin-)?left:[\d.]+%(?:;width:[\d.]+%)?|(?:left|right):calc\([\d.]+% \+ 6px\))\Z"
 )
 

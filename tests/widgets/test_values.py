@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from runs_kit import TYPES
 
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import diff_html
+from vellum_nb.rendering.diff import side_html
 from vellum_nb.rendering.html import MAX_SHOWN, value_html
 
 
@@ -23,7 +23,7 @@ def test_hostile_values_are_harmless_in_every_type(text, kind):
             assert_harmless(cell.to_html())
             assert_harmless(cell.to_html(markdown=True))
             assert_harmless(cell.to_html(complete=True))
-            assert_harmless(diff_html(cell.excerpt(100)[0]))
+            assert_harmless(side_html(cell.excerpt(100)[0], "both"))
 
 
 JSON = st.recursive(

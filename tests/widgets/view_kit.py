@@ -63,7 +63,7 @@ class GridPage(Page):
     def element(self, number, release):
         """Return the cell of a release as an element."""
         names = [column["name"] for column in self.state("_head")["columns"]]
-        cells = dom(self.cases()[number]["html"]).select('[role="gridcell"]')
+        cells = dom(self.cases()[number]["html"]).select(".vnb-grid-cell:not(.vnb-grid-case)")
         return cells[names.index(release)]
 
     def cell(self, number, release):
@@ -84,10 +84,7 @@ class GridPage(Page):
     def lines(self, **query):
         """Return the matching cases on one line: number, inputs, and the text of each release."""
         rows = [dom(row["html"]) for row in self.rows(**query, full=False)["rows"]]
-        return [
-            [text_of(cell) for cell in row.select("[role$=gridcell], [role=rowheader]")]
-            for row in rows
-        ]
+        return [[text_of(cell) for cell in row.select(".vnb-grid-cell")] for row in rows]
 
     @property
     def verdicts(self):

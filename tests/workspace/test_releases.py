@@ -92,7 +92,7 @@ def test_a_report_shows_the_code_of_the_releases_that_were_compared_and_of_no_ot
         ws.run("shout", {"text": "hi"}, release_tag=tag)
     cmp = ws.compare("shout")
     assert "+def shout(text: str, times: int = 1)" in cmp.code_diffs["v2"].text
-    assert "<h2>Code of v2</h2>" in cmp.to_html()
+    assert "<b>Code of v2</b>" in cmp.to_html()
     server.deploy(lambda text: text[::-1], name="shout", release_tags=["v2"])
     later = ws.compare("shout")
     assert later.code_diffs == {}, "v2 is another release by now"

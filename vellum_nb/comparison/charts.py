@@ -1,10 +1,16 @@
-"""Charts of a comparison as pictures, drawn by Altair; readable without colours."""
+"""Charts of a comparison as pictures for light and dark themes; readable without colours."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,15 +19,24 @@ import numpy as np
 import vl_convert
 
 from vellum_nb.comparison.figures import ComparisonFigures
+from vellum_nb.comparison.forest import DARK, LIGHT, Axis, forest_svg, forest_text
 from vellum_nb.comparison.pairs import VERDICTS, Verdict
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
 from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text, xml_text
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    figure,
+    interval_digits,
+    plain_text,
+    plural,
+    xml_text,
+)
 
-Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
+Chart = Literal["metric", "forest", "latency", "wins", "scatter", "frontier", "failures"]
 Rows = list[dict[str, Any]]
 
 _KINDS: dict[str, tuple[Verdict, ...]] = {
@@ -32,17 +47,29 @@ _KINDS: dict[str, tuple[Verdict, ...]] = {
 }
 """Verdicts by part of a bar, in order."""
 
-# Okabe and Ito's colours, which colour-blind readers distinguish; 3:1 on white.
-_BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#767676", "#b0b0b0"
-_COLOURS = {"better": _BLUE, "tie": _GREY, "worse": _ORANGE, "no figure": _PALE}
+_KIND_COLOURS = {
+    kind: LIGHT[name]
+    for kind, name in zip(_KINDS, ("better", "same", "worse", "page"), strict=True)
+}
+_POINT_COLOURS = {"better": LIGHT["good"], "tie": LIGHT["quiet"], "worse": LIGHT["bad"]}
+_SIGNS = {"better": "↑ ", "tie": "= ", "worse": "↓ ", "no figure": ""}
 _SHAPES = {"better": "triangle-up", "tie": "circle", "worse": "triangle-down"}
-_INK, _LINE, _PAGE, _WIDTH = "#222222", "#c8c8c8", "#ffffff", 560
+_BRAND, _QUIET, _INK, _LINE, _PAGE = (
+    LIGHT[name] for name in ("brand", "quiet", "ink", "line", "page")
+)
+_WIDTH, _FOREST_WIDTH = 560, 720
 _ROW_HEIGHT_PX, _SCATTER_SIZE_PX, _MIN_HEIGHT_PX = 44, 320, 96
-_MIN_LABEL_SHARE = 0.15  # of a bar: fits a word
-_SCATTER_STEPS = 60  # positions along an axis
+_CHAR_PX, _LINE_PX, _GAP_PX, _LEAST_PART_PX = 5.6, 14, 2, 26
+_EDGE = 0.1  # of an axis: texts of points there end at them
+_SCATTER_STEPS = 20  # positions along an axis: points do not overlap
+_SHIFTS = [sign * step * _LINE_PX / 2 for step in range(14) for sign in (-1, 1)][1:]
 _FRONTIER = ("on the frontier", "beaten")
-_MAX_FAILURES = 20
-_PNG_PIXEL_RATIO = 2
+_MAX_RELEASES, _MAX_VALUES, _MAX_FAILURES, _MAX_NAME_CHARS = 40, 12, 20, 18
+_PNG_PIXEL_RATIO, _PNG_MAGIC = 2, b"\x89PNG\r\n\x1a\n"
+# A picture in an image element runs no scripts; a sanitizer that removes the style leaves the PNG.
+_HTML = """<img class="{id}" alt="{text}" width="{width}" src="data:image/png;base64,{light}">
+<style>:is([data-jp-theme-light="false"], [data-theme="dark"], .vscode-dark) .{id} {{
+content: url("data:image/svg+xml;base64,{dark}"); }}</style>"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -51,14 +78,15 @@ class Picture:
 
     Attributes
     ----------
-    chart : altair.LayerChart or altair.FacetChart
-        The chart, to modify or combine.
+    chart : altair.LayerChart, altair.FacetChart or None
+        The chart, to modify or combine; None for a forest plot.
     text : str
         Description in words.
     """
 
-    chart: alt.LayerChart | alt.FacetChart
+    chart: alt.LayerChart | alt.FacetChart | None
     text: str
+    _forest: Callable[..., str] | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the chart on white as PNG or SVG, depending on the name.
@@ -80,31 +108,60 @@ class Picture:
 
     def png(self) -> bytes:
         """Return the chart as PNG."""
-        return bytes(
-            vl_convert.vegalite_to_png(_drawable(self.chart.to_dict()), scale=_PNG_PIXEL_RATIO)
-        )
+        return _compressed(vl_convert.svg_to_png(self.svg(), scale=_PNG_PIXEL_RATIO))
 
-    def svg(self) -> str:
-        """Return the chart as SVG."""
-        return str(vl_convert.vegalite_to_svg(_drawable(self.chart.to_dict())))
+    def svg(self, theme: Literal["light", "dark"] = "light") -> str:
+        """Return the chart as SVG: on white, or transparent for a dark page."""
+        is_dark = theme == "dark"
+        if self._forest is not None:
+            return self._forest(colours=DARK if is_dark else LIGHT)
+        assert self.chart is not None  # noqa: S101  (one of both)
+        colours = {LIGHT[name]: DARK[name] for name in LIGHT} if is_dark else {}
+        specification = _drawable(self.chart.to_dict(), colours)
+        if is_dark:
+            specification["config"]["background"] = "transparent"
+        return str(vl_convert.vegalite_to_svg(specification))
 
     @printed
     def __repr__(self) -> str:
         return f"<Picture: {self.text}>"
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        png = self.png()
+        png, dark = self.png(), self.svg("dark").encode()
         width = int.from_bytes(png[16:20], "big") // _PNG_PIXEL_RATIO  # of its header
-        return {"text/plain": repr(self), "image/png": png}, {"image/png": {"width": width}}
+        light, dark_text = (base64.b64encode(data).decode() for data in (png, dark))
+        name = f"vnb-chart-{hashlib.sha256(dark).hexdigest()[:12]}"
+        html = _HTML.format(
+            id=name, text=escape(self.text), width=width, light=light, dark=dark_text
+        )
+        bundle = {"text/plain": repr(self), "text/html": html, "image/png": png}
+        return bundle, {"image/png": {"width": width}}
 
 
-def _drawable(part: Any) -> Any:
-    """Return a specification without characters that crash the SVG renderer."""
+def _compressed(png: bytes) -> bytes:
+    """Compress the pixels of a PNG, which notebooks store, to a quarter."""
+    chunks, at = [], len(_PNG_MAGIC)
+    while at < len(png):
+        end = at + 8 + int.from_bytes(png[at : at + 4], "big")
+        chunks.append((png[at + 4 : at + 8], png[at + 8 : end]))
+        at = end + 4
+    pixels = zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT"))
+    head = next(data for kind, data in chunks if kind == b"IHDR")
+    made = ((b"IHDR", head), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
+    return _PNG_MAGIC + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in made
+    )
+
+
+def _drawable(part: Any, colours: Mapping[str, str]) -> Any:
+    """Return a specification in other `colours`, without characters that crash the renderer."""
     if isinstance(part, dict):
-        return {key: _drawable(value) for key, value in part.items()}
+        data = ("data", "datasets")
+        return {k: _drawable(value, {} if k in data else colours) for k, value in part.items()}
     if isinstance(part, list):
-        return list(map(_drawable, part))
-    return xml_text(part) if isinstance(part, str) else part
+        return [_drawable(value, colours) for value in part]
+    return xml_text(colours.get(part, part)) if isinstance(part, str) else part
 
 
 def picture(
@@ -116,23 +173,39 @@ def picture(
     x: str = "cost_usd",
     label: str | None = None,
 ) -> Picture:
-    """Return a chart; `x` and `label` are for the frontier."""
+    """Return a chart; `x` is for the frontier, `label` also for the forest plot."""
     if kind not in get_args(Chart):
         msg = f"there is no chart {kind!r}{available(get_args(Chart))}"
         raise InputError(msg)
     _require(releases, f"there is only the release {figures.baseline}")
-    if kind == "frontier":
-        return _frontier(figures, releases, x, metric, label)
-    if kind in {"latency", "failures"}:
-        return (_latency if kind == "latency" else _failures)(figures, releases)
-    draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[kind]
-    return draw(figures, releases, metric)
+    left, releases = releases[_MAX_RELEASES:], releases[:_MAX_RELEASES]
+    if kind == "forest":
+        chart = _forest(figures, releases, metric, label)
+    elif kind == "frontier":
+        chart = _frontier(figures, releases, x, metric, label)
+    elif kind in {"latency", "failures"}:
+        chart = (_latency if kind == "latency" else _failures)(figures, releases)
+    else:
+        draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[kind]
+        chart = draw(figures, releases, metric)
+    text = f"{chart.text}; {plural(len(left), 'more release')} not drawn"
+    return replace(chart, text=text) if left else chart
 
 
 def _require(rows: Sequence[object], without: str) -> None:
     if not rows:
         msg = f"{without}, so there is nothing to draw"
         raise InputError(msg)
+
+
+def _forest(
+    figures: ComparisonFigures, releases: Sequence[str], metric: str, label: str | None
+) -> Picture:
+    """Draw the difference of each release, of all cases and by label."""
+    options: Any = {"releases": releases, "label": label, "width": _FOREST_WIDTH}
+    draw = partial(forest_svg, figures, metric, **options)
+    _require(draw(), f"no case has a difference in {metric}")
+    return Picture(None, forest_text(figures, metric, releases), draw)
 
 
 def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
@@ -148,7 +221,35 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
         rows += [] if math.isnan(mean) else [row]
     _require(rows, f"no run has a figure of {name}")
     text = f"{name} by release: the mean over cases with its 95 % interval"
-    return _intervals(rows, releases, f"{name}, 95 % interval", text)
+    bounds = _bounds(figures, name)
+    return _intervals(rows, releases, f"{name}, 95 % interval", text, bounds)
+
+
+def _bounds(figures: ComparisonFigures, name: str) -> tuple[float, float]:
+    """Return the smallest and largest possible figure of a metric, latency or cost."""
+    if name not in figures.scored:
+        return 0.0, math.inf
+    scored = figures.scored[name]
+    return scored.bounds or scored.metric.bounds or (-math.inf, math.inf)
+
+
+def _domain(
+    rows: Rows, columns: Sequence[str], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float]:
+    """Return the ends of an axis, and clip the columns of `rows` to its `bounds`."""
+    low, high = bounds
+    for row in rows:
+        row |= {name: min(max(row[name], low), high) for name in columns if name in row}
+    values = [row[name] for row in rows for name in columns if name in row]
+    axis = Axis.of(values, bounds)
+    if axis is None:  # all are equal
+        beside = abs(values[0]) / 2 or 1.0
+        return max(low, values[0] - beside), min(high, values[0] + beside)
+    return axis.low, axis.high
+
+
+def _scale(domain: tuple[float, float]) -> alt.Scale:
+    return alt.Scale(domain=list(domain), nice=False, zero=False)
 
 
 def ability_picture(abilities: Mapping[str, Estimate], title: str, remark: str) -> Picture:
@@ -164,17 +265,32 @@ def ability_picture(abilities: Mapping[str, Estimate], title: str, remark: str) 
     return _intervals(rows, list(abilities), label, text)
 
 
-def _intervals(rows: Rows, releases: Sequence[str], label: str, text: str) -> Picture:
+def _intervals(
+    rows: Rows,
+    releases: Sequence[str],
+    label: str,
+    text: str,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Picture:
     """Draw means with their intervals, if any, and n."""
     digits = interval_digits((row for row in rows if "low" in row), "low", "high")
     for row in rows:
         row["text"] = f"{figure(row['mean'], digits=digits)}, n = {row['n']:,}"
+    domain = _domain(rows, ("mean", "low", "high"), bounds)
+    for row in rows:
+        at = (row["mean"] - domain[0]) / (domain[1] - domain[0])
+        row["align"] = "left" if at < _EDGE else "right" if at > 1 - _EDGE else "center"
     base = _by_release(rows, releases)
-    title = alt.X("mean:Q", title=label, scale=alt.Scale(zero=False, padding=14))
-    shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
-    span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    points = base.mark_point(color=_BLUE, filled=True, size=90, opacity=1)
-    words = base.mark_text(dy=-13, color=_INK).encode(x="mean:Q", text="text:N")
+    title = alt.X("mean:Q", title=label, scale=_scale(domain))
+    kinds = ["baseline", "release"]
+    shapes = alt.Scale(domain=kinds, range=["square", "circle"])
+    colours = alt.Scale(domain=kinds, range=[_QUIET, _BRAND])
+    base = base.encode(color=alt.Color("kind:N", scale=colours, legend=None))
+    span = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    points = base.mark_point(filled=True, size=90, opacity=1)
+    words = base.mark_text(dy=-13, align=alt.ExprRef("datum.align")).encode(
+        x="mean:Q", text="text:N", color=alt.value(_INK)
+    )
     dots = points.encode(x=title, shape=alt.Shape("kind:N", scale=shapes, legend=None))
     return _finished([span, dots, words], len(releases) * _ROW_HEIGHT_PX, text)
 
@@ -193,9 +309,9 @@ def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     _require(rows, "no run has a latency")
     base = _by_release(rows, releases)
     title = alt.X("p5:Q", title="latency in s: 5 % to 95 %, middle half, median")
-    line = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x=title, x2="p95:Q")
-    half = base.mark_bar(color=_BLUE, height=14).encode(x="p25:Q", x2="p75:Q")
-    middle = base.mark_tick(color=_ORANGE, thickness=4, size=22, opacity=1).encode(x="p50:Q")
+    line = base.mark_rule(color=_BRAND, strokeWidth=2).encode(x=title, x2="p95:Q")
+    half = base.mark_bar(color=_BRAND, height=14).encode(x="p25:Q", x2="p75:Q")
+    middle = base.mark_tick(color=_PAGE, thickness=4, size=14, opacity=1).encode(x="p50:Q")
     words = base.mark_text(dy=-17, color=_INK).encode(x="p50:Q", text="text:N")
     text = "latency by release: the median, the middle half, and from 5 % to 95 %"
     return _finished([line, half, middle, words], len(releases) * _ROW_HEIGHT_PX, text)
@@ -205,33 +321,64 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
     """Draw the numbers of better, tied and worse cases of each release."""
     rows: Rows = []
     for release in releases:
-        result, at = figures.result(release, name), 0
-        for kind, verdicts in _KINDS.items():
-            count = sum(getattr(result, verdict) for verdict in verdicts)
-            if count:
-                word = "ties" if kind == "tie" and count > 1 else kind
-                is_wide = count > _MIN_LABEL_SHARE * len(figures.cases)
-                text = f"{count:,} {word}" if is_wide else f"{count:,}"
-                places = {"from": at, "to": at + count, "middle": at + count / 2, "text": text}
-                rows.append({"release": release, "verdict": kind, "cases": count} | places)
-            at += count
+        result = figures.result(release, name)
+        numbers = {
+            kind: sum(getattr(result, verdict) for verdict in verdicts)
+            for kind, verdicts in _KINDS.items()
+        }
+        rows += [{"release": release} | part for part in _parts(numbers)]
     _require(rows, "there is no case")
     title = f"against {figures.baseline}, by {name}"
     base = _by_release(rows, releases)
-    present = [kind for kind in _KINDS if any(row["verdict"] == kind for row in rows)]
-    colour = alt.Color(
-        "verdict:N",
-        title=title,
-        sort=present,
-        scale=alt.Scale(domain=present, range=[_COLOURS[kind] for kind in present]),
-        legend=alt.Legend(orient="top"),
+    kinds = alt.Scale(domain=list(_KINDS), range=list(_KIND_COLOURS.values()))
+    colour = alt.Color("verdict:N", scale=kinds, legend=None)
+    dashes = alt.Scale(domain=list(_KINDS), range=[[1, 0], [1, 0], [1, 0], [3, 2]])
+    dash = alt.StrokeDash("verdict:N", scale=dashes, legend=None)
+    is_without = alt.datum.verdict == "no figure"
+    edge = alt.condition(is_without, alt.value(_QUIET), alt.value("transparent"))
+    words = "↑ better, = same, ↓ worse, dashed: no figure"
+    legend = f"{plural(len(figures.cases), 'case')} {title}: {words}"
+    span = alt.X(
+        "from:Q",
+        title=legend,
+        axis=alt.Axis(labels=False, ticks=False, grid=False),
+        scale=_scale((0, _WIDTH)),
     )
-    cases = alt.X("from:Q", title="cases", axis=alt.Axis(format="d", tickMinStep=1))
-    bar = base.mark_bar(height=22).encode(x=cases, x2="to:Q", color=colour)
-    pale = alt.condition("datum.verdict == 'no figure'", alt.value("#222222"), alt.value("#ffffff"))
-    words = base.mark_text(fontWeight="bold").encode(x="middle:Q", text="text:N", color=pale)
+    bar = base.mark_bar(height=22).encode(
+        x=span, x2="to:Q", color=colour, stroke=edge, strokeDash=dash
+    )
+    counts = base.mark_text(color=_INK).encode(x="middle:Q", text="text:N")
     text = f"cases that are better, tied and worse {title}"
-    return _finished([bar, words], len(releases) * _ROW_HEIGHT_PX, text)
+    return _finished([bar, counts], len(releases) * _ROW_HEIGHT_PX, text)
+
+
+def _parts(counts: Mapping[str, int]) -> Rows:
+    """Return the parts of a bar, proportional, but wide enough for their counts."""
+    parts: Rows = [
+        {"verdict": kind, "cases": count, "text": f"{_SIGNS[kind]}{count:,}"}
+        for kind, count in counts.items()
+        if count
+    ]
+    least = {
+        part["verdict"]: max(_LEAST_PART_PX, _CHAR_PX * len(part["text"]) + 8) for part in parts
+    }
+    widths: dict[str, float] = {}
+    while True:  # a part that would be too narrow takes its least width from the others
+        wide = [part for part in parts if part["verdict"] not in widths]
+        room = _WIDTH - _GAP_PX * (len(parts) - 1) - sum(widths.values())
+        scale = room / max(1, sum(part["cases"] for part in wide))
+        narrow = {
+            part["verdict"] for part in wide if part["cases"] * scale < least[part["verdict"]]
+        }
+        if not narrow:
+            break
+        widths |= {kind: least[kind] for kind in narrow}
+    at = 0.0
+    for part in parts:
+        width = widths.get(part["verdict"], part["cases"] * scale)
+        part |= {"from": at, "to": at + width, "middle": at + width / 2}
+        at += width + _GAP_PX
+    return parts
 
 
 def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -> Picture:
@@ -241,10 +388,10 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
     _require(rows, f"no case has a figure of {metric} on {baseline} and {release}")
     kinds = list(_SHAPES)
     legend = alt.Legend(orient="top", title=f"{release} against {baseline}")
-    colours = alt.Scale(domain=kinds, range=[_COLOURS[kind] for kind in kinds])
-    shapes = alt.Scale(domain=kinds, range=[_SHAPES[kind] for kind in kinds])
-    sizes = alt.Scale(domain=[1, max(2, *(row["cases"] for row in rows), 2)], range=[90, 700])
-    scale = alt.Scale(zero=False, padding=14)
+    colours = alt.Scale(domain=kinds, range=list(_POINT_COLOURS.values()))
+    shapes = alt.Scale(domain=kinds, range=list(_SHAPES.values()))
+    sizes = alt.Scale(domain=[1, max(2, *(row["cases"] for row in rows), 2)], range=[70, 150])
+    scale = _scale(_domain(rows, ("x", "y"), _bounds(figures, metric)))
     base = _chart(rows)
     dots = base.mark_point(filled=True, opacity=0.95).encode(
         x=alt.X("x:Q", title=f"{metric} on {baseline}", scale=scale),
@@ -256,7 +403,7 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
     ends = [f(f(row["x"], row["y"]) for row in rows) for f in (min, max)]
     line = _chart([{"x": end, "y": end} for end in ends])
     equal = line.mark_line(color=_INK, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
-    many = base.transform_filter("datum.cases > 1").mark_text(color="#ffffff", fontWeight="bold")
+    many = base.transform_filter("datum.cases > 1").mark_text(align="left", dx=9, color=_INK)
     counts = many.encode(x="x:Q", y="y:Q", text="cases:Q")
     text = f"{metric} of each case: on {baseline} across, on {release} upwards"
     return _finished([equal, dots, counts], _SCATTER_SIZE_PX, text)
@@ -296,8 +443,8 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     offset = alt.YOffset("release:N", sort=list(releases))
     base = _chart(rows).encode(y=places, yOffset=offset)
     title = alt.X("share:Q", title="share of cases, 95 % interval", axis=alt.Axis(format="%"))
-    span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    dots = base.mark_point(color=_BLUE, filled=True, size=70, opacity=1).encode(x=title)
+    span = base.mark_rule(color=_BRAND, strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    dots = base.mark_point(color=_BRAND, filled=True, size=70, opacity=1).encode(x=title)
     words = base.mark_text(align="left", dx=8, color=_INK).encode(x="high:Q", text="text:N")
     text = "the most frequent failures by release: the share of cases with an answer"
     return _finished([span, dots, words], len(rows) * _ROW_HEIGHT_PX // 2, text)
@@ -310,41 +457,116 @@ def _frontier(
     of = [figures.scored[name].metric.sign if name in figures.scored else -1 for name in (x, y)]
     rows: Rows = []
     values = [plain_text(case.labels.get(label)) if label else "" for case in figures.cases]
-    for value in dict.fromkeys(values):
+    frequent = {value for value, _ in Counter(values).most_common(_MAX_VALUES)}
+    for value in filter(frequent.__contains__, dict.fromkeys(values)):
         chosen = np.array([label_value == value for label_value in values])
         group = [_place(figures, release, (x, y), chosen, value) for release in releases]
-        shown = sorted((row for row in group if row["n"]), key=lambda row: -row["y"])
-        # Alternate names above and below their points.
-        rows += [row | {"side": at % 2} for at, row in enumerate(_marked(shown, of))]
+        rows += _marked([row for row in group if row["n"]], of)
     hint = " (expand_meta=True records what runs cost)" if "cost_usd" in {x, y} else ""
     _require(rows, f"no case has both {x} and {y}{hint}")
-    legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)
+    legend, size = alt.Legend(orient="top", title=None), _WIDTH // 2 if label else _WIDTH
+    height = _SCATTER_SIZE_PX // 2 if label else _SCATTER_SIZE_PX
+    across_to, up_to = (
+        _domain(rows, (axis, f"{axis}_low", f"{axis}_high"), _bounds(figures, name))
+        for axis, name in (("x", x), ("y", y))
+    )
+    for value in dict.fromkeys(row["label"] for row in rows):
+        _place_names(
+            [row for row in rows if row["label"] == value], across_to, up_to, (size, height)
+        )
     shapes = alt.Scale(domain=_FRONTIER, range=["diamond", "circle"])
-    colours = alt.Scale(domain=_FRONTIER, range=[_BLUE, _GREY])
+    colours = alt.Scale(domain=_FRONTIER, range=[_BRAND, _QUIET])
     colour = alt.Color("kind:N", scale=colours, legend=legend)
     which = [f"95 % interval, {'lower' if sign < 0 else 'higher'} is better" for sign in of]
     base = _chart(rows).encode(
-        x=alt.X("x:Q", title=[f"mean {x}", which[0]], scale=scale),
-        y=alt.Y("y:Q", title=[f"mean {y}", which[1]], scale=scale),
+        x=alt.X("x:Q", title=[f"mean {x}", which[0]], scale=_scale(across_to)),
+        y=alt.Y("y:Q", title=[f"mean {y}", which[1]], scale=_scale(up_to)),
     )
     best = base.transform_filter(f"datum.kind == '{_FRONTIER[0]}'")
-    line = best.mark_line(color=_BLUE, strokeDash=[4, 4], strokeWidth=1.5)
+    line = best.mark_line(color=_BRAND, strokeDash=[4, 4], strokeWidth=1.5)
     across = base.mark_rule().encode(x="x_low:Q", x2="x_high:Q", color=colour)
     upwards = base.mark_rule().encode(y="y_low:Q", y2="y_high:Q", color=colour)
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(
         color=colour, shape=alt.Shape("kind:N", scale=shapes, legend=legend)
     )
-    words = [
-        base.transform_filter(f"datum.side == {side}")
-        .mark_text(align="left", dx=9, dy=dy, color=_INK)
-        .encode(text="text:N")
-        for side, dy in enumerate((-9, 14))
-    ]
-    layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, *words]
+    words = base.mark_text(align=alt.ExprRef("datum.align"), color=_INK).encode(
+        x="name_x:Q", y="name_y:Q", text="text:N"
+    )
+    pointers = base.mark_rule(color=_LINE).encode(x2="name_x:Q", y2="name_y:Q")
+    lines = line.encode(detail="label:N", order="x:Q")
+    layers = [lines, pointers.transform_filter("datum.is_far"), across, upwards, dots, words]
     text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
+    left = len(set(values)) - len(frequent)
+    text += f"; {plural(left, 'less frequent value')} of {label} not drawn" if left else ""
     if label:  # a panel each
-        return _finished(layers, _SCATTER_SIZE_PX // 2, text, by=alt.Facet("label:N", title=None))
-    return _finished(layers, _SCATTER_SIZE_PX, text)
+        return _finished(layers, height, text, by=alt.Facet("label:N", title=None))
+    return _finished(layers, height, text)
+
+
+def _place_names(
+    rows: Rows,
+    across: tuple[float, float],
+    upwards: tuple[float, float],
+    size: tuple[int, int],
+) -> None:
+    """Place the names of points beside them, where they overlap neither names nor points."""
+    by_x, by_y = (
+        (high - low) / px for (low, high), px in zip((across, upwards), size, strict=True)
+    )
+
+    def pixels(row: Mapping[str, Any], x: str, y: str) -> tuple[float, float]:
+        at = row.get(x, row["x"]), row.get(y, row["y"])
+        return (at[0] - across[0]) / by_x, (upwards[1] - at[1]) / by_y
+
+    taken, lines = [], []
+    for row in rows:
+        (x, y), (left, bottom) = pixels(row, "x", "y"), pixels(row, "x_low", "y_low")
+        right, top = pixels(row, "x_high", "y_high")
+        taken.append((x - 7, y - 7, x + 7, y + 7))
+        lines += [(left, y - 1, right, y + 1), (x - 1, top, x + 1, bottom)]
+    for row in rows:
+        x, y = pixels(row, "x", "y")
+        boxes = [box for box in _places(x, y, _CHAR_PX * len(row["text"])) if _is_inside(box, size)]
+        costs = {
+            box: 10 * sum(_overlap(box, other) for other in taken)
+            + sum(_overlap(box, line) for line in lines)
+            + math.hypot(max(box[0] - x, x - box[2], 0), y - (box[1] + box[3]) / 2)
+            for box in boxes
+        }
+        best = min(costs, key=costs.__getitem__, default=(x + 9, y - 7, x + 9, y + 7))
+        taken.append(best)
+        middle = (best[1] + best[3]) / 2
+        end, row["align"] = next(
+            (end, align)
+            for end, align in ((best[0], "left"), (best[2], "right"), (x, "center"))
+            if align == "center" or abs(end - x) < _LINE_PX
+        )
+        row["name_x"], row["name_y"] = across[0] + end * by_x, upwards[1] - middle * by_y
+        row["is_far"] = abs(middle - y) > 1.5 * _LINE_PX
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels."""
+
+
+def _places(x: float, y: float, wide: float) -> list[Box]:
+    """Return the boxes beside, above and below a point in which its name can be."""
+    half = _LINE_PX / 2
+    return [
+        (left, y + shift - half, left + wide, y + shift + half)
+        for shift in _SHIFTS
+        for left in (x + 9, x - 9 - wide, x - wide / 2)
+    ]
+
+
+def _is_inside(box: Box, size: tuple[int, int]) -> bool:
+    return min(box[:2]) >= 0 and box[2] <= size[0] and box[3] <= size[1]
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Return the common area of two boxes."""
+    wide, tall = (min(a[end + 2], b[end + 2]) - max(a[end], b[end]) for end in (0, 1))
+    return max(0.0, wide) * max(0.0, tall)
 
 
 def _place(
@@ -353,7 +575,7 @@ def _place(
     """Return both figures of a release over the chosen cases that have both."""
     has = chosen & ~np.isnan(sum(figures.values(name, release) for name in names))
     row: dict[str, Any] = {"release": release, "label": label, "n": int(has.sum())}
-    row["text"] = f"{release}, n = {row['n']:,}"
+    row["text"] = f"{cut(release, _MAX_NAME_CHARS)}, n = {row['n']:,}"
     for axis, name in zip("xy", names, strict=True):
         estimate = figures.estimate(name, release, has)
         row[axis] = estimate.mean
@@ -384,7 +606,12 @@ def _finished(layers: Sequence[Any], height: int, text: str, by: Any = None) -> 
     sized = (sized if by is None else sized.facet(by, columns=2)).properties(description=text)
     words = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
     lines: Any = dict.fromkeys(("gridColor", "domainColor", "tickColor"), _LINE)
-    spaces = {"labelLimit": 220, "labelOverlap": "greedy", "labelSeparation": 8, "titleLimit": 300}
+    spaces = {
+        "labelLimit": 220,
+        "labelOverlap": "greedy",
+        "labelSeparation": 8,
+        "titleLimit": _WIDTH,
+    }
     finished: alt.LayerChart | alt.FacetChart = (
         sized.configure(background=_PAGE, font="system-ui, sans-serif", padding=8)
         .configure_view(stroke=_LINE)

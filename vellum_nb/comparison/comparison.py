@@ -698,11 +698,11 @@ class Comparison(ComparisonData):
 
         Parameters
         ----------
-        what : {"metric", "latency", "wins", "scatter", "frontier", "failures"}
-            Mean of a metric per release with its interval; distribution of latencies; numbers of
-            better, tied and worse cases; figures of each case on the baseline and on `release`;
-            releases by two figures, with the Pareto frontier marked; numbers of cases per failure
-            name.
+        what : {"metric", "forest", "latency", "wins", "scatter", "frontier", "failures"}
+            Mean of a metric per release with its interval; differences to the baseline, of all
+            cases and by label, with the margin; distribution of latencies; numbers of better, tied
+            and worse cases; figures of each case on the baseline and on `release`; releases by two
+            figures, with the Pareto frontier marked; numbers of cases per failure name.
         metric : str, optional
             The metric. Default: the first.
         release : str, optional
@@ -711,12 +711,14 @@ class Comparison(ComparisonData):
             Axes of a frontier: ``"cost_usd"``, ``"latency_s"`` or a metric's name. Default: the
             cost and the first metric.
         label : str, optional
-            A label of the cases: draw one frontier for each of its values.
+            A label of the cases: draw one frontier for each of its values, or the rows of a
+            forest plot. Default: none, but the first label with few values for a forest plot.
 
         Returns
         -------
         Picture
-            Displayed as an image; `save` writes a PNG or SVG, and `chart` is Altair's chart.
+            Displayed as an image that follows the light or dark theme; `save` writes a PNG or SVG,
+            and `chart` is Altair's chart.
 
         Raises
         ------
@@ -731,7 +733,11 @@ class Comparison(ComparisonData):
             x, name = (self.figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
             name = "" if what in {"latency", "failures"} else self.figures.metric_name(metric)
-        releases = self.figures.others_of(release) if what in {"wins", "scatter"} else self.releases
+        releases = (
+            self.figures.others_of(release)
+            if what in {"wins", "scatter", "forest"}
+            else self.releases
+        )
         if release is not None:
             self.figures.check_release(release)
             releases = (release,)
@@ -947,19 +953,33 @@ class Comparison(ComparisonData):
         return self._saved(report.markdown(model, only), path, "the Markdown")
 
     @overload
-    def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...
+    def to_html(
+        self, path: None = None, *, interactive: bool = False, overwrite: bool = False
+    ) -> str: ...
     @overload
-    def to_html(self, path: str | Path, *, overwrite: bool = False) -> Path: ...
-    def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str | Path:
-        """Return the comparison as one HTML page without scripts, or write it to `path`.
+    def to_html(
+        self, path: str | Path, *, interactive: bool = False, overwrite: bool = False
+    ) -> Path: ...
+    def to_html(
+        self,
+        path: str | Path | None = None,
+        *,
+        interactive: bool = False,
+        overwrite: bool = False,
+    ) -> str | Path:
+        """Return the comparison as one self-contained HTML page, or write it to `path`.
 
-        The page lists all cases. Next to ``report.html``, two tables hold the data behind every
-        figure: ``report.runs.csv``, one row per run, and ``report.cases.csv``. Raises as `to_csv`.
+        The page starts with the verdicts and lists all cases, regressions first. Next to
+        ``report.html``, two tables hold the data behind every figure: ``report.runs.csv``, one row
+        per run, and ``report.cases.csv``. Raises as `to_csv`.
 
         Parameters
         ----------
         path : str or Path, optional
             The file to write. An earlier report at this path is replaced with its tables.
+        interactive : bool, default False
+            Whether the page includes a script that searches and filters the cases and moves between
+            them with ``j`` and ``k``. Default: it has no script.
         overwrite : bool, default False
             Whether to replace unrelated files with the names of the tables.
         """
@@ -969,7 +989,8 @@ class Comparison(ComparisonData):
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
-        html = report.page(report.report_model(self.figures, self.code_diffs), names)
+        model = report.report_model(self.figures, self.code_diffs)
+        html = report.page(model, names, interactive=interactive)
         frames = self._frames("the HTML" if target is None else str(path), text=html)
         if target is None:
             return html

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
+from vellum_nb.comparison.forest import forest_svg
+from vellum_nb.comparison.lines import CaseOrder, label_text, line_html, short_name
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
@@ -19,15 +25,24 @@ from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.assets import asset, script
 from vellum_nb.rendering.diff import CodeDiff
-from vellum_nb.rendering.format import cut, duration, plain_text, plural
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    percent,
+    plain_text,
+    plural,
+    signed,
+    visible_name,
+)
 from vellum_nb.rendering.html import render, stylesheet
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GROUPS = {
-    "worse": "Worse",
+    "worse": "Regressions",
     "missing": "Without an answer or a figure",
     "better": "Better",
     "changed": "Changed, neither better nor worse",  # or `_CHANGED` without metrics
@@ -37,6 +52,24 @@ GROUPS = {
 
 
 _CHANGED = "Different outputs"
+_VERDICT_ICONS = {
+    "may replace": "✓",
+    "should not replace": "✗",
+    "cannot tell yet": "?",
+    "differs": "≠",
+}
+_GLYPHS = {
+    "up-arrow": "↑",
+    "down-arrow": "↓",
+    "CANCELLED": "⊘",
+    "FAILED": "!",
+    "check": "✓",
+    "close": "✗",
+    "differs": "≠",
+    "same": "=",
+    "noise": "≈",
+}
+_LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times are before this
 _MAX_NAMED_CASES = 20  # per verdict in plain text
 _MAX_OVERVIEW_CASES = 50
@@ -76,6 +109,29 @@ class ReportModel:
         return [self.figures.verdict_sentence(name) for name in names]
 
     @property
+    def remarks(self) -> list[dict[str, Any]]:
+        """For each of `verdicts`: icon, added latency and cost, and number of regressions."""
+        base, remarks = self.summary[self.figures.baseline], []
+        for release in self.figures.others:
+            decision = self.decisions.get(release)
+            kind = decision.verdict if decision else "differs"
+            metric = decision.metric if decision else next(iter(self.metrics), None)
+            remarks.append(
+                {
+                    "kind": kind.partition(" ")[0],
+                    "icon": _VERDICT_ICONS[kind],
+                    "added": added_text(self.summary[release], base),
+                    "worse": self.figures.result(release, metric).worse,
+                }
+            )
+        return remarks
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether any release has a cost."""
+        return any(row["cost_usd"] == row["cost_usd"] for row in self.summary.values())
+
+    @property
     def titles(self) -> dict[str, str]:
         """Titles of the groups."""
         return GROUPS if self.metrics else GROUPS | {"changed": _CHANGED}
@@ -83,6 +139,45 @@ class ReportModel:
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, baseline first."""
         return [_cell(self.figures, case, release) for release in self.summary]
+
+    def bar(self, release: str, metric: str) -> list[tuple[str, str, int]]:
+        """Return the parts of the bar of a release: name, sign and number of cases."""
+        result = self.figures.result(release, metric or None)
+        if not metric:
+            return [("differs", "≠", result.changed), ("same", "=", result.unchanged)]
+        ties = result.same + result.noise
+        missing = result.missing + result.unscored + result.error
+        parts = [("better", "↑", result.better), ("same", "=", ties), ("worse", "↓", result.worse)]
+        return [*parts, ("missing", "⊘", missing)]
+
+    def listed(self, limit: int | None = None) -> Iterator[tuple[str, str, str, Sequence[Case]]]:
+        """Yield the groups, the first `limit` cases: name, title, remark, cases."""
+        names = list(GROUPS) if self.metrics else ["changed", "missing", "better", "worse", "same"]
+        remaining = len(self.figures.cases) if limit is None else limit
+        for name in names:
+            cases = self.groups[name]
+            note = plural(len(cases), "case")
+            if name == "worse" and cases:
+                metric, figures = next(iter(self.metrics)), self.figures
+                worse = [r for r in figures.others if figures.result(r, metric).worse]
+                note += f" worse on {' or '.join(map(visible_name, worse))}"
+            if cases[:remaining]:
+                yield name, self.titles[name], note, cases[:remaining]
+            remaining -= len(cases[:remaining])
+
+    def line(self, case: Case) -> str:
+        """Return a case as one line of HTML."""
+        return line_html(self.figures, case, next(iter(self.metrics), None), _glyph)
+
+    def output_html(self, cells: Sequence[Cell], at: int, name: str, *, complete: bool) -> str:
+        """Return an output of a cell; the baseline marks what the only other release has lost."""
+        answer = cells[at].outputs.get(name)
+        if answer is None or answer.status == "same":
+            return '<span class="vnb-quiet">= identical</span>' if answer else ""
+        only = cells[1].outputs.get(name) if not at and cells[1:] and not cells[2:] else None
+        if only is not None and only.status == "differs":
+            return only.baseline_html(complete=complete)
+        return answer.to_html(complete=complete)
 
     def names(self, cells: Sequence[Cell]) -> list[str]:
         """Return the names of the outputs of `cells`."""
@@ -176,30 +271,95 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
     return Cell(release, run, status, scores, facts, AnswerCell.of_problem(run), outputs)
 
 
-def page(model: ReportModel, beside: Mapping[str, str]) -> str:
-    """Return the report as one HTML page of all cases, without scripts or external resources."""
+def added_text(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """Return the added latency and cost as a sentence; empty if they are small."""
+    parts = []
+    slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
+    if abs(slower) >= _LEAST_CHANGE * base["latency_p50"] > 0:
+        parts.append(f"takes {duration(abs(slower))} {'longer' if slower > 0 else 'less'}")
+    dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
+    if abs(dearer) >= _LEAST_CHANGE:
+        parts.append(f"costs {percent(abs(dearer))} {'more' if dearer > 0 else 'less'}")
+    return f"It {' and '.join(parts)}." if parts else ""
+
+
+def _glyph(name: str) -> str:
+    """Return an icon as a letter: legible without styles, and small."""
+    return f'<span aria-hidden="true">{_GLYPHS.get(name, "•")}</span>'
+
+
+_CASES_CSS = ("colours.css", "lines.css", "comparison.css")
+
+
+def page(model: ReportModel, beside: Mapping[str, str], *, interactive: bool = False) -> str:
+    """Return the report as one HTML page of all cases, without external resources.
+
+    With `interactive`, the page includes the script of the grid, and its policy allows only that.
+    """
+    scripts, digest, css = "", "", "".join(map(stylesheet, (*_CASES_CSS, "report.css")))
+    if interactive and model.figures.cases:
+        code = f"\n{script('report.js')}\n"
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        data = json.dumps(_page_data(model), ensure_ascii=False).replace("<", "\\u003c")
+        scripts = f'<script type="application/json" id="vnb-page">{data}</script>'
+        scripts += f'<script type="module">{code}</script>'
+        css = asset("view.css") + css
     return render(
         "report.html.j2",
         model=model,
-        groups=model.titles,
         beside=beside,
-        css=stylesheet("report.css"),
+        css=css,
+        forest=forest_svg(model.figures) if model.metrics else "",
         is_answer=is_answer,
+        signed=signed,
+        digest=digest,
+        scripts=scripts,
     )
+
+
+def _page_data(model: ReportModel) -> dict[str, Any]:
+    """Return heading, order and filters of the cases for ``static/report.js``, by case number."""
+    figures, metric = model.figures, next(iter(model.metrics), "")
+    order = CaseOrder(figures, metric or None)
+    filters = order.filters()
+    remarks = {
+        release: "  ".join(f"{sign} {n:,}" for _, sign, n in model.bar(release, metric) if n)
+        for release in figures.others
+    }
+    columns = [
+        {"name": name, "label": short_name(name), "remark": remarks.get(name, "baseline")}
+        for name in model.summary
+    ]
+    empty: dict[str, Any] = {"metrics": [], "releases": [], "can": [], "formats": []}
+    empty |= {"about": "", "verdicts": "", "summary": "", "foot": "", "metric": metric}
+    return {
+        "head": {"title": model.title, "baseline": figures.baseline, "columns": columns}
+        | empty
+        | filters,
+        "order": [place + 1 for place in order.places],
+        "states": {
+            release: {
+                name: (mask.nonzero()[0] + 1).tolist()
+                for name, mask in order.states(release).items()
+            }
+            for release in ("", *figures.others)
+        },
+        "labels": {
+            (name := label["name"]): [label_text(case.labels.get(name)) for case in figures.cases]
+            for label in filters["labels"]
+        },
+        "failures": [list(names) for names in order.failures],
+    }
 
 
 def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:
     """Return the comparison as HTML for a notebook, regressions first, without scripts."""
-    groups = ("worse", "better", "changed", "missing", "same")
-    cases = [case for group in groups for case in model.groups[group]]
     return render(
         "comparison.html.j2",
         model=model,
-        cases=cases[:limit],
         is_answer=is_answer,
-        total=len(cases),
         limit=limit,
-        css=stylesheet("colours.css") + stylesheet("comparison.css"),
+        css="".join(map(stylesheet, _CASES_CSS)),
         short=lambda value: cut(plain_text(value), _MAX_INPUT_CHARS),
     )
 

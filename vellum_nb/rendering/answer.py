@@ -56,12 +56,10 @@ class AnswerCell:
             return None
         return cls("error" if run.error else "state", "problem", run, "ERROR")
 
-    def to_html(
-        self, *, markdown: bool = False, complete: bool = False, side: Side = "both"
-    ) -> str:
+    def to_html(self, *, markdown: bool = False, complete: bool = False, side: Side = "new") -> str:
         """Return the cell as safe HTML.
 
-        `side` selects the text in which differences are marked: both in one, or the new one.
+        `side` selects the text in which differences are marked: the new one, or both in one.
         `markdown` renders text as Markdown, without marking its changes. `complete` writes values
         as plain text of any length, for readers who do not have the run.
         """
@@ -77,13 +75,15 @@ class AnswerCell:
         note = f'<p class="vnb-note">{status_note}</p>' if status_note else ""
         return note + self._value_html(markdown=markdown, complete=complete)
 
-    def baseline_html(self, *, markdown: bool = False) -> str:
+    def baseline_html(self, *, markdown: bool = False, complete: bool = False) -> str:
         """Return the value of the baseline, with the words marked that this output lacks."""
         if self.status == "differs" and not (markdown and isinstance(self.old, str)):
             diff = self._difference()
             html = diff.to_html("old") if diff.is_marked_whole else ""
             if html and "vnb-fold" not in html:  # it shows all of the value
                 return html
+        if complete:
+            return _text_html(value_text(self.old, self.old_kind))
         return value_html(self.old, self.old_kind, markdown=markdown)
 
     def to_markdown(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -22,6 +22,7 @@ from vellum_nb.rendering.format import (
     cut,
     json_text,
     markdown_code,
+    markdown_text,
     number_text,
     plain_text,
     plural,
@@ -30,7 +31,7 @@ from vellum_nb.rendering.format import (
     value_text,
     visible_name,
 )
-from vellum_nb.rendering.html import NO_MATH
+from vellum_nb.rendering.html import NO_MATH, stylesheet
 
 # Accents, numbers and contractions are not split; scripts without spaces are split into characters.
 _WORD = re.compile(
@@ -45,10 +46,6 @@ _MIN_SHARED_SHARE = 0.25  # texts that share less are shown as one replacement
 _MAX_ISLAND_CHARS = 100  # characters; longer equal pieces are never merged into a change
 _LONG_WORD_CHARS = 200  # characters; only the changed middle of such a word is marked
 
-_CONTEXT_LINES = 3  # lines of context around folded text
-_CONTEXT_CHARS = 200  # characters of context if the text has no line breaks
-_FOLD_CHARS = 1_200  # characters; longer equal pieces are folded
-_FOLD_CODE_CHARS = 200  # characters; longer equal pieces of code are folded
 _PIECE_CHARS = 20_000  # characters shown of a changed piece
 _MAX_HTML_CHARS = 100_000  # characters of HTML for all pieces
 _FOLD_WORDS = 20  # words; longer equal passages of one side are folded
@@ -66,6 +63,8 @@ _MAX_LABEL_CHARS = 60  # characters of a role or document name
 _MAX_PATH_CHARS = 200  # characters of a path
 
 Path = tuple[str | int, ...]
+Side = Literal["both", "old", "new"]
+_SIDES: tuple[Side, Side] = ("old", "new")
 
 
 class Block(NamedTuple):
@@ -221,123 +220,82 @@ def is_rewritten(ops: Sequence[Op]) -> bool:
     return min(sizes) >= _MIN_REWRITTEN_WORDS and kept_share(ops) < MIN_KEPT_SHARE
 
 
-Side = Literal["both", "old", "new"]
-
-
-def side_html(ops: Iterable[Op], side: Literal["old", "new"], *, fold: bool = False) -> str:
+def side_html(ops: Iterable[Op], side: Side, *, fold: bool = False) -> str:
     """Return one of two compared texts as escaped HTML, with the words marked that it has alone.
 
     In the new text, a caret marks words that were removed without replacement. A rewritten text is
-    plain, after a label. `fold` folds long equal passages.
+    plain, after a label. The side "both" is the removed and the new words in one text. `fold` folds
+    long equal passages.
 
     >>> side_html(word_diff("charged twice today", "charged today"), "old")
     'charged <del class="vnb-del">twice </del>today'
     """
-    pieces, parts, room = list(ops), list[str](), _MAX_HTML_CHARS
-    own = "insert" if side == "new" else "delete"
-    plain = is_rewritten(pieces)
-    if plain and side == "new":
-        parts.append('<span class="vnb-flag">rewritten</span> ')
-    for place, op in enumerate(pieces):
-        if op.kind in {"insert", "delete"} and op.kind != own:
-            around = pieces[max(0, place - 1) : place + 2]
-            is_gap = side == "new" and not plain and all(near.kind != own for near in around)
-            html = _caret(op.text) if is_gap else ""
-        else:
-            html = _side_piece(op, plain=plain, fold=fold)
-        parts.append(html)
-        room -= len(html)
+    pieces, parts, room, before = list(_marked(ops, side)), list[str](), _MAX_HTML_CHARS, ""
+    for place, (kind, text) in enumerate(pieces):
+        parts += [" "] if (before, kind) == ("delete", "insert") else []  # keeps them apart
+        parts.append(_piece_html(kind, text, fold=fold))
+        before, room = kind, room - len(parts[-1])
         if room < 0 and place < len(pieces) - 1:
             parts.append(_aside(f" … {len(pieces) - 1 - place:,} pieces more"))
             break
     return "".join(parts)
 
 
-def _caret(removed: str) -> str:
-    """Return the mark of removed words; empty if only spaces were removed."""
-    words = len(removed.split())
-    if not words:
-        return ""
-    text = f"{plural(words, 'word')} removed"
-    return f'<span class="vnb-caret" role="img" aria-label="{text}" title="{text}">\u2038</span>'
+def _marked(ops: Iterable[Op], side: Side) -> Iterator[tuple[str, str]]:
+    """Yield the pieces of a side: kind and text. Adds "flag", "caret" and unmarked "plain" ones."""
+    pieces = list(ops)
+    hidden = {"new": "delete", "old": "insert"}.get(side)
+    plain = hidden is not None and is_rewritten(pieces)
+    if plain and side == "new":
+        yield "flag", "rewritten"
+    for place, (kind, text) in enumerate(pieces):
+        if kind != hidden:
+            yield ("plain" if plain else kind), text
+            continue
+        words, near = len(text.split()), pieces[max(0, place - 1) : place + 2]
+        if side == "new" and words and not plain and all(op.kind != "insert" for op in near):
+            yield "caret", f"{plural(words, 'word')} removed"
 
 
-def _side_piece(op: Op, *, plain: bool, fold: bool) -> str:
-    html = escape(op.text[:_PIECE_CHARS])
-    if (omitted := len(op.text) - _PIECE_CHARS) > 0:
+def _piece_html(kind: str, text: str, *, fold: bool) -> str:
+    html = escape(text[:_PIECE_CHARS])
+    if (omitted := len(text) - _PIECE_CHARS) > 0:
         html += _aside(f" … {omitted:,} characters more ")
-    if op.kind in {"cut", "label"}:
-        return _excerpt_piece(op.kind, html)
-    if op.kind != "equal":
-        tag = "ins" if op.kind == "insert" else "del"
-        return html if plain else f'<{tag} class="vnb-{tag}">{html}</{tag}>'
-    words = len(op.text.split())
-    if not fold or plain or words <= _FOLD_WORDS:
-        return html
-    summary = f"<summary>{words:,} unchanged words</summary>"
-    return f' <details class="vnb-same">{summary}{html}</details> '
+    tag = {"insert": "ins", "delete": "del"}.get(kind)
+    if tag:
+        return f'<{tag} class="vnb-{tag}">{html}</{tag}>'
+    if kind == "equal" and fold and (words := len(text.split())) > _FOLD_WORDS:
+        summary = f"<summary>{words:,} unchanged words</summary>"
+        return f' <details class="vnb-same">{summary}{html}</details> '
+    return _FORMS.get(kind, "{0}").format(html)
 
 
-def _excerpt_piece(kind: str, html: str) -> str:
-    """Return an omission or a label of an excerpt."""
-    if kind == "cut":
-        return f'<span class="vnb-grid-cut" title="{html} left out here">…</span>'
-    return f'<span class="vnb-grid-name">{html}</span>'
-
-
-def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
-    """Return `ops` as escaped HTML with ``ins`` and ``del`` elements, both texts in one.
-
-    The text contains plus and minus marks, which keep the difference readable without CSS. Equal
-    pieces of more than `fold` characters are folded; 0 folds none.
-
-    >>> diff_html([Op("insert", "<b>")])
-    '<ins class="vnb-ins"><b class="vnb-mark">+</b><span>&lt;b&gt;</span></ins>'
-    """
-    pieces, parts, room = list(ops), list[str](), _MAX_HTML_CHARS
-    last = len(pieces) - 1
-    for place, op in enumerate(pieces):
-        if op.kind == "insert" and place and pieces[place - 1].kind == "delete":
-            parts.append(" ")  # keeps the deletion and the insertion apart
-        html = _folded(op, fold, first=place == 0, last=place == last) if fold else escape(op.text)
-        if op.kind in {"cut", "label"}:
-            html = _excerpt_piece(op.kind, html)
-        elif op.kind != "equal":
-            tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
-            marked = f'<b class="vnb-mark">{mark}</b><span>{html}</span>'
-            html = f'<{tag} class="vnb-{tag}">{marked}</{tag}>'
-        parts.append(html)
-        room -= len(html)
-        if fold and room < 0 and place < last:
-            parts.append(_aside(f" … {last - place:,} pieces more"))
-            break
-    return "".join(parts)
+_FORMS = {
+    "flag": '<span class="vnb-flag">{0}</span> ',
+    "caret": '<span class="vnb-caret" role="img" aria-label="{0}" title="{0}">\u2038</span>',
+    "cut": '<span class="vnb-grid-cut" title="{0} left out here">…</span>',
+    "label": '<span class="vnb-grid-name">{0}</span>',
+}
+"""HTML of special pieces; cuts and labels are those of an excerpt."""
 
 
 def _aside(text: str) -> str:
     return f'<span class="vnb-quiet vnb-fold">{text}</span>'
 
 
-def _folded(op: Op, limit: int, *, first: bool, last: bool) -> str:
-    """Return a piece as HTML, abridged to its ends if it is long."""
-    text = op.text
-    if op.kind != "equal":
-        omitted = len(text) - _PIECE_CHARS
-        more = _aside(f" … {omitted:,} characters more ") if omitted > 0 else ""
-        return escape(text[:_PIECE_CHARS]) + more
-    if len(text) <= limit:
-        return escape(text)
-    lines = text.splitlines(keepends=True)
-    head = "" if first else "".join(lines[:_CONTEXT_LINES])
-    head = head if len(head) < _FOLD_CHARS // 2 else head[:_CONTEXT_CHARS]
-    tail = "" if last else "".join(lines[-_CONTEXT_LINES:])
-    tail = tail if len(tail) < _FOLD_CHARS // 2 else tail[-_CONTEXT_CHARS:]
-    left_out = text[len(head) : len(text) - len(tail)]
-    count = left_out.count("\n")
-    size = f"{count:,} lines" if count > 1 else plural(len(left_out), "character")
-    # The marker of omitted whole lines is on a line of its own.
-    end = "\n" if tail and left_out.endswith("\n") else ""
-    return escape(head) + _aside(f" … {size} the same … ") + end + escape(tail)
+def _new_markdown(ops: Iterable[Op]) -> str:
+    """Return the new text as Markdown: new words in bold, carets, long equal passages folded."""
+    parts = []
+    for kind, text in _marked(ops, "new"):
+        words = len(text.split())
+        if kind == "equal" and words > _FOLD_WORDS:
+            parts.append(f" … {words:,} unchanged words … ")
+        elif kind in {"flag", "caret"}:
+            parts.append("\u2038" if kind == "caret" else f"<i>{text}</i> ")
+        else:
+            html = markdown_text(text)
+            parts.append(f"<b>{html}</b>" if kind == "insert" else html)
+    return f"<code>{''.join(parts)}</code>"
 
 
 MISSING: Any = object()
@@ -366,14 +324,17 @@ class Row(NamedTuple):
     ops: Sequence[Op]
     remark: str = ""
 
-    def to_html(self, side: Side = "both") -> str:
+    @property
+    def _is_replacement(self) -> bool:
+        """Whether a part of a value was replaced, added or removed as a whole."""
+        return bool(self.label) and all(op.kind in {"delete", "insert"} for op in self.ops)
+
+    def to_html(self, side: Side = "new") -> str:
         """Return the row as escaped HTML: both texts in one, or one of them."""
         label = f'<span class="vnb-key">{escape(self.label)}</span>: ' if self.label else ""
         remark = f'<span class="vnb-quiet vnb-number"> {escape(self.remark)}</span>'
-        if side == "both":
-            pieces = diff_html(self.ops, fold=_FOLD_CHARS)
-        elif label and all(op.kind in {"delete", "insert"} for op in self.ops):
-            pieces = " → ".join(_side_piece(op, plain=False, fold=False) for op in self.ops)
+        if self._is_replacement:
+            pieces = " → ".join(_piece_html(*op, fold=False) for op in self.ops)
         else:
             pieces = side_html(self.ops, side, fold=True)
         pieces += remark if self.remark else ""
@@ -381,16 +342,19 @@ class Row(NamedTuple):
 
     def to_text(self) -> str:
         """Return the row as plain text."""
-        return self._marked(printable)
+        pieces = printable("".join(text.join(_MARKS[kind]) for kind, text in self.ops))
+        label = f"{printable(self.label)}: " if self.label else ""
+        return f"{label}{pieces}{f' {self.remark}' if self.remark else ''}"
 
     def to_markdown(self) -> str:
         """Return the row as Markdown."""
-        return self._marked(markdown_code)
-
-    def _marked(self, quote: Callable[[str], str]) -> str:
-        pieces = "".join(text.join(_MARKS[kind]) for kind, text in self.ops)
-        label = f"{quote(self.label)}: " if self.label else ""
-        return f"{label}{quote(pieces)}{f' {self.remark}' if self.remark else ''}"
+        if self._is_replacement:
+            texts = [(kind, markdown_code(text)) for kind, text in self.ops]
+            pieces = " → ".join(f"<b>{t}</b>" if kind == "insert" else t for kind, t in texts)
+        else:
+            pieces = _new_markdown(self.ops)
+        label = f"{markdown_code(self.label)}: " if self.label else ""
+        return f"{label}{pieces}{f' {self.remark}' if self.remark else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +419,7 @@ class Difference:
         are_short = all("\n" not in text and text[:1] in "[{" for text in texts)
         return are_short and not any(change.kind == "move" for change in self.changes)
 
-    def to_html(self, side: Side = "both") -> str:
+    def to_html(self, side: Side = "new") -> str:
         """Return the changes as escaped HTML, with long pieces folded."""
         html = "".join(row.to_html(side) for row in self.rows(_MAX_ROWS))
         omitted = max(0, len(self.changes) - _MAX_ROWS)
@@ -776,13 +740,22 @@ class CodeDiff:
         changes = self.sentence if self.paths else "no difference"
         return f"<CodeDiff {self.deployment} {self.old} → {self.new}: {changes}>"
 
-    @printed
-    def _repr_html_(self) -> str:
+    def to_html(self) -> str:
+        """Return the old and the new text of each file next to each other, without styles."""
         names = map(visible_name, (self.deployment, self.old, self.new))
         parts = ["<b>{}: code of {} and of {}</b>".format(*map(escape, names))]
         for path in self.paths:
             ops = word_diff(self.before.get(path, ""), self.after.get(path, ""))
-            pieces = diff_html(ops, fold=_FOLD_CODE_CHARS)
-            parts.append(f'<p>{escape(path)}</p><pre class="vnb-text vnb-change">{pieces}</pre>')
+            sides = (
+                f'<pre class="vnb-text vnb-change">{side_html(ops, side, fold=True)}</pre>'
+                for side in _SIDES
+            )
+            parts.append(f'<p>{escape(path)}</p><div class="vnb-code-sides">{"".join(sides)}</div>')
         parts += [] if self.paths else ["<p>no difference</p>"]
         return f'<div class="{NO_MATH}">{"".join(parts)}</div>'
+
+    @printed
+    def _repr_html_(self) -> str:
+        return (
+            f'<style>{stylesheet("colours.css")}</style><div class="vnb-out">{self.to_html()}</div>'
+        )

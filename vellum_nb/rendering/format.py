@@ -29,6 +29,7 @@ _MAX_PRECISE_UNCERTAINTY = 3.55  # uncertainties up to here have one more decima
 _MIN_TWO_DECIMALS = 0.095  # figures from here on have two decimals
 _MAX_EXACT_FLOAT = 1e15  # larger floats have no exact digits after the point
 _NESTED = (Mapping, list, tuple)
+_MAX_SHORT_CHARS = 24  # characters; shorter values share a line
 _MAX_LINE_CHARS = 100  # characters of JSON on one line
 # Characters with a meaning in GitHub's Markdown.
 _MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
@@ -196,15 +197,27 @@ def visible_name(name: str) -> str:
     return _BIDI.sub(lambda match: f"[U+{ord(match[0]):04X}]", name)
 
 
+def is_short(value: object) -> bool:
+    """Return whether a value fits on a line with others."""
+    if isinstance(value, str):
+        return len(value) <= _MAX_SHORT_CHARS and "\n" not in value
+    return value is None or isinstance(value, int | float)
+
+
 def markdown_code(text: str) -> str:
     """Return `text` as Markdown that GitHub displays literally.
 
     >>> markdown_code("a|b")
     '<code>a&#124;b</code>'
     """
+    return f"<code>{markdown_text(text)}</code>"
+
+
+def markdown_text(text: str) -> str:
+    """Return `text` as part of inline HTML that Markdown displays literally."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _MARKDOWN.sub(lambda match: _entity(match[0]), printable(text))
-    return f"<code>{text.replace(chr(10), '<br>')}</code>"
+    return text.replace("\n", "<br>")
 
 
 def _entity(letter: str) -> str:

@@ -68,7 +68,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "code": lambda value: formats.markdown_code(str(value)),
         "line": line,
-        "words": lambda name: line(name).removeprefix("<code>").removesuffix("</code>"),
+        "words": lambda name: formats.markdown_text(formats.one_line(str(name)) or " "),
         "digits": formats.interval_digits,
         "duration": formats.duration,
         "figure": formats.figure,

@@ -17,10 +17,18 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import is_chat
-from vellum_nb.rendering.format import p_value, percent, plural, value_text, visible_name
+from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.format import (
+    is_short,
+    p_value,
+    percent,
+    plural,
+    value_text,
+    visible_name,
+)
 from vellum_nb.rendering.html import value_html
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget, close_with_cell
-from vellum_nb.widgets.markup import asset, is_short, name_html, script, short_line, table_html
+from vellum_nb.widgets.markup import name_html, short_line, table_html
 from vellum_nb.widgets.outputs import output_rows, section_html
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]

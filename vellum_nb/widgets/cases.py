@@ -14,6 +14,7 @@ import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.models.checks import cut_list
+from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import money, one_line, plural, visible_name
 from vellum_nb.sweep.cases import SUFFIXES, CaseColumn, CaseFile, columns_html
 from vellum_nb.sweep.options import Existing
@@ -30,7 +31,6 @@ from vellum_nb.widgets.base import (
 from vellum_nb.widgets.markup import (
     ALERT,
     alert_html,
-    icon,
     name_html,
     page_safe,
     table_html,

@@ -16,6 +16,7 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain, schema_problem, type_name
+from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import cut, plural, value_text, visible_name
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields
@@ -34,7 +35,7 @@ from vellum_nb.widgets.base import (
 from vellum_nb.widgets.cases import CaseSection
 from vellum_nb.widgets.chat_field import ChatField, Continuation, next_turn
 from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
-from vellum_nb.widgets.markup import ALERT, asset, icon, name_html, script
+from vellum_nb.widgets.markup import ALERT, name_html
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
 from vellum_nb.widgets.results import Execute, FormRuns, LookUp, Progress, Rate, Stream, Trace

@@ -15,6 +15,7 @@ import traitlets
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.lines import STATES, CaseOrder
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import clean
@@ -30,7 +31,7 @@ from vellum_nb.widgets.base import (
     close_with_cell,
 )
 from vellum_nb.widgets.grid_case import Detail
-from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
+from vellum_nb.widgets.grid_cases import head
 from vellum_nb.widgets.grid_rows import row
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
@@ -74,13 +75,15 @@ class CasesTable(TableView):
     def renew(self, *, reorder: bool = True) -> None:
         """Show the current comparison; `reorder` also sorts the cases."""
         comparison = self.comparison
-        can = ["rate", "blind", "fail"] if self._has_actions else []
+        can = ["full", *(("rate", "blind", "fail") if self._has_actions else ())]
         can += ["code"] if self.replayable and comparison.figures.others else []
         with self.lock:
-            self._order = CaseOrder(comparison, self.metric)
+            self._order = CaseOrder(comparison.figures, self.metric)
             if reorder:
                 self._found.clear()
-            page_head = head(self._order, about=self._about, aliases=self._aliases, can=can)
+            page_head = head(
+                comparison, self._order, about=self._about, aliases=self._aliases, can=can
+            )
             formats = [
                 {"name": name, "suffix": file_format.suffix, "label": file_format.label}
                 for name, file_format in self.formats().items()
@@ -397,7 +400,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
         def show() -> None:
             html = "".join(
-                f"<h4>{name_html(release)}: {diff.sentence}</h4>{diff._repr_html_()}"
+                f"<h4>{name_html(release)}: {diff.sentence}</h4>{diff.to_html()}"
                 for release, diff in self._own.code_diffs.items()
             )
             nothing = "No code difference to display: it is the same, has moved or is unreadable."

@@ -11,14 +11,14 @@ import ipywidgets as ipw
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import Case, is_answer
+from vellum_nb.comparison.lines import ICONS, failure_text, label_text, score_of, verdict_of
 from vellum_nb.history import clean
 from vellum_nb.models import Run
+from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import figure, input_kind, plain_text
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
 from vellum_nb.widgets.form import FORM_STYLE
-from vellum_nb.widgets.grid_lines import ICONS, failure_text, label_text, score_of, verdict_of
-from vellum_nb.widgets.markup import icon
 from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, LookUp
 
@@ -160,21 +160,22 @@ def _input_html(value: object) -> str:
 def _remark(comparison: Comparison, case: Case, release: str, metric: str | None) -> str:
     """Return verdict, score and failures of an answer as HTML for its heading."""
     run, base = case.counting(release), case.answer(case.baseline)
+    figures = comparison.figures
     if not is_answer(run):
         return ""
-    kind, word = verdict_of(comparison, case, release, metric, base)
+    kind, word = verdict_of(figures, case, release, metric, base)
     parts = ["baseline"]
     if kind != "baseline":
         tone = {"worse": " vnb-grid-is-bad", "better": " vnb-grid-is-good"}.get(kind, "")
         glyph = icon(ICONS.get(kind, kind), size=14)
         parts = [f'<b class="vnb-case-verdict{tone}">{glyph} {escape(word)}</b>']
-    value = None if metric is None else comparison.figures.value(case, release, metric)
+    value = None if metric is None else figures.value(case, release, metric)
     if value is not None:
         parts.append(f'<span class="vnb-number">{figure(value)}</span>')
-    score = score_of(comparison, case, release, metric, kind)
+    score = score_of(figures, case, release, metric, kind)
     if change := score.get("tone"):
         parts.append(f'<b class="vnb-case-verdict vnb-grid-is-{change}">{score["score"]}</b>')
-    if failures := failure_text(comparison, case, release):
+    if failures := failure_text(figures, case, release):
         text = f"{icon('FAILED', size=14)} {escape(failures)}"
         parts.append(f'<span class="vnb-source vnb-case-failure">{text}</span>')
     return " ".join(parts)

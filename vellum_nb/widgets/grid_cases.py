@@ -1,23 +1,21 @@
-"""Order of the cases in a grid, and the heading of its page."""
+"""Heading of the page of a grid."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import (
     FIRST_CHANGED,
     NO_ANSWER,
     summary_frame,
     summary_rows,
 )
-from vellum_nb.comparison.pairs import VERDICTS, Against
+from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
+from vellum_nb.comparison.lines import CaseOrder
+from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -31,27 +29,11 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import render
-from vellum_nb.search_text import Search, document
-from vellum_nb.widgets.grid_lines import label_text
 from vellum_nb.widgets.grid_verdicts import verdicts_html
-from vellum_nb.widgets.markup import icon
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-STATES = {
-    "different": "Different",
-    "regressions": "Regressions",
-    "missing": "No answer",
-    "unstable": "Unstable",
-    "disputed": "Judge disagrees",
-}
-_MAX_NAME_CHARS, _MAX_CHIP_CHARS = 120, 40
-_LABELS, _VALUES = 4, 40
-_FEW, _MAX_VALUES = 6, 40  # values of a label with a filter; many values group several cases each
-_MAX_FAILURE_NAMES = 200  # for completion
-_MAX_TICKS = 3
+_MAX_NAME_CHARS = 120
+_FEW = 6  # nodes
+_MAX_TICKS = 4
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _SIGNS = {
@@ -70,155 +52,16 @@ _WORDS = {
 }
 
 
-class CaseOrder:
-    """Cases of a comparison, ordered by a metric or, without a metric, by changed answers.
-
-    Worse cases first, then unanswered, unstable, better, changed and identical ones; without a
-    metric, changed ones first. `places` are sorted by rank and total difference.
-    """
-
-    def __init__(self, comparison: Comparison, metric: str | None) -> None:
-        import numpy as np
-
-        self.comparison, self.metric = comparison, metric
-        self._nowhere = np.zeros(len(comparison.cases), dtype=bool)
-        self._states: dict[str, dict[str, NDArray[np.bool_]]] = {}
-        states, compared = self.states(), comparison.figures.others
-        worse, better = states["regressions"], self._has(compared, "better")
-        is_changed = states["different"] | self._has(compared, "noise", "error")
-        ranks = np.select(
-            [worse, states["missing"], states["unstable"], better, is_changed]
-            if metric
-            else [is_changed, states["missing"]],
-            range(5) if metric else range(2),
-            default=5,
-        )
-        size = np.zeros(len(comparison.cases))
-        for pairs in self._against(compared):
-            delta = np.abs(pairs.delta)
-            delta[np.isnan(delta)] = np.nanmax(delta, initial=1.0)  # a rejected run has no figure
-            for rank, verdict in ((0, "worse"), (3, "better")):
-                is_so = (ranks == rank) & (pairs.codes == VERDICTS.index(verdict))
-                size += np.where(is_so, delta, 0.0)
-        self.places: list[int] = np.lexsort((-size, ranks)).tolist()
-
-    def states(self, release: str = "") -> dict[str, NDArray[np.bool_]]:
-        """Return a Boolean per case for each of `STATES`, on any release or on one."""
-        import numpy as np
-
-        comparison, figures = self.comparison, self.comparison.figures
-        compared = (release,) if release in figures.others else figures.others
-        key = release if release in figures.others else ""
-        if key not in self._states:
-            cases = comparison.cases
-            alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
-            check = figures.checks.get(self.metric or "")
-            disputed = set(check.disagreements["case_id"]) if check else set()
-            self._states[key] = {
-                "different": self._is(compared, "differs"),
-                "regressions": self._has(compared, "worse"),
-                "missing": self._is(compared, "missing") if compared else alone,
-                "unstable": figures.unstable,
-                "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
-            }
-        return self._states[key]
-
-    def _against(self, releases: Sequence[str]) -> list[Against]:
-        figures, metric = self.comparison.figures, self.metric
-        return [figures.against[release, metric] for release in releases] if metric else []
-
-    def _has(self, releases: Sequence[str], *verdicts: str) -> NDArray[np.bool_]:
-        """Return whether each case has one of `verdicts` on any of `releases`."""
-        import numpy as np
-
-        codes = [VERDICTS.index(verdict) for verdict in verdicts]
-        on = [np.isin(pairs.codes, codes) for pairs in self._against(releases)]
-        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
-        return matching
-
-    def _is(self, releases: Sequence[str], status: str) -> NDArray[np.bool_]:
-        """Return whether each case has `status` on any of `releases`."""
-        import numpy as np
-
-        statuses = self.comparison.figures.statuses
-        on = [np.array(statuses[release], dtype=object) == status for release in releases]
-        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
-        return matching
-
-    @cached_property
-    def labels(self) -> dict[str, Counter[str]]:
-        """Number of cases per label and value."""
-        counters: dict[str, Counter[str]] = {}
-        for case in self.comparison.cases:
-            for name, value in case.labels.items():
-                if value is not None:
-                    counters.setdefault(name, Counter())[label_text(value)] += 1
-        return counters
-
-    @cached_property
-    def failures(self) -> list[dict[str, None]]:
-        """Failures of each case, named or proposed on any release."""
-        failures = self.comparison.figures.failures
-        return [
-            dict.fromkeys(name for both in case.values() for names in both for name in names)
-            for case in failures
-        ]
-
-    def find(
-        self,
-        states: Sequence[str],
-        labels: Mapping[str, Sequence[str]],
-        failures: Sequence[str],
-        search: str,
-        release: str = "",
-    ) -> list[int]:
-        """Return the ordered places of the matching cases.
-
-        A case matches any of `states` (on `release`, if given), any of `failures`, and all labels
-        and search terms.
-        """
-        places, cases = self.places, self.comparison.cases
-        if states:
-            on = self.states(release)
-            places = [at for at in places if any(on[state][at] for state in states)]
-        for name, values in labels.items():
-            if values:
-                places = [at for at in places if label_text(cases[at].labels.get(name)) in values]
-        if failures:
-            places = [at for at in places if not self.failures[at].keys().isdisjoint(failures)]
-        if search:
-            looking = Search.of(search)
-            places = [at for at in places if _matches(looking, cases[at])]
-        return places
-
-
-def _matches(search: Search, case: Case) -> bool:
-    """Return whether a run of the case has all terms in its inputs, outputs or error."""
-    runs = [run for tries in case.tries.values() for run in tries]
-    texts = [dict(case.inputs), *(run.outputs for run in runs), *map(error_text, runs)]
-    if not _may_match(search, json.dumps(texts)):
-        return False
-    inputs = json.dumps(dict(case.inputs))
-    return any(
-        _may_match(search, f"{inputs} {outputs} {error}")
-        and search.matches_document(document(inputs, outputs, error))
-        for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]
-    )
-
-
-def _may_match(search: Search, text: str) -> bool:
-    """Return False if an ASCII text lacks a word; much faster than normalizing the text."""
-    raw = text.lower()
-    if not raw.isascii() or "\\u" in raw:
-        return True
-    return all(word in raw for term in search.terms for word in term.words)
-
-
 def head(
-    order: CaseOrder, *, about: str, aliases: Mapping[str, Sequence[str]], can: Sequence[str]
+    comparison: Comparison,
+    order: CaseOrder,
+    *,
+    about: str,
+    aliases: Mapping[str, Sequence[str]],
+    can: Sequence[str],
 ) -> dict[str, Any]:
     """Return title, columns, filters and summary of the page; `can` lists its actions."""
-    comparison, metric = order.comparison, order.metric
+    metric = order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
     rows = summary_by_release(comparison)
@@ -240,24 +83,9 @@ def head(
         "metrics": [_named(m.name) for m in comparison.metrics],
         "metric": metric or "",
         "can": list(can),
-        "filters": [
-            {"name": name, "label": label, "count": int(order.states()[name].sum())}
-            for name, label in STATES.items()
-            if (name != "regressions" or metric is not None)
-            and (name != "disputed" or order.states()[name].any())
-        ],
-        "labels": [
-            {
-                "name": name,
-                "label": cut(visible_name(name), _MAX_CHIP_CHARS),
-                "values": [_option(value, n) for value, n in values.most_common()],
-            }
-            for name, values in [(n, v) for n, v in order.labels.items() if _is_few(v)][:_LABELS]
-        ],
-        "failures": _failures(order),
+        **order.filters(),
         "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can),
         "summary": _summary(comparison, metric, rows, aliases),
-        "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
 
@@ -268,31 +96,12 @@ def summary_by_release(comparison: Comparison) -> dict[str, Any]:
     return dict(zip(comparison.releases, records, strict=True))
 
 
-def _option(value: str, count: int) -> tuple[str, str]:
-    """Return a value of a filter with its text."""
-    return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
-
-
 def _counts_text(comparison: Comparison, release: str, metric: str | None) -> str:
     """Return the counts of a candidate for the heading of its column."""
     if release == comparison.baseline:
         return "baseline"
     parts = release_counts(comparison, release, metric)["parts"]
     return "  ".join(f"{sign}{count:,}" for _, sign, count in parts if count)
-
-
-def _is_few(values: Counter[str]) -> bool:
-    """Return whether a label has few values: groups of cases, not ids."""
-    return len(values) <= _FEW or len(values) <= min(_MAX_VALUES, values.total() / 2)
-
-
-def _failures(order: CaseOrder) -> dict[str, Any]:
-    """Return the most frequent failures as filters, and all names for completion."""
-    counts = Counter(name for names in order.failures for name in names).most_common(
-        _MAX_FAILURE_NAMES
-    )
-    values = [_option(name, number) for name, number in counts[:_VALUES]]
-    return {"values": values, "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:
@@ -309,10 +118,7 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
     results = [comparison.figures.result(release, metric) for release in comparison.figures.others]
     tests = ", ".join(dict.fromkeys(result.test for result in results))
     by = f", by {_name(comparison.cluster)}" if comparison.cluster else ""
-    text = f"p of the mean difference: {tests}{by}"
-    has_band = any(result.noise_band is not None for result in results)
-    noise = " · a difference inside the grey band is noise between repeats of one release"
-    return text + noise if has_band else text
+    return f"p of the mean difference: {tests}{by}"
 
 
 def _summary(
@@ -322,27 +128,38 @@ def _summary(
     aliases: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the summary of the releases as HTML: counts, intervals and figures."""
-    axis = None if metric is None else _axis(rows, f"metric.{metric}")
-    releases = (comparison.baseline, *comparison.figures.others)
+    figures, others = comparison.figures, comparison.figures.others
+    plotted = {tag: difference(figures, tag, metric) for tag in others} if metric else {}
+    values = [value for one in plotted.values() for value in one.values]
+    bounds = difference_bounds(figures, metric) if metric else None
+    axis = Axis.of([0.0, *values], bounds, _MAX_TICKS)
+    margins = [one.margin for one in plotted.values() if one.margin > 0]
+    margin = max(margins, default=0.0)
     moved = "moved while these runs were made: each release that it pointed at has its own column"
     return render(
         "grid_summary.html.j2",
         icon=icon,
         notes=[
             *(f"{_name(tag)} {moved}" for tag in comparison.moved_tags),
-            *comparison.figures.notes,
+            *figures.notes,
         ],
         metric="" if metric is None else _name(metric),
+        is_reversed=metric is not None and figures.scored[metric].metric.sign < 0,
+        margin=figure(margin) if margin else "",
+        ticks=[(axis.at(tick), signed(tick) if tick else "0") for tick in axis.ticks]
+        if axis
+        else [],
+        zero=axis.at(0.0) if axis else 0.0,
         cases=len(comparison.cases),
         axis=axis,
-        level=comparison.figures.level,
+        level=figures.level,
         rows=[
             {"name": tag, "label": _name(tag), "same": list(map(_name, aliases.get(tag, ())))}
             | {"nodes": _first_changed(rows[tag])}
             | release_counts(comparison, tag, metric)
             | _figures(comparison, tag, metric, rows)
-            | (_plot(axis, comparison, metric or "", tag, rows[tag]) if axis else {})
-            for tag in releases
+            | {"plot": _plot(axis, plotted.get(tag), margin)}
+            for tag in (comparison.baseline, *others)
         ],
     )
 
@@ -416,10 +233,13 @@ def _figures(
     interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
     is_corrected = len(comparison.figures.others) > 1
     corrected = ", corrected for several releases (Holm)" if is_corrected else ""
+    ends = [row[f"metric.{metric}.{end}"] for end in ("delta_low", "delta_high")]
+    words = " to ".join(signed(end, digits=by) for end in ends)
     return cells | {
+        "delta": "" if math.isnan(delta) or is_base else signed(delta, digits=by),
+        "interval": "" if math.isnan(ends[0]) or is_base else words,
         "mean": figure(mean, digits=mean_digits),
         "mean_title": f"{interval} interval, n = {number:,}",
-        "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
         "p": "" if is_base else p_value(result.p),
         "p_title": "" if is_base else f"{result.test}{by_signs}{corrected}",
     }
@@ -431,47 +251,17 @@ def _delta(by: float, text: str) -> str:
     return f"{_MINUS if by < 0 else '+'}{text}" if visible else ""
 
 
-def _axis(rows: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any] | None:
-    """Return the axis of the differences with its ends and ticks; None without any difference."""
-    names = [f"{name}.{column}" for column in ("delta_low", "delta_high", "noise")]
-    low, high, bands = ([r[n] for r in rows.values() if not math.isnan(r[n])] for n in names)
-    ends = [0.0, *low, *high, *bands, *(-band for band in bands)]
-    size = max(ends) - min(ends)
-    if size <= 0:
-        return None
-    axis = {"low": min(ends) - 0.06 * size, "size": 1.12 * size, "band": max(bands, default=0.0)}
-    rough = size / _MAX_TICKS * 0.999
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
-    marks = range(math.ceil(min(ends) / step - 1e-9), math.floor(max(ends) / step + 1e-9) + 1)
-    ticks = [(_at(axis, mark * step), signed(mark * step) if mark else "0") for mark in marks]
-    return axis | {"ticks": ticks, "zero": _at(axis, 0.0)}
-
-
-def _at(axis: Mapping[str, Any], value: float) -> float:
-    return float(round(100 * (value - axis["low"]) / axis["size"], 2))
-
-
-def _plot(
-    axis: Mapping[str, Any],
-    comparison: Comparison,
-    metric: str,
-    release: str,
-    row: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return interval and noise band of a release on `axis`; the baseline has the widest band."""
-    name, is_base = f"metric.{metric}", release == comparison.baseline
-    band = axis["band"] if is_base else row[f"{name}.noise"]
-    ends = [row[f"{name}.{column}"] for column in ("delta_low", "delta", "delta_high")]
-    has_interval = not any(map(math.isnan, ends))
-    text = ""
-    if has_interval:
-        kind = comparison.figures.result(release, metric).interval
-        text = f"difference {signed(ends[1])}, 95 % {kind} {signed(ends[0])} to {signed(ends[2])}"
-    elif is_base and band:
-        text = f"noise floor ± {figure(band)}"
-    return {
-        "plot": text,
-        "band": [_at(axis, -band), _at(axis, band)] if band > 0 else None,
-        "interval": [_at(axis, end) for end in ends] if has_interval else None,
-    }
+def _plot(axis: Axis | None, one: Difference | None, margin: float) -> dict[str, Any]:
+    """Return the interval of a difference and the band of the margin, in percent of `axis`."""
+    if axis is None:
+        return {}
+    plot: dict[str, Any] = {}
+    if margin > 0:
+        band = axis.at(-margin), axis.at(margin)
+        plot["band"] = {"left": band[0], "width": round(band[1] - band[0], 2)}
+    if one is not None and not math.isnan(one.change.low):
+        ends = axis.at(one.change.low), axis.at(one.change.high)
+        plot["interval"] = {"left": ends[0], "width": round(ends[1] - ends[0], 2)}
+    if one is not None and one.change.n:
+        plot |= {"point": axis.at(one.change.mean), "is_decided": one.is_decided}
+    return plot

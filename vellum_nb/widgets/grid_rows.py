@@ -7,21 +7,7 @@ from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, is_answer
-from vellum_nb.comparison.metrics import Metric
-from vellum_nb.models import Run
-from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import MISSING, diff_html, side_html
-from vellum_nb.rendering.format import (
-    cut,
-    duration,
-    figure,
-    plain_text,
-    plural,
-    signed,
-    visible_name,
-)
-from vellum_nb.rendering.html import render
-from vellum_nb.widgets.grid_lines import (
+from vellum_nb.comparison.lines import (
     ICONS,
     IDLE,
     MAX_NAME_CHARS,
@@ -33,7 +19,21 @@ from vellum_nb.widgets.grid_lines import (
     value_text,
     verdict_of,
 )
-from vellum_nb.widgets.markup import icon
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.models import Run
+from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.assets import icon
+from vellum_nb.rendering.diff import MISSING, side_html
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    figure,
+    plain_text,
+    plural,
+    signed,
+    visible_name,
+)
+from vellum_nb.rendering.html import render
 
 Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and optionally the name of an icon."""
@@ -107,7 +107,12 @@ def row(
     `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
     of = comparison, case, metric, replayed, busy
-    html = _row_html(*of, inline=inline) if full else line_html(*of)
+    if full:
+        html = _row_html(*of, inline=inline)
+    else:
+        html = line_html(
+            comparison.figures, case, metric, icon, replayed=replayed, busy=busy, titled=True
+        )
     message = {"id": case.case_id, "number": case.number, "html": html}
     return message | {"failures": _failures(comparison, case)}
 
@@ -184,7 +189,7 @@ def _cell(
         word, gap = run.state.lower() if run else "missing", f"{gap} It never counts as a pass."
         return {"kind": "missing", "word": word, "gap": gap, "error": cut(error, 300)}
     base = base if is_answer(base) else None
-    kind, word = verdict_of(comparison, case, release, metric, base)
+    kind, word = verdict_of(comparison.figures, case, release, metric, base)
     against = base if release != case.baseline else None
     lines, is_cut = _lines(run, against, limit, inline=inline)
     unlike, answers = case.repeats(release)
@@ -232,7 +237,7 @@ def _output(cell: AnswerCell, limit: int, *, inline: bool) -> dict[str, Any]:
     sides = ["".join(op.text for op in ops if op.kind != kind) for kind in ("insert", "delete")]
     return {
         "name": short_name(cell.label),
-        "html": diff_html(ops) if inline or cell.value is MISSING else side_html(ops, "new"),
+        "html": side_html(ops, "both" if inline or cell.value is MISSING else "new"),
         "note": _NOTES.get(cell.status, ""),
         "inline": not is_cut and all(len(s) <= _MAX_INLINE_CHARS and "\n" not in s for s in sides),
         "cut": is_cut,

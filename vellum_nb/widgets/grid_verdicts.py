@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
-from vellum_nb.rendering.format import duration, percent, plural
+from vellum_nb.comparison.report import added_text
+from vellum_nb.rendering.assets import icon
+from vellum_nb.rendering.format import plural
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.markup import icon
 
 _ICONS = {
     "may replace": "FULFILLED",
     "should not replace": "REJECTED",
     "cannot tell yet": "unknown",
 }
-_LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
 
 
 def verdicts_html(
@@ -41,7 +40,7 @@ def verdicts_html(
     for release in figures.others:
         decision = decisions.get(release)
         head, body = figures.verdict_sentence(release)
-        added = _added(rows[release], rows[comparison.baseline])
+        added = added_text(rows[release], rows[comparison.baseline])
         step = _next_step(comparison, release, decision, can_rate=can_rate)
         name = "differs" if decision is None else _ICONS[decision.verdict]
         note = more(decision) if decision is not None and decision.more else ""
@@ -50,18 +49,6 @@ def verdicts_html(
         parts = {"icon": name, "head": head, "body": body, "added": added}
         made.append(parts | {"step": step, "note": note})
     return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
-
-
-def _added(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    """Return the added latency and cost as a sentence; empty if they are small."""
-    parts = []
-    slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
-    if abs(slower) >= _LEAST_CHANGE * base["latency_p50"] > 0:
-        parts.append(f"takes {duration(abs(slower))} {'longer' if slower > 0 else 'less'}")
-    dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
-    if abs(dearer) >= _LEAST_CHANGE:
-        parts.append(f"costs {percent(abs(dearer))} {'more' if dearer > 0 else 'less'}")
-    return f"It {' and '.join(parts)}." if parts else ""
 
 
 def _next_step(

@@ -10,6 +10,7 @@ import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
+from vellum_nb.rendering.assets import asset, script
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.widgets.base import (
     Readable,
@@ -21,7 +22,7 @@ from vellum_nb.widgets.base import (
     styled,
 )
 from vellum_nb.widgets.form import RunForm
-from vellum_nb.widgets.markup import alert_html, asset, script
+from vellum_nb.widgets.markup import alert_html
 from vellum_nb.widgets.table import HistoryView
 
 _TITLES = ("Run", "History", "Compare")

@@ -13,10 +13,19 @@ from vellum_nb.comparison.traces import first_difference, in_order, is_comparabl
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.diff import Op, Side, diff_html, output_status, side_html
-from vellum_nb.rendering.format import duration, money, one_line, plain_text, plural, visible_name
+from vellum_nb.rendering.assets import asset, icon
+from vellum_nb.rendering.diff import Op, Side, output_status, side_html
+from vellum_nb.rendering.format import (
+    duration,
+    is_short,
+    money,
+    one_line,
+    plain_text,
+    plural,
+    visible_name,
+)
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.markup import asset, icon, is_short, name_html
+from vellum_nb.widgets.markup import name_html
 
 LEFT = ' style="text-align: left"'
 """Style of table cells: Jupyter right-aligns them, and drops style sheets if untrusted."""
@@ -249,8 +258,8 @@ def legend_html(runs: Sequence[Run], *, compared: str = "", inline: bool = False
     other = _compared(runs, compared)
     base = name_html(runs[0].release_tag)
     if inline:
-        marks = [diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted"))]
-        return f"changed words are marked {' '.join(marks)} against {base}"
+        both = side_html([Op("delete", "removed"), Op("insert", "new")], "both")
+        return f"changed words are marked {both} against {base}"
     new, old = "new words", f"only in {visible_name(runs[0].release_tag)}"
     new = new if other is None else f"new in {visible_name(other.release_tag)}"
     marks = [side_html([Op("insert", new)], "new")]

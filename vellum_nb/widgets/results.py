@@ -17,6 +17,7 @@ import traitlets
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
 from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.assets import script
 from vellum_nb.rendering.format import (
     cut,
     plural,
@@ -25,7 +26,7 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import clipped
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note, styled
 from vellum_nb.widgets.corrections import corrected_outputs, correction_fields
-from vellum_nb.widgets.markup import alert_html, page_safe, script
+from vellum_nb.widgets.markup import alert_html, page_safe
 from vellum_nb.widgets.outputs import legend_html, lookup_text, side_by_side_html, trace_html
 from vellum_nb.widgets.spec import Progressing
 

@@ -18,14 +18,23 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import duration, money, plural, signed, value_text, visible_name
+from vellum_nb.rendering.assets import asset, icon, script
+from vellum_nb.rendering.format import (
+    duration,
+    is_short,
+    money,
+    plural,
+    signed,
+    value_text,
+    visible_name,
+)
 from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.grid_cases import release_counts, summary_by_release
 from vellum_nb.widgets.grid_verdicts import verdicts_html
-from vellum_nb.widgets.markup import asset, icon, is_short, script, short_line
+from vellum_nb.widgets.markup import short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
 _MAX_SHORT_OUTPUTS = 3

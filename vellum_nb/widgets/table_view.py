@@ -15,8 +15,9 @@ from typing import Any, ClassVar, NoReturn
 import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.html import stylesheet
 from vellum_nb.widgets.base import ThreadSafeWidget, export_target
-from vellum_nb.widgets.markup import asset, script
 
 MAX_TEXT = 500
 _MAX_OFFSET = 2**53
@@ -80,7 +81,7 @@ class TableView(ThreadSafeWidget):
     QUERY: ClassVar[tuple[str, ...]] = ("search",)
 
     _esm = traitlets.Unicode(script("view.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("view.css")).tag(sync=True)
+    _css = traitlets.Unicode(stylesheet("lines.css") + asset("view.css")).tag(sync=True)
 
     kind = traitlets.Unicode().tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)

@@ -1040,7 +1040,7 @@ class RunsTable extends TableView {
   }
 }
 
-class CasesGrid extends TableView {
+export class CasesGrid extends TableView {
   constructor(model, el) {
     super(model, el, 0, ["search", "states", "labels", "failures", "release", "full", "inline"]);
     if (remember(FULL_ROWS_KEY)) this.state.full = remember(FULL_ROWS_KEY) === "true";
@@ -1156,13 +1156,16 @@ class CasesGrid extends TableView {
         { title: text, "aria-pressed": String(this.state.full === full), "data-key": name },
         icon(name),
       );
+    const canUnfold = can.includes("full");
+    this.looks.hidden = !canUnfold;
     replaceChildren(
       this.looks,
       look("lines", "One line per case (c)", false),
       look("blocks", "Outputs in full (c)", true),
     );
     const keys = [
-      "j k cases · h l releases · Enter opens · c rows · d differences · n next difference",
+      "j k cases · h l releases · Enter opens · n next difference",
+      canUnfold && "c rows · d differences",
       can.includes("rate") && "1–5 rate",
       can.includes("fail") && "f failure",
       can.includes("blind") && "b blind",
@@ -1207,10 +1210,12 @@ class CasesGrid extends TableView {
 
   rowNode(row, index) {
     const node = setTrustedHtml(h("div"), row.html).firstElementChild;
+    setAttribute(node, "role", "row");
     setAttribute(node, "aria-rowindex", index + 2);
     [...node.children].forEach((cell, position) => {
       cell.id = `${this.id}-${index}-${position}`;
       cell.dataset.column = position;
+      setAttribute(cell, "role", position ? "gridcell" : "rowheader");
       setAttribute(cell, "aria-colindex", position + 1);
     });
     return node;
@@ -1268,10 +1273,10 @@ class CasesGrid extends TableView {
     } else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
     else if (event.key === " ") this.open(this.rows[this.active]?.id);
     else if (event.key === "n" && this.isOpen) this.nextDifference();
-    else if (event.key === "d") this.filter({ inline: !this.state.inline });
+    else if (event.key === "d" && can.includes("full")) this.filter({ inline: !this.state.inline });
     else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "b" && can.includes("blind")) this.blind();
-    else if (event.key === "c") this.showFull(!this.state.full);
+    else if (event.key === "c" && can.includes("full")) this.showFull(!this.state.full);
     else return false;
     return true;
   }
@@ -1422,7 +1427,9 @@ class CasesGrid extends TableView {
   // Scroll the open case to its next difference, or from the end to the first one.
   nextDifference() {
     const { details } = this;
-    const marks = details.querySelectorAll(".vnb-out-rows :is(ins, .vnb-caret, .vnb-flag)");
+    const marks = details.querySelectorAll(
+      ":is(.vnb-out-rows, .vnb-case-body) :is(ins, .vnb-caret, .vnb-flag)",
+    );
     const top = details.getBoundingClientRect().top + 80;
     const tops = [...marks].map((mark) => mark.getBoundingClientRect().top - top);
     const isAtEnd = details.scrollTop + details.clientHeight >= details.scrollHeight - 1;
