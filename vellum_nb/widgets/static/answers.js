@@ -178,7 +178,9 @@ class ActionBar {
       const field = correctionField(kind);
       field.name = name;
       field.value = text;
-      this.rows.append(h("label", {}, h("span", {}, kind === "json" ? `${label} (JSON)` : label), field));
+      this.rows.append(
+        h("label", {}, h("span", {}, kind === "json" ? `${label} (JSON)` : label), field),
+      );
     }
   }
 
