@@ -35,7 +35,9 @@ def command(server, cases, tmp_path, monkeypatch):
 
 def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
     done = run(*command("shout", *TAGS, "--dry-run"))
-    assert (done.returncode, done.stdout) == (0, "2 cases × 2 release tags = 4 calls\n")  # noqa: RUF001
+    planned = "2 cases × 2 release tags = 4 calls"  # noqa: RUF001
+    columns = ["  inputs: text", "  expected: expected.loud", "  labels: who"]
+    assert (done.returncode, done.stdout.splitlines()) == (0, [planned, *columns])
     done = run(*command("shout", *TAGS, "--max-calls", "3", "--json"))
     first = json.loads(done.stdout)
     assert done.returncode == 2

@@ -96,9 +96,9 @@ class CaseColumn:
     problem : str
         Why the column is invalid, so that nothing is sent; else empty.
     notes : tuple of str
-        Why another use may be meant.
+        Why another use is likely.
     meant : tuple of str
-        The names that a column with a problem or notes may be meant to have.
+        Likely names of a column with a problem or notes.
     """
 
     name: str
@@ -602,7 +602,7 @@ class _Checker:
                 self._check_expected(column, name)
 
     def _questions(self, column: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yield notes on a label that may be meant as an input or expected value, and its names."""
+        """Yield notes on a label that could be an input or expected value, and its likely names."""
         label = self._labels.get(column, "")
         for variable in (name for name, mistyped in self._mistyped.items() if mistyped == label):
             meant = f"input.{variable}" if self._table.stored else variable

@@ -83,7 +83,7 @@ class SweepPlan:
         that look misspelt. The sweep and its comparison have them, too.
     columns : tuple of CaseColumn
         Columns of the cases, each with its `name` and `use` (``input``, ``expected``, ``label`` or
-        ``previous``), its `notes`, and the names that it may be `meant` to have.
+        ``previous``), its `notes`, and the likely names that were `meant`.
     resumes, last_seen : str, datetime, optional
         Id of the unfinished sweep that is resumed, and the time of its last progress.
     ended : str, optional
