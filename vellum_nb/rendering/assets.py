@@ -20,7 +20,8 @@ _MASK = re.compile(r"icon\(([\w-]+)\)")
 
 def asset(*names: str) -> str:
     """Return the common styles and those of ``static/``, with each ``icon(name)`` as an image."""
-    text = "\n".join([stylesheet("colours.css"), *map(_read, names)])
+    common = ["colours.css", *(["lines.css"] if "view.css" in names else [])]
+    text = "\n".join([*map(stylesheet, common), *map(_read, names)])
     return _MASK.sub(lambda match: _mask(match[1]), text)
 
 

@@ -16,7 +16,6 @@ import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.rendering.assets import asset, script
-from vellum_nb.rendering.html import stylesheet
 from vellum_nb.widgets.base import ThreadSafeWidget, export_target
 
 MAX_TEXT = 500
@@ -81,7 +80,7 @@ class TableView(ThreadSafeWidget):
     QUERY: ClassVar[tuple[str, ...]] = ("search",)
 
     _esm = traitlets.Unicode(script("view.js")).tag(sync=True)
-    _css = traitlets.Unicode(stylesheet("lines.css") + asset("view.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("view.css")).tag(sync=True)
 
     kind = traitlets.Unicode().tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
