@@ -78,7 +78,7 @@ def views_work(page, runs):
     expect(cases).to_have_count(2)
     grid.get_by_placeholder("search inputs and outputs").fill("charged twice")
     expect(cases).to_have_count(1)
-    expect(page.locator(".vnb-sweep").first).to_contain_text("4 of 4")
+    expect(page.locator(".vnb-sweep").first).to_contain_text("Sweep done")
     page.set_viewport_size({"width": 830, "height": 3000})
     name = grid.locator(".vnb-grid-who span").filter(has_text="production")
     assert name.evaluate(LINES_OF_A_WORD, "production") == 1

@@ -53,7 +53,9 @@ def test_sweep_is_controlled_by_its_buttons(lab):
     expect(view.root).to_contain_text("resumed: 16 runs found in the history, 0 sent twice")
     view.let(8)
     expect(view.status).to_have_text("done: 22 fulfilled, 2 failed")
-    expect(view.root.locator(".vnb-sweep-row").last.locator(".vnb-sweep-done")).to_have_text("11")
+    expect(view.root.locator(".vnb-sweep-row").last.locator("span.vnb-sweep-done")).to_have_text(
+        "11"
+    )
     expect(other.button("Compare")).to_be_visible()
     expect(other.button("Stop")).to_be_hidden()
     notebook.kernel_becomes(THREADS, "[]")

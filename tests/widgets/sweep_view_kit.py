@@ -8,6 +8,7 @@ from wire_kit import Page, changed
 import vellum_nb as vnb
 
 PATIENCE = 60
+VIEW_THREADS = "vellum-nb-sweep-v"
 CASES = [{"ticket": f"ticket {n}" if n else "bad ticket"} for n in range(6)]
 
 
@@ -41,6 +42,8 @@ class Gated:
         self.gate.release(1000)
         self.ws.close()
         self.server.stop()
+        while threads := [t for t in threading.enumerate() if t.name.startswith(VIEW_THREADS)]:
+            threads[0].join(PATIENCE)  # the verdict, which the view then shows in another thread
 
 
 def until(view, holds):

@@ -668,6 +668,9 @@ class Sweep:
             return {"text/plain": repr(self)}
         return self.view().bundle_of(repr(self), **kwargs)
 
+    def _display_(self) -> Any:
+        return self.view()._display_()  # of marimo
+
     @printed
     def __repr__(self) -> str:
         now, record = self._control.progress(), self._control.record
