@@ -102,7 +102,7 @@ def test_better_coin_is_better_on_average(coins):
 
 def test_noise_floor_is_the_share_of_repeats_that_differ(coins):
     # two flips of a coin of 0.7 differ 42 times of 100
-    assert against(coins, "v2").noise_floor == pytest.approx(0.42, abs=0.05)
+    assert coins.result("v2").noise_floor == pytest.approx(0.42, abs=0.05)
     summary = coins.summary(columns="all").set_index("release")
     assert summary.loc["v1", "noise_floor_pct"] == pytest.approx(42, abs=6)
     assert abs(summary.loc["v2", "metric.value.delta"]) <= summary.loc["v2", "metric.value.noise"]
