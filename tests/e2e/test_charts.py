@@ -12,8 +12,8 @@ from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.forest import DARK, LIGHT, THEMED, forest_svg
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.rendering.assets import asset
 from vellum_nb.widgets.grid import ComparisonView
-from vellum_nb.widgets.markup import asset
 
 pytestmark = pytest.mark.browser
 
