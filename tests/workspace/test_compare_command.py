@@ -174,7 +174,7 @@ def test_reports_are_written_also_when_it_fails(swept, tmp_path):
     )  # fmt: skip
     assert status == 1
     assert out.startswith("> **Does not pass.**\n>\n> - <code>v2 by exact: 2 cases are worse; ")
-    assert "\n### Worse: 2 cases\n" in out
+    assert "\n### Regressions: 2 cases\n" in out
     assert "**Case 3**" not in out
     root = ET.parse(tmp_path / "junit.xml").getroot()  # noqa: S314  (ours)
     assert [suite.get("failures") for suite in root] == ["3"]

@@ -48,7 +48,8 @@ def test_in_a_terminal_one_line_counts_up_below_the_plan_and_elsewhere_nothing_i
     assert last.startswith("ticket-triage: 100%|")
     assert "| 10/10 [" in last
     assert line.startswith("5 cases")
-    assert line.count("\n") == 2
+    assert "\r\n  inputs: ticket\r\n" in line
+    assert line.count("\n") == 3
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert done.stderr == b""
