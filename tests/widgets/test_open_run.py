@@ -97,6 +97,56 @@ def test_form_stays_with_its_run(page):
     assert not again.is_closed
 
 
+def test_second_click_on_run_again_keeps_the_first_form(page):
+    panel, begins, goes_on = page.view._detail, threading.Event(), threading.Event()
+    first, second = (run.id for run in reversed(page.view._source.history.runs()))
+    panel.bars.submit(lambda: begins.wait(60))
+    named(page, "Run again…").click()
+    panel.bars.submit(lambda: goes_on.wait(60))
+    for run_id in (second, first):  # which resets the button
+        page.send(kind="open", id=run_id)
+    named(page, "Run again…").click()
+    begins.set()
+    assert changed(panel._place, "children", bool)
+    (again,) = panel._place.children
+    again.value = {"ticket": "edited"}
+    goes_on.set()
+    assert panel.bars.wait(60)
+    assert panel._place.children == (again,)
+
+
+def test_form_that_is_made_while_the_table_is_closed_is_closed(page):
+    began, ends, forms = threading.Event(), threading.Event(), []
+    make_form, panel = page.view._make_form, page.view._detail
+
+    def slow(deployment):
+        began.set()
+        assert ends.wait(60)
+        forms.append(make_form(deployment))
+        return forms[0]
+
+    page.view._make_form = slow
+    named(page, "Run again…").click()
+    assert began.wait(60)
+    page.view.close()
+    ends.set()
+    assert panel.bars.wait(60)
+    assert forms[0].is_closed
+
+
+def test_run_again_continues_the_same_execution(ws, page):
+    first = ws.history.runs()[-1]
+    follow_up = ws.run("answer", {"ticket": "and now?"}, previous_execution_id=first.execution_id)
+    page.send(kind="open", id=follow_up.id)
+    again = form(page)
+    again.submit()
+    again.wait(60)
+    newest = ws.history.runs()[0]
+    assert newest.id != follow_up.id
+    assert newest.previous_execution_id == first.execution_id
+    assert newest.case_id == follow_up.case_id
+
+
 def test_request_of_an_open_run_is_cancelled_with_the_table(page, ws):
     began, ends = threading.Event(), threading.Event()
 

@@ -79,7 +79,7 @@ class RunDetail(Detail):
     def close(self) -> None:
         """Close all widgets, and cancel the runs in progress."""
         self._make_form = None
-        for form in self._forms.values():
+        for form in list(self._forms.values()):
             form.close()
         self._place.children = ()
         for widget in (self._again, self._problem, self._place, self.widget):
@@ -101,14 +101,17 @@ class RunDetail(Detail):
             self.bars.submit(partial(self._open_form, run))
 
     def _open_form(self, run: Run) -> None:
+        """Make the form of a run, unless a second click did, or the table was closed."""
+        make_form, former = self._make_form, self._forms.get(run.id)
+        if make_form is not None and (former is None or former.is_closed):
+            try:
+                form = self._forms[run.id] = make_form(run.deployment)
+                self._problems[run.id] = _fill(form, run)
+            except VellumNBError as exc:
+                self._problems[run.id] = alert_html(exc)
         if self._make_form is None:  # closed in the meantime
+            self.close()
             return
-        try:
-            form = self._make_form(run.deployment)
-            self._problems[run.id] = _fill(form, run)
-            self._forms[run.id] = form
-        except VellumNBError as exc:
-            self._problems[run.id] = alert_html(exc)
         self._show_form()
         idle = [run_id for run_id, form in self._forms.items() if not form.busy]
         for run_id in idle[: max(0, len(self._forms) - _MAX_FORMS)]:
@@ -139,4 +142,6 @@ def _fill(form: RunForm, run: Run) -> str:
         unknown = {problem.variable for problem in exc.problems}
         form.value = {name: v for name, v in run.inputs.items() if name not in unknown}
         problems += alert_html(exc)
+    if run.previous_execution_id:
+        form.continue_execution(run.previous_execution_id)
     return problems
