@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,7 +16,8 @@ import vellum_nb as vnb
 from vellum_nb.errors import HistoryError
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.progress import Progress, TagProgress
-from vellum_nb.widgets.sweep_view import sweep_view_model
+from vellum_nb.sweep.sweep import control_of
+from vellum_nb.widgets.sweep_view import more_cases_text, sweep_view_model
 
 
 def ended(model):
@@ -198,6 +200,27 @@ def test_button_of_a_verdict_opens_the_cases_behind_it(gated):
     assert view.wait(PATIENCE)
     assert table is view.comparison_view.table
     assert table.states == ["missing"]
+
+
+def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):
+    view = swept(gated, repeats=2)
+    decision = view.sweep.compare().decide()["v2"]
+    of_sweep = control_of(view.sweep).record, control_of(view.sweep).progress()
+    assert more_cases_text(decision, *of_sweep) == "2,280 calls"
+    assert more_cases_text(replace(decision, release="v2 (2)"), *of_sweep) == ""
+
+
+def test_comparison_that_is_opened_again_has_later_ratings(gated):
+    view = swept(gated)
+    for _ in range(2):
+        press(view, "compare")
+        assert view.wait(PATIENCE)
+    assert view.comparison_view is None
+    gated.ws.rate(view.sweep.runs()[0], quality=1.0)
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    runs = view.comparison_view.comparison.figures.runs
+    assert [run.quality for run, *_ in runs if run.quality is not None] == [1.0]
 
 
 def test_finished_sweep_on_one_release_has_no_verdict(gated):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -152,8 +153,10 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
 
 
 def more_cases_text(decision: Decision, record: SweepRecord, now: Progress) -> str:
-    """Return the calls and the cost of the additional cases that would decide about a release."""
+    """Return calls and cost of the cases that would decide; empty for releases of a moved tag."""
     pair = [tag for tag in now.tags if tag.release_tag in {decision.release, decision.baseline}]
+    if len(pair) < 2:  # noqa: PLR2004
+        return ""
     cases = int(float(f"{decision.more or 0:.2g}"))  # as in the sentence
     calls = cases * record.repeats
     costs = [calls * t.cost_usd / t.ended for t in pair if t.cost_usd is not None and t.ended]
@@ -344,6 +347,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         self._unsubscribe: Callable[[], None] = lambda: None
         self._debouncer = Debouncer(self._show, name="vellum-nb-sweep-view")
         self._executor = SerialExecutor("vellum-nb-sweep-verdict")
+        self._lock = threading.Lock()  # of the next four
         self._finished: object = None  # session and counts of the comparison
         self._comparison: Comparison | None = None
         self._verdicts = ""
@@ -414,11 +418,12 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             notes=self.sweep.notes,
         )
         finished = (now.began, now.done, now.failed) if model["compare"] else None
-        if finished != self._finished:
-            self._finished, self._comparison = finished, None
-            self._verdicts, self._results = "", None
-            if finished is not None and len(control.record.release_tags) > 1:
-                self._executor.submit(partial(self._decide, finished))
+        with self._lock:
+            is_new, self._finished = finished != self._finished, finished
+            if is_new:
+                self._comparison, self._verdicts, self._results = None, "", None
+        if is_new and finished is not None and len(control.record.release_tags) > 1:
+            self._executor.submit(partial(self._decide, finished))
         model |= {"compared": self.comparison_view is not None, "results": self._results}
         with self.panel.hold_trait_notifications():
             parts = figures_html(model) | {"verdicts": self._verdicts}
@@ -438,9 +443,10 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             can = {"can_rate": True, "can_add": self._add_cases is not None}
             verdicts = verdicts_html(comparison, rows, more=more, **can)
             results = results_model(comparison, control.record.release_tags)
-            if finished == self._finished:
-                self._comparison, self._verdicts, self._results = comparison, verdicts, results
-                self._debouncer.poke()
+            with self._lock:
+                if finished == self._finished:
+                    self._comparison, self._verdicts, self._results = comparison, verdicts, results
+            self._debouncer.poke()
 
     def _on_compare(self, message: Mapping[str, Any]) -> None:
         """Open the comparison, on the cases that a verdict names, or close it."""
@@ -457,6 +463,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             view = self.comparison_view
             if view is None:
                 made = self._comparison or self.sweep.compare(max_calls=0, progress=False)
+                self._comparison = None  # opened again, it has the ratings that are given now
                 view = made.view()
             if message.get("show"):  # before the page has the grid, which requests the first rows
                 view.show_cases(message)
