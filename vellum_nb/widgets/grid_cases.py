@@ -114,7 +114,7 @@ def _named(name: str) -> dict[str, Any]:
 
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
-        return "no metric: set metrics=… or rate answers to see improvements"
+        return ""  # the verdict says it
     results = [comparison.figures.result(release, metric) for release in comparison.figures.others]
     tests = ", ".join(dict.fromkeys(result.test for result in results))
     by = f", by {_name(comparison.cluster)}" if comparison.cluster else ""
