@@ -479,6 +479,16 @@ def test_short_view_of_a_sweep_has_its_labels(labelled):
     assert list(labelled.failed(columns="short")) == list(labelled.frame(columns="short"))
 
 
+def test_short_view_is_neither_run_nor_compared(ws, labelled, tmp_path):
+    short = labelled.frame(columns="short")
+    short.to_csv(tmp_path / "short.csv", index=False)
+    for cases in (short, ws.history.frame(columns="short"), tmp_path / "short.csv"):
+        with pytest.raises(InputError, match="executions and releases: give columns='all'"):
+            ws.sweep("echo", cases, dry_run=True)
+    with pytest.raises(InputError, match="executions and releases: give columns='all'"):
+        vnb.compare(short)
+
+
 def test_frame_of_a_sweep_reads_back_from_csv(labelled, tmp_path):
     stored = vnb.read_csv(labelled.to_csv(tmp_path / "s.csv"))
     pd.testing.assert_frame_equal(stored, labelled.frame())

@@ -12,7 +12,7 @@ from vellum_nb.clock import from_micros
 from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
-from vellum_nb.history import COLUMN_KINDS
+from vellum_nb.history import COLUMN_KINDS, refuse_short_view
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, check_text, refuse
 from vellum_nb.models.inputs import plain
@@ -36,6 +36,7 @@ def compare_rows(
     """Return the comparison documented in `vellum_nb.compare`."""
     if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
         refuse("frame", frame, "a DataFrame")
+    refuse_short_view(frame.columns, "the frame")
     name = _deployment(frame, deployment)
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]

@@ -15,6 +15,7 @@ from vellum_nb.history.columns import (
     OPTIONAL_COLUMNS,
     FrameView,
     check_view,
+    refuse_short_view,
 )
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
@@ -84,6 +85,7 @@ __all__ = [
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "refuse_short_view",
     "set_execution_id",
     "set_nodes",
     "short_view",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vellum_nb.errors import InputError
 from vellum_nb.models.checks import refuse
 
 Kind = Literal["text", "time", "float", "int", "count", "tag", "state", "flag"]
@@ -80,3 +81,12 @@ def check_view(columns: object) -> None:
     """Raise an error for an unknown view of a frame."""
     if columns not in get_args(FrameView):
         refuse("columns", columns, "'short' or 'all'")
+
+
+def refuse_short_view(columns: Iterable[object], name: str) -> None:
+    """Raise if a table of runs is a short view, which lacks conversations and releases."""
+    present = {str(column) for column in columns}
+    short = {name for name, one in COLUMNS.items() if one.is_short and not one.is_optional}
+    if short <= present and not present & {"execution_id", "previous_execution_id", "release_id"}:
+        msg = f"{name} has runs without the ids of executions and releases: give columns='all'"
+        raise InputError(msg)

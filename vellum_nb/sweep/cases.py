@@ -17,7 +17,14 @@ from uuid import UUID
 
 from vellum_nb.comparison.cases import expected_problem, label_note, outputs_meant
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.history import DatabaseUrl, csv_table, json_objects, typed, unguarded
+from vellum_nb.history import (
+    DatabaseUrl,
+    csv_table,
+    json_objects,
+    refuse_short_view,
+    typed,
+    unguarded,
+)
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
@@ -202,6 +209,7 @@ def read_table(cases: Cases) -> Table:
     if not table.rows:
         msg = f"{table.name} has no rows: a sweep needs at least one case"
         raise InputError(msg)
+    refuse_short_view(table.columns, table.name)
     return table
 
 
