@@ -147,6 +147,13 @@ def test_run_again_continues_the_same_execution(ws, page):
     assert newest.case_id == follow_up.case_id
 
 
+def test_run_again_names_mocks_that_are_not_sent(ws, page):
+    mocked = ws.run("answer", {"ticket": "a"}, metadata={"node_output_mocks": []})
+    page.send(kind="open", id=mocked.id)
+    form(page)
+    assert "all nodes will be executed" in text(page)
+
+
 def test_request_of_an_open_run_is_cancelled_with_the_table(page, ws):
     began, ends = threading.Event(), threading.Event()
 

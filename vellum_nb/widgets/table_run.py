@@ -12,6 +12,7 @@ from vellum_nb.comparison.actions import Actions
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.models import Run
+from vellum_nb.sweep.cases import MOCKS_METADATA
 from vellum_nb.widgets.base import button, close_tree, note, styled
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.markup import alert_html
@@ -21,6 +22,7 @@ from vellum_nb.widgets.results import LookUp
 if TYPE_CHECKING:
     from vellum_nb.widgets.form import RunForm
 
+_NO_MOCKS = "The run had node output mocks, which a form does not send: all nodes will be executed"
 _MAX_FORMS = 8  # open forms; further ones close the oldest that is idle
 
 
@@ -142,6 +144,8 @@ def _fill(form: RunForm, run: Run) -> str:
         unknown = {problem.variable for problem in exc.problems}
         form.value = {name: v for name, v in run.inputs.items() if name not in unknown}
         problems += alert_html(exc)
+    if MOCKS_METADATA in (run.metadata or {}):
+        problems += alert_html(InputError(_NO_MOCKS))
     if run.previous_execution_id:
         form.continue_execution(run.previous_execution_id)
     return problems
