@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from vellum_nb.widgets.fields import read_json, write_json
 _MAX_CHARS = 20_000  # of a value; longer values cannot be corrected in the page
 _MAX_FIELDS = 50  # of an output; one with more values is corrected as JSON
 _MAX_DEPTH = 4
+_LINE_END = re.compile("\r\n?")  # the text area of a page returns "\n"
 
 Path = tuple[str, ...]
 
@@ -26,8 +28,7 @@ def correction_fields(run: Run) -> tuple[list[dict[str, Any]], list[str]]:
     """
     fields, too_long = [], []
     for path, value in _values(run).items():
-        kind, label = _kind(value), ".".join(map(visible_name, path))
-        text = value if kind == "text" else write_json(value)
+        kind, label, text = _kind(value), ".".join(map(visible_name, path)), _text(value)
         if len(text) > _MAX_CHARS:
             too_long.append(label)
         else:
@@ -48,7 +49,7 @@ def corrected_outputs(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
     changed = {}
     for path, value in _values(run).items():
         text = texts.get(json.dumps(path))
-        if isinstance(text, str):
+        if isinstance(text, str) and text != _LINE_END.sub("\n", _text(value)):
             new = _parsed(text, path, _kind(value))
             if not same_value(new, value):
                 changed[path] = new
@@ -78,6 +79,10 @@ def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
             yield from _leaves((*path, key), part)
     else:
         yield path, value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else write_json(value)
 
 
 def _kind(value: Any) -> str:
