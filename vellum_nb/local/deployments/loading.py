@@ -21,6 +21,7 @@ from vellum_nb.local.engine.events import Code, describe_exception
 from vellum_nb.local.refusals import Refused
 
 _LOCK = threading.RLock()
+_SDK_MODULE = "vellum_nb.local.sdk.workflow"
 _NOTICE_AFTER_S = 2.0
 _NOTICE = "Importing Vellum's Workflows SDK, which takes up to 10 s once per session…"
 
@@ -30,12 +31,12 @@ def slow_import_notice() -> Iterator[None]:
     """Print a notice to standard error if the first import of the SDK takes longer than 2 s."""
 
     def notify() -> None:
-        if "vellum" in sys.modules:
+        if _SDK_MODULE in sys.modules:  # from the start of its import
             print(_NOTICE, file=sys.stderr, flush=True)  # noqa: T201 - explains the wait
 
     timer = threading.Timer(_NOTICE_AFTER_S, notify)
     timer.daemon = True
-    if "vellum_nb.local.sdk.workflow" not in sys.modules:
+    if _SDK_MODULE not in sys.modules:
         timer.start()
     try:
         yield
