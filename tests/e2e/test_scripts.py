@@ -471,6 +471,9 @@ def test_answers_are_rated_in_their_bar(blank):
     blank.page.get_by_label("reply").fill("new")
     blank.page.get_by_label("score").fill("2")
     blank.page.get_by_label("sure").select_option("false")
+    blank.set("bars", [{**bar, "id": "r2"}])  # another run is selected meanwhile
+    blank.set("bars", [{**bar, "editor": editor}])
+    blank.page.get_by_role("button", name="Correct the outputs of v1…").click()
     blank.page.get_by_role("button", name="Save correction").click()
     assert blank.sent("save")[-1]["texts"] == {
         "reply": "new", "score": "2", "sure": "false"

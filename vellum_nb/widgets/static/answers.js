@@ -38,6 +38,8 @@ function correctionField(kind) {
   return h("textarea", { class: isText ? "" : "vnb-json", rows: "1", spellcheck: String(isText) });
 }
 
+const drafts = new Map(); // values of corrections that are not saved, by run id
+
 class ActionBar {
   constructor(model, index) {
     Object.assign(this, { model, index, state: { id: "", tag: "", saved: 0 } });
@@ -73,12 +75,11 @@ class ActionBar {
         ),
       this.copyLabel,
     );
-    this.saveButton = actionButton("vnb-save", () =>
-      this.send("save", {
-        texts: Object.fromEntries(this.fields.map(({ name, value }) => [name, value])),
-      }),
-    );
-    this.rows = h("div", { class: "vnb-edit-rows" });
+    this.saveButton = actionButton("vnb-save", () => this.send("save", { texts: this.values }));
+    this.rows = h("div", {
+      class: "vnb-edit-rows",
+      oninput: () => drafts.set(this.state.id, this.values),
+    });
     const buttons = h(
       "div",
       { class: "vnb-edit-buttons" },
@@ -129,6 +130,10 @@ class ActionBar {
     return [...this.rows.querySelectorAll("textarea, input, select")];
   }
 
+  get values() {
+    return Object.fromEntries(this.fields.map(({ name, value }) => [name, value]));
+  }
+
   send(event, content = {}) {
     this.model.send({ event, id: this.state.id, ...content });
   }
@@ -168,6 +173,7 @@ class ActionBar {
   }
 
   leave() {
+    drafts.delete(this.state.id);
     this.close();
     this.send("close"); // clears the errors of the correction
   }
@@ -177,7 +183,7 @@ class ActionBar {
     for (const { name, label, text, kind } of this.state.editor) {
       const field = correctionField(kind);
       field.name = name;
-      field.value = text;
+      field.value = drafts.get(this.state.id)?.[name] ?? text;
       this.rows.append(
         h("label", {}, h("span", {}, kind === "json" ? `${label} (JSON)` : label), field),
       );
@@ -200,6 +206,7 @@ class ActionBar {
   update(next) {
     const previous = this.state;
     this.state = next;
+    if (next.id === previous.id && next.saved > previous.saved) drafts.delete(next.id);
     if (next.id !== previous.id || (next.saved > previous.saved && this.open === "editor")) {
       this.close();
     }
