@@ -375,6 +375,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             self._continuation = Continuation(run, runs, self._fields) if can_continue else None
             self._show_notices()
 
+    def take_options(self, run: Run) -> None:
+        """Enter metadata, such as mocks, and previous execution of `run` in More options."""
+        options = {"metadata": run.metadata, "previous execution": run.previous_execution_id}
+        for name, value in options.items():
+            if value:
+                self._options[name].value = value
+                self._more.open()
+
     def close(self) -> None:
         """Cancel the runs in progress, close every widget of the form and free its memory.
 

@@ -104,9 +104,10 @@ class RunDetail(Detail):
         if self._make_form is None:  # closed in the meantime
             return
         try:
-            form = self._make_form(run.deployment)
-            self._problems[run.id] = _fill(form, run)
-            self._forms[run.id] = form
+            if run.id not in self._forms or self._forms[run.id].is_closed:  # clicked twice
+                form = self._make_form(run.deployment)
+                self._problems[run.id] = _fill(form, run)
+                self._forms[run.id] = form
         except VellumNBError as exc:
             self._problems[run.id] = alert_html(exc)
         self._show_form()
@@ -127,8 +128,9 @@ class RunDetail(Detail):
 
 
 def _fill(form: RunForm, run: Run) -> str:
-    """Fill `form` with inputs and release tag of `run`; return what does not fit as HTML."""
+    """Fill `form` with the request of `run`; return what does not fit as HTML."""
     problems = ""
+    form.take_options(run)
     try:
         form.release_tags = [run.release_tag]
     except VellumNBError as exc:
