@@ -58,7 +58,8 @@ def corrected_outputs(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
     if not changed:
         msg = "Nothing was changed: edit a value, then save."
         raise InputError(msg)
-    desired, now = {}, run.outputs | (run.desired or {})
+    desired: dict[str, Any] = {}
+    now = run.outputs | (run.desired or {})
     for path, new in changed.items():
         name = path[0]
         desired[name] = _with(desired.get(name, now[name]), path[1:], new)
