@@ -198,6 +198,10 @@ def test_button_of_a_verdict_opens_the_cases_behind_it(gated):
     assert view.wait(PATIENCE)
     assert table is view.comparison_view.table
     assert table.states == ["missing"]
+    press(view, "compare", show="<script>", release="v2", metric="")
+    assert view.wait(PATIENCE)
+    assert "'<script>' is not a group of cases" in view.panel.error
+    assert table.states == ["missing"]
 
 
 def test_finished_sweep_on_one_release_has_no_verdict(gated):
