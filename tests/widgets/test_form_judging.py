@@ -27,7 +27,8 @@ class Judge:
         self.calls.append((run.release_tag, quality, desired))
         if self.problem:
             raise self.problem
-        return run.model_copy(update={"quality": quality, "desired": desired or run.desired})
+        desired = {**(run.desired or {}), **(desired or {})} or None
+        return run.model_copy(update={"quality": quality, "desired": desired})
 
 
 @pytest.fixture
@@ -114,7 +115,14 @@ def test_second_correction_adds_to_the_first(corrected, judge):
     press(corrected, "v2", "correct")
     assert bar(corrected, "v2")["editor"][0]["text"] == "billing"
     press(corrected, "v2", "save", texts=by_path({"category": "billing", "score": "2"}))
-    assert judge.calls[-1][2] == CORRECTED | {"score": 2}
+    assert judge.calls[-1][2] == {"score": 2}
+    assert corrected.runs[0].desired == CORRECTED | {"score": 2}
+
+
+def test_second_correction_of_an_object_keeps_the_first(letter, judge):
+    for texts in ({"reply.to": "Bob"}, {"reply.urgent": "true"}):
+        press(letter, "v2", "save", texts=by_path(texts))
+    assert letter.runs[0].desired == {"reply": REPLY | {"to": "Bob", "urgent": True}}
 
 
 def test_line_ends_that_a_page_replaces_are_no_correction(ws):
@@ -132,6 +140,10 @@ def test_line_ends_that_a_page_replaces_are_no_correction(ws):
         ({"tags": '["card"]', "score": "1.0"}, "Nothing was changed"),
         ({"score": "high"}, "score: 'high' is not a number"),
         ({"score": '"2"'}, """score: '"2"' is not a number"""),
+        ({"score": "1e400"}, "score: '1e400' is not a number"),
+        ({"score": "1" * 5_000}, "is not a number"),
+        ({"tags": "[-1e400]"}, "tags: Not valid JSON: -1e400 is not a JSON number"),
+        ({"tags": f"[{'1' * 5_000}]"}, "tags: Not valid JSON that can be sent: it has an integer"),
     ],
 )
 def test_correction_without_a_valid_change_is_refused(form, judge, texts, problem):
@@ -139,6 +151,15 @@ def test_correction_without_a_valid_change_is_refused(form, judge, texts, proble
     press(form, "v2", "save", texts=by_path(texts))
     assert problem in bar(form, "v2")["problem"]
     assert judge.calls == []
+
+
+def test_line_ends_of_a_browser_are_no_correction(answered, judge):
+    outputs = {"reply": "Dear Ann,\r\nyes", "score": 1}
+    form = answered({"outputs": outputs, "execution_id": "e1"}, rate=judge)
+    press(form, "v2", "save", texts=by_path({"reply": "Dear Ann,\nyes", "score": "2"}))
+    assert judge.calls[-1][2] == {"score": 2}
+    press(form, "v2", "save", texts=by_path({"reply": "Dear Bob,\nyes"}))
+    assert judge.calls[-1][2] == {"reply": "Dear Bob,\r\nyes"}
 
 
 @pytest.fixture

@@ -147,13 +147,6 @@ def test_run_again_continues_the_same_execution(ws, page):
     assert newest.case_id == follow_up.case_id
 
 
-def test_run_again_names_mocks_that_are_not_sent(ws, page):
-    mocked = ws.run("answer", {"ticket": "a"}, metadata={"node_output_mocks": []})
-    page.send(kind="open", id=mocked.id)
-    form(page)
-    assert "all nodes will be executed" in text(page)
-
-
 def test_request_of_an_open_run_is_cancelled_with_the_table(page, ws):
     began, ends = threading.Event(), threading.Event()
 
@@ -228,3 +221,33 @@ def test_run_without_a_workspace_is_read_only(ws):
         each for each in parts(view.details) if getattr(each, "description", "") == "Run again…"
     ]
     view.close()
+
+
+def test_run_again_repeats_conversation_and_metadata(ws, page):
+    first = ws.history.runs()[-1]
+    metadata = {"node_output_mocks": []}
+    run = ws.run(
+        "answer",
+        {"ticket": "a"},
+        release_tag="v1",
+        previous_execution_id=first.execution_id,
+        metadata=metadata,
+    )
+    page.send(kind="open", id=run.id)
+    again = form(page)
+    again.submit()
+    (newest,) = again.wait(60)
+    assert (newest.id != run.id, newest.case_id) == (True, run.case_id)
+    assert (newest.previous_execution_id, newest.metadata) == (first.execution_id, metadata)
+
+
+def test_double_click_makes_one_form(page):
+    panel = page.view._detail
+    made, make = [], panel._make_form
+    panel._make_form = lambda name: made.append(make(name)) or made[-1]
+    button = named(page, "Run again…")
+    button.click()
+    button.click()
+    assert panel.bars.wait(60)
+    assert panel._place.children == (made[0],)
+    assert len(made) == 1

@@ -200,6 +200,10 @@ def test_button_of_a_verdict_opens_the_cases_behind_it(gated):
     assert view.wait(PATIENCE)
     assert table is view.comparison_view.table
     assert table.states == ["missing"]
+    press(view, "compare", show="<script>", release="v2", metric="")
+    assert view.wait(PATIENCE)
+    assert "'<script>' is not a group of cases" in view.panel.error
+    assert table.states == ["missing"]
 
 
 def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):

@@ -317,3 +317,12 @@ def test_a_column_that_only_says_expected_lists_the_outputs():
     note = "the column expected is used as a label; did you mean expected.<output>? "
     assert label_note("expected", ["loud", "n"]) == f"{note}The outputs are: loud, n"
     assert label_note("experiment", ["loud"]) is None
+
+
+@pytest.mark.parametrize("names", [["loud", "label.loud"], ["label.loud", "loud"]])
+def test_two_columns_with_the_same_label_are_refused(ws, names):
+    cases = pd.DataFrame([{"text": "a"} | dict.fromkeys(names, "A")])
+    message = "label.loud and loud of the DataFrame are both the label loud; leave one out"
+    with pytest.raises(InputError, match=message):
+        ws.sweep("shout", cases, **BOTH)
+    assert ws.history.count() == 0

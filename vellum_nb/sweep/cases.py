@@ -383,8 +383,9 @@ def column_uses(table: Table, variables: Iterable[str] | None) -> dict[str, tupl
         first = columns.setdefault(use, column)
         if first == column:
             uses[column] = use
-        elif use[0] == "input":
-            msg = f"{first} and {column} of {table.name} are both the input {use[1]}; leave one out"
+        elif use[0] == "input" or (use[0] == "label" and not table.stored):
+            both = f"{first} and {column} of {table.name}"
+            msg = f"{both} are both the {use[0]} {use[1]}; leave one out"
             raise InputError(msg)
     return {column: uses[column] for column in table.columns if column in uses}
 

@@ -37,9 +37,9 @@ def correction_fields(run: Run) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def corrected_outputs(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the desired outputs of `run`: earlier corrections and `texts`, by name of the field.
+    """Return the outputs of `run` that `texts`, by name of the field, change.
 
-    Unknown fields are ignored.
+    Unknown fields are ignored. The text fields of a browser end lines with a line feed.
 
     Raises
     ------
@@ -51,15 +51,18 @@ def corrected_outputs(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
         text = texts.get(json.dumps(path))
         if isinstance(text, str) and text != _LINE_END.sub("\n", _text(value)):
             new = _parsed(text, path, _kind(value))
+            if isinstance(value, str) and "\r\n" in value:
+                new = re.sub("\r?\n", "\r\n", new)
             if not same_value(new, value):
                 changed[path] = new
     if not changed:
         msg = "Nothing was changed: edit a value, then save."
         raise InputError(msg)
-    desired = dict(run.desired or {})
+    desired: dict[str, Any] = {}
+    now = run.outputs | (run.desired or {})
     for path, new in changed.items():
         name = path[0]
-        desired[name] = _with(desired.get(name, run.outputs[name]), path[1:], new)
+        desired[name] = _with(desired.get(name, now[name]), path[1:], new)
     return desired
 
 

@@ -505,9 +505,14 @@ def problem_html(problem: object) -> str:
 def read_json(text: str) -> Any:
     """Parse `text` as JSON; raise an `InputError` that explains the problem."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as exc:
         msg = _json_problem(text, exc)
+        raise InputError(msg) from None
+    except InputError:
+        raise
+    except ValueError:
+        msg = "Not valid JSON that can be sent: it has an integer of more than 4,000 digits."
         raise InputError(msg) from None
     except RecursionError:
         msg = "Not valid JSON that can be sent: it is nested too deeply."
@@ -529,6 +534,10 @@ def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
     return (
         f"Not valid JSON, line {line}, column {column}: {why}. Nothing is sent until it is fixed."
     )
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse_constant(text)
 
 
 def _refuse_constant(word: str) -> NoReturn:

@@ -367,17 +367,21 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         with self._lock:
             self._require_open()
             if run.execution_id:
-                self.continue_execution(run.execution_id)
+                self._options["previous execution"].value = run.execution_id
+                self._more.open()
             next_turn(run, self._fields)
             runs = self.runs if any(r.id == run.id for r in self.runs) else ()
             can_continue = run.execution_id is not None
             self._continuation = Continuation(run, runs, self._fields) if can_continue else None
             self._show_notices()
 
-    def continue_execution(self, execution_id: str) -> None:
-        """Continue an execution with the next run."""
-        self._options["previous execution"].value = execution_id
-        self._more.open()
+    def take_options(self, run: Run) -> None:
+        """Enter metadata, such as mocks, and previous execution of `run` in More options."""
+        options = {"metadata": run.metadata, "previous execution": run.previous_execution_id}
+        for name, value in options.items():
+            if value:
+                self._options[name].value = value
+                self._more.open()
 
     def close(self) -> None:
         """Cancel the runs in progress, close every widget of the form and free its memory.

@@ -327,6 +327,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         if show == "blind":
             self.rate_blind(release)
             return
+        if show not in STATES:
+            refuse(f"{show!r:.60} is not a group of cases")
         with table.hold_sync():  # before the metric: the page requests rows by these
             table.states, table.release = [show], release
             table.search, table.labels, table.failures = "", {}, []

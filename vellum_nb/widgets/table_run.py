@@ -12,7 +12,6 @@ from vellum_nb.comparison.actions import Actions
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.sweep.cases import MOCKS_METADATA
 from vellum_nb.widgets.base import button, close_tree, note, styled
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.markup import alert_html
@@ -22,7 +21,6 @@ from vellum_nb.widgets.results import LookUp
 if TYPE_CHECKING:
     from vellum_nb.widgets.form import RunForm
 
-_NO_MOCKS = "The run had node output mocks, which a form does not send: all nodes will be executed"
 _MAX_FORMS = 8  # open forms; further ones close the oldest that is idle
 
 
@@ -132,8 +130,9 @@ class RunDetail(Detail):
 
 
 def _fill(form: RunForm, run: Run) -> str:
-    """Fill `form` with inputs and release tag of `run`; return what does not fit as HTML."""
+    """Fill `form` with the request of `run`; return what does not fit as HTML."""
     problems = ""
+    form.take_options(run)
     try:
         form.release_tags = [run.release_tag]
     except VellumNBError as exc:
@@ -144,8 +143,4 @@ def _fill(form: RunForm, run: Run) -> str:
         unknown = {problem.variable for problem in exc.problems}
         form.value = {name: v for name, v in run.inputs.items() if name not in unknown}
         problems += alert_html(exc)
-    if MOCKS_METADATA in (run.metadata or {}):
-        problems += alert_html(InputError(_NO_MOCKS))
-    if run.previous_execution_id:
-        form.continue_execution(run.previous_execution_id)
     return problems
