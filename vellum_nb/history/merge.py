@@ -142,8 +142,8 @@ class SyncReport:
             text += f"; {len(differing):,} differ, ours stay: {cut_list(differing)}"
         if self.authorless:
             text += (
-                f"; {self.authorless:,} of the added runs have no author: set VELLUM_NB_AUTHOR "
-                "before running"
+                f"; {self.authorless:,} of the added runs {'has' if self.authorless == 1 else 'have'}"
+                " no author: set VELLUM_NB_AUTHOR before running"
             )
         return text
 

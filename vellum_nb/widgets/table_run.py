@@ -128,9 +128,10 @@ class RunDetail(Detail):
 
 def _fill(form: RunForm, run: Run) -> str:
     """Fill `form` with inputs and release tag of `run`; return what does not fit as HTML."""
-    problems = ""
+    problems, tags = "", form.release_tags
     try:
-        form.release_tags = [run.release_tag]
+        form.release_tags = list(dict.fromkeys([*tags, run.release_tag]))  # with the inputs of both
+        tags = [run.release_tag]
     except VellumNBError as exc:
         problems = alert_html(exc)
     try:
@@ -139,4 +140,5 @@ def _fill(form: RunForm, run: Run) -> str:
         unknown = {problem.variable for problem in exc.problems}
         form.value = {name: v for name, v in run.inputs.items() if name not in unknown}
         problems += alert_html(exc)
+    form.release_tags = tags
     return problems
