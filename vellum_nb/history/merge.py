@@ -141,9 +141,10 @@ class SyncReport:
             differing = [f"{run.id} ({', '.join(run.fields)})" for run in self.conflicts]
             text += f"; {len(differing):,} differ, ours stay: {cut_list(differing)}"
         if self.authorless:
+            have = "has" if self.authorless == 1 else "have"
             text += (
-                f"; {self.authorless:,} of the added runs {'has' if self.authorless == 1 else 'have'}"
-                " no author: set VELLUM_NB_AUTHOR before running"
+                f"; {self.authorless:,} of the added runs {have} no author: set VELLUM_NB_AUTHOR "
+                "before running"
             )
         return text
 
