@@ -56,8 +56,11 @@ def test_uploaded_csv_is_run_as_a_sweep(lab):
     compare.press("Enter")
     grid = form.root.locator(".vnb-grid")
     expect(grid.locator(".vnb-grid-row")).to_have_count(3)
+    verdicts = view.root.locator(".vnb-sweep-verdicts")
+    expect(verdicts).to_be_hidden()  # the grid has them
     view.button("Hide comparison").click()
     expect(grid).to_have_count(0)
+    expect(verdicts).to_be_visible()
     expect(run).to_have_text("Run 12 calls again")
     expect(form.root.locator(".vnb-count")).to_contain_text("12 runs")
     counted = "sorted(form.sweep.frame().groupby('release_tag', observed=True).size().items())"

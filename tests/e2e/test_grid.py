@@ -22,6 +22,14 @@ OVERFLOW = """root => [...root.querySelectorAll('*')].filter(node => {
         && box.right > root.getBoundingClientRect().right + 1;
 }).map(node => node.className)"""
 
+OVERLAPS = """page => [...page.querySelectorAll('.vnb-case-line .vnb-grid-line')]
+    .filter(line => line.checkVisibility()).flatMap(line => {
+        const boxes = [...line.children].map(cell => cell.getBoundingClientRect());
+        return boxes.filter((box, at) => boxes.slice(0, at).some(other =>
+            box.left < other.right - 1 && other.left < box.right - 1
+            && box.top < other.bottom - 1 && other.top < box.bottom - 1));
+    }).length"""
+
 
 def test_case_of_the_grid_is_opened_in_full(lab):
     notebook = lab.run_notebook([SETUP, "sweep.compare(baseline='v1')"])
@@ -39,6 +47,8 @@ def test_case_of_the_grid_is_opened_in_full(lab):
             assert height == (51 if look.endswith("520") else 36)
             notebook.screenshot(f"comparison-page-{look}", of=page)
             assert page.evaluate("page => page.scrollWidth - page.clientWidth") <= 1
+            assert page.locator(".vnb-case-line").first.is_visible()
+            assert page.evaluate(OVERLAPS) == 0
     case = output.get_by_role("region", name="The case in full")
     grid.focus()
     lab.page.keyboard.press("j")

@@ -179,6 +179,31 @@ def test_inputs_that_a_deployment_lost_are_named(page, ws):
     assert "colour" in problem
 
 
+def test_inputs_that_only_another_release_knows_stay_in_the_form(tmp_path, monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+
+    def calm(ticket: str) -> dict[str, object]:
+        return {"reply": ticket}
+
+    def loud(ticket: str, volume: int = 1) -> dict[str, object]:
+        return {"reply": ticket.upper() * volume}
+
+    with vnb.LocalServer() as server:
+        server.deploy(calm, name="answer", release_tags=["v1"])
+        server.deploy(loud, name="answer", release_tags=["v2"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            case = {"ticket": "a", "volume": 2}
+            ws.sweep("answer", [case], release_tags=["v1", "v2"], progress=False)
+            page = Page(ws.history.view(release_tag="v1"))
+            page.send(kind="open", id=ws.history.runs(release_tag="v1")[0].id)
+            again = form(page)
+            assert (again.value, again.release_tags) == ({"ticket": "a"}, ["v1"])
+            assert page.view._detail._problem.value == ""
+            again.release_tags = ["v2"]
+            assert again.value == case
+            page.view.close()
+
+
 def test_deleted_run_is_closed(page, ws):
     ws.history.delete([page.view.opened])
     page.view.refresh()

@@ -172,6 +172,18 @@ def test_without_a_metric_the_verdict_names_the_column_that_may_be_the_expected_
         assert sentence in text_of(html)
 
 
+def test_deciding_without_a_metric_names_the_column_that_may_be_the_expected_value(ws):
+    cmp = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH).compare()
+    with pytest.raises(InputError, match=NOTE):
+        cmp.decide()
+
+
+def test_a_label_named_like_an_output_with_expected_values_is_no_note(ws):
+    cases = [{"text": "a", "loud": "A", "expected.loud": "A"}]
+    sweep = ws.sweep("shout", cases, **BOTH)
+    assert (sweep.notes, sweep.compare().figures.notes) == ((), ())
+
+
 def test_the_form_shows_the_note_on_a_column_named_like_an_output(ws, tmp_path):
     file = tmp_path / "cases.csv"
     pd.DataFrame(LIKE_AN_OUTPUT).to_csv(file, index=False)

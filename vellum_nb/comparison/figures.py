@@ -328,7 +328,7 @@ class ComparisonFigures(ComparisonData):
             "this comparison has no metric: pass metrics=..., use cases with "
             "expected.<output>, or rate runs; changed() works without a metric"
         )
-        raise InputError(msg)
+        raise InputError(". ".join([msg, *islice(self._column_notes(), 1)]))
 
     def deciding(
         self, metric: Names, margin: MarginOption, missing: MissingOption = None
@@ -447,8 +447,9 @@ class ComparisonFigures(ComparisonData):
         """Yield notes on labels and expected values that do not fit the outputs."""
         outputs = dict.fromkeys(self.output_names)
         labels = dict.fromkeys(name for case in self.cases for name in case.labels)
-        yield from filter(None, (label_note(name, outputs) for name in labels))
         expected = dict.fromkeys(name for case in self.cases for name in case.expected)
+        unmet = [name for name in outputs if name not in expected]
+        yield from filter(None, (label_note(name, unmet) for name in labels))
         for column in (f"expected.{name}" for name in expected):
             is_noted = any(note.startswith(f"{column} ") for note in self.plan_notes)
             role = "an output of the compared runs"

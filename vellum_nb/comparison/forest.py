@@ -56,7 +56,7 @@ THEMED, LIGHT, DARK = ({name: colours[at] for name, colours in _COLOURS.items()}
 _MAX_RELEASES, _MAX_VALUES, _FEW_VALUES = 12, 6, 40
 _MAX_NAME_CHARS, _MAX_SHORT_NAME = 60, 8
 _MAX_TICKS, _NARROW_PX = 5, 440  # the narrowest page in which all texts fit
-_LEFT, _CHAR_PX = 23.0, 6.6  # where the axis begins in percent, and the width of a digit
+_LEFT, _CHAR_PX = 28.0, 6.6  # where the axis begins in percent, and the width of a digit
 _HEAD_PX, _ROW_PX, _LABEL_PX, _GAP_PX = 40, 30, 22, 10
 
 

@@ -141,8 +141,9 @@ class SyncReport:
             differing = [f"{run.id} ({', '.join(run.fields)})" for run in self.conflicts]
             text += f"; {len(differing):,} differ, ours stay: {cut_list(differing)}"
         if self.authorless:
+            have = "has" if self.authorless == 1 else "have"
             text += (
-                f"; {self.authorless:,} of the added runs have no author: set VELLUM_NB_AUTHOR "
+                f"; {self.authorless:,} of the added runs {have} no author: set VELLUM_NB_AUTHOR "
                 "before running"
             )
         return text

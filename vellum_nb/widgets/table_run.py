@@ -131,10 +131,11 @@ class RunDetail(Detail):
 
 def _fill(form: RunForm, run: Run) -> str:
     """Fill `form` with the request of `run`; return what does not fit as HTML."""
-    problems = ""
+    problems, tags = "", form.release_tags
     form.take_options(run)
     try:
-        form.release_tags = [run.release_tag]
+        form.release_tags = list(dict.fromkeys([*tags, run.release_tag]))  # with the inputs of both
+        tags = [run.release_tag]
     except VellumNBError as exc:
         problems = alert_html(exc)
     try:
@@ -143,4 +144,5 @@ def _fill(form: RunForm, run: Run) -> str:
         unknown = {problem.variable for problem in exc.problems}
         form.value = {name: v for name, v in run.inputs.items() if name not in unknown}
         problems += alert_html(exc)
+    form.release_tags = tags
     return problems

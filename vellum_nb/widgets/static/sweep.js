@@ -98,8 +98,7 @@ class SweepView extends WidgetView {
   // Uses aria-disabled because a disabled button loses the focus.
   button(name) {
     const onclick = ({ currentTarget: button, detail }) => {
-      const isDoubleClick = detail > 1; // its second click hits a button with another action
-      if (button.getAttribute("aria-disabled") === "true" || isDoubleClick) return;
+      if (button.getAttribute("aria-disabled") === "true" || detail > 1) return; // a double click
       this.send({ kind: button.dataset.act });
     };
     return h(
@@ -137,7 +136,8 @@ class SweepView extends WidgetView {
   showButtons({ state, decided, compare, compared }) {
     const { activeElement } = document;
     const hadFocus = activeElement === document.body || this.root.contains(activeElement);
-    const hasEnded = compare && ACTIVE.includes(this.root.dataset.state);
+    const isOpened = compared && this.parts.verdicts.contains(activeElement); // then hidden
+    const hasEnded = compare && (isOpened || ACTIVE.includes(this.root.dataset.state));
     const ended = this.ended && "The kernel has stopped. Run the cells again to continue.";
     const hint = ended || this.model.get("hint");
     if (hint || !this.timer) setText(this.hint, hint);
