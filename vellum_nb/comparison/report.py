@@ -70,6 +70,7 @@ _GLYPHS = {
     "noise": "≈",
 }
 _LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
+_LEAST_LATENCY_S = 0.01  # a smaller change cannot be noticed
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times are before this
 _MAX_NAMED_CASES = 20  # per verdict in plain text
 _MAX_OVERVIEW_CASES = 50
@@ -275,7 +276,7 @@ def added_text(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     """Return the added latency and cost as a sentence; empty if they are small."""
     parts = []
     slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
-    if abs(slower) >= _LEAST_CHANGE * base["latency_p50"] > 0:
+    if abs(slower) >= max(_LEAST_CHANGE * base["latency_p50"], _LEAST_LATENCY_S):
         parts.append(f"takes {duration(abs(slower))} {'longer' if slower > 0 else 'less'}")
     dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
     if abs(dearer) >= _LEAST_CHANGE:

@@ -109,3 +109,10 @@ def test_verdict_mentions_added_latency_and_cost(grid):
     runs += [run(n, "v2", latency_s=1.5, cost_usd=0.0102) for n in range(3)]
     ((_, text, _),) = grid(runs, cases=known(0, 1, 2)).verdicts
     assert "It takes 500 ms longer." in text
+
+
+def test_verdict_omits_latency_that_cannot_be_noticed(grid):
+    runs = [run(n, "v1", latency_s=0.001) for n in range(3)]
+    runs += [run(n, "v2", latency_s=0.0014) for n in range(3)]
+    ((_, text, _),) = grid(runs, cases=known(0, 1, 2)).verdicts
+    assert "It takes" not in text
