@@ -21,7 +21,7 @@ import vellum_nb as vnb
 import vellum_nb.local.server
 from vellum_nb.history import ordered_runs
 
-RUNS, CASES = 25, 12
+RUNS, CASES, NOTES = 25, 12, 5
 
 
 def write(history):
@@ -52,13 +52,15 @@ def sweep(history):
 
 
 def note(history):
-    while not (runs := history.runs(deployment="plain", limit=20)):
+    noted = 0
+    while noted < NOTES:
         time.sleep(0.01)
-    for run in runs:
-        text = f"note {time.time_ns()}"
-        with suppress(vnb.HistoryError):  # it was deleted
-            history.annotate(run.id, note=text)
-            say(f"noted {run.id} {text}")
+        for run in history.runs(deployment="plain", limit=20):
+            text = f"note {time.time_ns()}"
+            with suppress(vnb.HistoryError):  # it was deleted
+                history.annotate(run.id, note=text)
+                say(f"noted {run.id} {text}")
+                noted += 1
 
 
 def delete(history):

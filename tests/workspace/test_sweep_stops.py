@@ -1,6 +1,6 @@
 """A sweep that stops as soon as it is decided which release is better, and what it may claim."""
 
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -410,17 +410,26 @@ def test_metric_chosen_after_a_stop_is_refused(ws):
     assert again.compare().result("same").metric == "zero"
 
 
-def test_calls_that_were_cut_off_are_made_again(server, tmp_path, until):
+def test_calls_that_were_cut_off_are_made_again(server, tmp_path):
     """A local server cancels a run whose client hangs up: that is no answer."""
-    server.deploy(lambda n: time.sleep(0.4) or n, name="slow")
+    begun, ends, numbers = threading.Semaphore(0), threading.Event(), set()
+
+    def slow(n):
+        if n not in numbers:  # only the first call of a case is cut off
+            numbers.add(n)
+            begun.release()
+            ends.wait(60)
+        return n
+
+    server.deploy(slow)
     with vnb.connect(server, history=tmp_path / "runs.db") as ws:
         cases = [{"n": number} for number in range(4)]
         sweep = ws.sweep("slow", cases, concurrency=4, background=True, progress=False)
-        until(lambda: ws.history.count() == 4)
-        time.sleep(0.2)
+        assert all(begun.acquire(timeout=60) for _ in cases)
         sweep.stop(now=True)
         sweep.wait()
         now = progress_of(sweep.resume())
+        ends.set()
         assert (now.state, now.done, now.failed) == ("done", 4, 0)
         assert ws.history.count(state="CANCELLED") == 4
         assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 4
