@@ -509,7 +509,7 @@ def _place_names(
     upwards: tuple[float, float],
     size: tuple[int, int],
 ) -> None:
-    """Place the names of points beside them, where they overlap neither names nor points."""
+    """Place the name of each point next to it, without covering names or points."""
     by_x, by_y = (
         (high - low) / px for (low, high), px in zip((across, upwards), size, strict=True)
     )

@@ -40,7 +40,6 @@ from vellum_nb.widgets.sweep_view import ACTIVE
 
 File = CaseFile | str
 _CHECK_LABEL = "Check again"
-_AGAIN = " again"  # Run is the next step, unless the sweep is finished: then it is Compare
 _MAX_PROBLEMS = 50  # rows of the table of problems
 _MAX_COLUMNS = 10  # undecided columns with buttons
 _MAX_BUTTONS = 4  # names that a column may be meant to have
@@ -183,7 +182,7 @@ class CaseSection:
                 ready = choice._replace(existing="restart")
                 plan = self._call(ready, dry_run=True)
             calls = plural(plan.calls, "call")
-            repetition = _AGAIN if ready.existing == "restart" else ""
+            repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
             html, columns = case_plan_html(plan), plan.columns
         except VellumNBError as exc:
@@ -194,7 +193,7 @@ class CaseSection:
                 if choice is self._choice:
                     self._ready = None if label == _CHECK_LABEL else ready
                     self._columns.show(columns)
-                    self._show(html, label, state=state)
+                    self._show(html, label, state=state, is_next=ready.existing != "restart")
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
         file, tags, repeats, existing = choice
@@ -244,14 +243,19 @@ class CaseSection:
     def _is_active(self) -> bool:
         return self.sweep is not None and self.sweep.state in ACTIVE
 
-    def _show(self, plan_html: str, label: str = "", *, state: str = "") -> None:
-        """Show the plan or its problems; Run is disabled without a `label`."""
+    def _show(
+        self, plan_html: str, label: str = "", *, state: str = "", is_next: bool = True
+    ) -> None:
+        """Show the plan or its problems; Run is disabled without a `label`.
+
+        Run has the accent if it is the next step: that of a finished sweep is Compare.
+        """
         active = self._is_active()
         self._plan.value = plan_html
         self._state.value = "" if active else state
         self._run.disabled = active or not label
         self._run.description = "Running…" if active else label or "Run"
-        is_next = label != _CHECK_LABEL and not label.endswith(_AGAIN)
+        is_next = is_next and label != _CHECK_LABEL
         (self._run.add_class if is_next else self._run.remove_class)("vnb-case-go")
 
 
