@@ -137,7 +137,7 @@ def official(server: Any):
         from vellum import Vellum
         from vellum.environment import VellumEnvironment
     place = VellumEnvironment(**dict.fromkeys(("default", "predict", "documents"), server.url))
-    with httpx.Client(timeout=60) as http:
+    with httpx.Client(timeout=300) as http:  # a new server imports Vellum's SDK, on a busy machine
         yield Vellum(api_key=server.api_key, environment=place, httpx_client=http)
 
 

@@ -44,7 +44,8 @@ def check_history(counting, place, cases):
 def test_time_in_doubt_accumulates_over_kernels_that_live_shorter(kernels, counting, place):
     """A kernel lives for less than 2 s, and a run in doubt is sent again after 3 s.
 
-    Each one lives longer than the one before: on a busy machine, a short life achieves nothing.
+    Each one lives longer than the one before: on a busy machine, a short life achieves nothing,
+    and a kernel is killed late.
     """
     counting.script.extend(["reset before"] * 4)
     lives = 0
@@ -56,7 +57,7 @@ def test_time_in_doubt_accumulates_over_kernels_that_live_shorter(kernels, count
         kernel.kill()
         assert lives < 40, "runs in doubt were not sent again"
     assert kernel.outcome()["state"] == "done"
-    assert lives > 3
+    assert lives > 1
     check_history(counting, place, CASES[:4])
 
 
