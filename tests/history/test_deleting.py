@@ -278,6 +278,6 @@ def wait_for_waiting(db, number):
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while db.execute(sql).fetchone()[0] < number and time.monotonic() < until:
         time.sleep(0.02)

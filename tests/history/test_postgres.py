@@ -141,7 +141,7 @@ def test_name_that_is_too_long_for_an_index_is_refused_before_the_run(postgres_u
 
 def test_a_deadlock_is_tried_again(postgres_url, make_run):
     runs = [make_run() for _ in range(2)]
-    meet = threading.Barrier(2, timeout=20)
+    meet = threading.Barrier(2, timeout=120)
     with History(postgres_url) as one, History(postgres_url) as other:
         for run in runs:
             one.begin(run)

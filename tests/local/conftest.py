@@ -138,17 +138,17 @@ class Api:
         self.session.headers["X-API-KEY"] = server.api_key
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return self.session.get(self.server.url + path, timeout=20, **options)
+        return self.session.get(self.server.url + path, timeout=120, **options)
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, self.server.url + path, timeout=20, **options)
+        return self.session.request(method, self.server.url + path, timeout=120, **options)
 
     def send(self, **body: Any) -> requests.Response:
         return self.post(json=body)
 
     def post(self, how: str = "", **options: Any) -> requests.Response:
         url = f"{self.server.url}/v1/execute-workflow{how}"
-        return self.session.post(url, timeout=20, **options)
+        return self.session.post(url, timeout=120, **options)
 
     def ask(self, name: str, text: str = "a", how: str = "", **more: Any) -> requests.Response:
         """Execute on one text; `how` is "-stream" or "-async"."""

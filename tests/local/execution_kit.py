@@ -154,7 +154,7 @@ def serving(*options: str, **environment: str):
             process.kill()
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Wait until `condition` gives something true, and return it."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -133,5 +133,5 @@ def test_states_actuals_uploads_and_tags_survive_a_kill(serve):
         assert state["state"] == {"said": ["one", "two"]}
         assert state["root_span_id"] == first
         url = found_at(api, f"/v1/uploaded-files/{file['id']}")["file_url"]
-        assert requests.get(url, timeout=20).content == b"kept"
+        assert requests.get(url, timeout=120).content == b"kept"
         assert found_at(api, f"{path}/release-tags/production")["release"]["id"] == latest

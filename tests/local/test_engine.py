@@ -75,7 +75,7 @@ def test_sixty_four_runs_go_at_once(fresh, asking, gate):
     api.session.mount("http://", HTTPAdapter(pool_maxsize=64))
     with ThreadPoolExecutor(64) as pool:
         running = [pool.submit(api.run, "gate", text=("STRING", str(n))) for n in range(64)]
-        arrived = [gate.entered.acquire(timeout=20) for _ in range(64)]
+        arrived = [gate.entered.acquire(timeout=120) for _ in range(64)]
         gate.open.set()
         answers = [outputs(each.result())["output"] for each in running]
     assert all(arrived)

@@ -251,7 +251,7 @@ def test_strange_paths_and_headers(api, routes):
         for number in range(2, len(parts)):
             paths |= {"/".join([*parts[:number], text, *parts[number + 1 :]]) for text in strange}
     headers = {"Host": host, "X-API-KEY": api.server.api_key, "Accept": "\xff", "Cookie": "\xff=;"}
-    with closing(HTTPConnection(host, timeout=20)) as connection:
+    with closing(HTTPConnection(host, timeout=120)) as connection:
         for path, method in itertools.product(sorted(paths), ("GET", "POST", "PUT")):
             connection.putrequest(method, path, skip_host=True)
             for name, value in headers.items():

@@ -32,13 +32,13 @@ def say(server, text="a"):
         f"{server.url}/v1/execute-workflow",
         json={"workflow_deployment_name": "echo", "inputs": inputs},
         headers={"X-API-KEY": server.api_key},
-        timeout=20,
+        timeout=120,
     )
 
 
 def python(code):
     command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=120)
 
 
 def open_sockets():
@@ -72,7 +72,7 @@ def test_idle_connections_do_not_hold_the_stop_up():
         server.deploy(echo)
         assert repr(server).startswith(f"<LocalServer {server.url}: echo")
         port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
             started = time.monotonic()
             server.stop()
             assert time.monotonic() - started < 30
@@ -196,9 +196,9 @@ def test_run_forever_ends_cleanly_on_a_signal(number):
         text=True,
     ) as process:
         url = process.stdout.readline().strip()
-        assert requests.get(f"{url}/openapi.json", timeout=20).status_code == 200
+        assert requests.get(f"{url}/openapi.json", timeout=120).status_code == 200
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert (out, err, process.returncode) == ("stopped\n", "", 0)
 
 

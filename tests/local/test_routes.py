@@ -32,7 +32,7 @@ def failures(api):
     yield 403, api.get("/openapi.json", headers={"Host": "example.org"})
     yield 404, api.get("/nowhere")
     yield 404, api.get("/v1/workflow-deployments/nope")
-    yield 405, api.session.delete(f"{url}/v1/execute-workflow", timeout=20)
+    yield 405, api.session.delete(f"{url}/v1/execute-workflow", timeout=120)
     yield 405, api.get("/v1/execute-workflow")
     yield 413, api.post(data=b" " * (33 * 1024 * 1024))
 

@@ -80,7 +80,7 @@ def test_only_a_run_of_a_node_of_a_running_execution_does_not_wait_for_its_turn(
         node = {"type": "WORKFLOW_NODE", "span_id": trace, "node_definition": code}
         context = {"trace_id": trace, "parent_context": {**node, "parent": workflow}}
         runs = [outer, *(begin(api, execution_context=context) for _ in range(2))]
-        assert [gate.entered.acquire(timeout=20) for _ in runs] == [True] * 3
+        assert [gate.entered.acquire(timeout=120) for _ in runs] == [True] * 3
         assert api.ask("gate", execution_context={"trace_id": trace}).status_code == 429
         gate.open.set()
         assert {ended(api, run)["status"] for run in runs} == {"FULFILLED"}
@@ -131,7 +131,7 @@ def hang_up(server, path, body, begun):
         f"Content-Length: {len(content)}\r\n\r\n"
     )
     port = int(server.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         connection.sendall(head.encode() + content)
         assert begun()
 
@@ -156,7 +156,7 @@ def test_a_client_that_hangs_up_while_it_waits_leaves_the_queue(asking, gate):
         server.deploy(gate.workflow, name="gate")
         api = asking(server)
         begin(api)
-        assert gate.entered.acquire(timeout=20)
+        assert gate.entered.acquire(timeout=120)
         body = {"workflow_deployment_name": "gate", "inputs": TEXT}
         events = "/v1/workflow-deployments/gate/execution-events"
         # It is looked for without a second request for the place: that could be the one refused.
@@ -179,7 +179,7 @@ def test_stopping_lets_runs_end_within_the_grace(asking, gate):
     body = {"workflow_deployment_name": "gate", "inputs": []}  # 400 as long as it takes requests
     with ThreadPoolExecutor(2) as pool:
         answer = pool.submit(api.run, "gate", text=("STRING", "a"))
-        assert gate.entered.acquire(timeout=20)
+        assert gate.entered.acquire(timeout=120)
         stopped = pool.submit(server.stop)
         until(lambda: api.post(json=body).status_code == 503)
         gate.open.set()
@@ -197,7 +197,7 @@ def test_stopping_rejects_async_runs_and_those_that_wait(tmp_path, asking, gate)
     server.deploy(waits)
     api = asking(server)
     runs = [begin(api, "waits"), begin(api, "waits")]
-    assert gate.entered.acquire(timeout=20)
+    assert gate.entered.acquire(timeout=120)
     server.stop()
     with server:
         api = asking(server)

@@ -222,7 +222,7 @@ def execute_only(server, hostile):
         names = ("X-API-KEY", "X-API-Version", "Content-Type")
         headers = {name: handler.headers[name] for name in names}
         url = f"{server.url}{handler.path}"
-        answer = requests.post(url, handler.body, headers=headers, timeout=20)
+        answer = requests.post(url, handler.body, headers=headers, timeout=120)
         handler.reply(answer.status_code, answer.content)
 
     hostile.answers = {"/v1/execute-workflow": forward}

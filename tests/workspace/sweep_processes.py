@@ -17,11 +17,11 @@ from pathlib import Path
 
 import fork_kit
 
-LONG = 20.0  # seconds; waits that end long before
+LONG = 120.0  # seconds; waits that end long before
 KEY = "sk-counting-0123456789"
 
 
-def wait_until(condition, seconds=LONG):
+def wait_until(condition, seconds=120):
     """Poll `condition` until it is true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -105,7 +105,7 @@ class Kernel:
     def kill(self):
         fork_kit.kill(self.pid)
 
-    def outcome(self, seconds=LONG):
+    def outcome(self, seconds=120):
         """Wait for its end; return the state, the id and the error of its sweep."""
         wait_until(self._path.exists, seconds)
         wait_until(lambda: not self.is_alive)

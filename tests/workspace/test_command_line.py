@@ -261,7 +261,7 @@ def test_serve_says_where_and_with_which_key_and_ends_on_interrupt():
         with vnb.Client(api_key=key, base_url=url) as client:
             names = [item.name for item in client.iter_workflow_deployments()]
         run.send_signal(signal.SIGINT)
-        _, said = run.communicate(timeout=20)
+        _, said = run.communicate(timeout=120)
     assert names
     assert run.returncode == 0
     assert "Traceback" not in said

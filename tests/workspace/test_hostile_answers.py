@@ -191,7 +191,7 @@ def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(
     hostile.answers[EVENTS] = page(count=0)
 
     def asked():
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while EVENTS not in hostile.asked and time.monotonic() < until:
             time.sleep(0.01)
 

@@ -31,7 +31,7 @@ SCALE = float(os.environ.get("SWEEP_LAG", "0.4"))  # seconds; 40 in the real cas
 CASES = [{"text": f"text {number}"} for number in range(20)]
 COSTLY = {"limits": {"max_cost_usd": 1.0}}
 ONE = CASES[:1]
-LONG = 30  # seconds; waits that end long before
+LONG = 120  # seconds; waits that end long before
 NEW = {"id": "new", "external_id": "new", "state": "STARTED", "execution_id": None}
 quick_look_ups = pytest.mark.usefixtures("quick_look_ups")
 

@@ -61,7 +61,7 @@ def swept(forks, order, seconds):
 
 def executed(url):
     request = urllib.request.Request(f"{url}/executed", headers={"X-API-Key": KEY})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=120) as reply:  # noqa: S310
         return Counter(json.load(reply))
 
 

@@ -17,7 +17,7 @@ BROKEN = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{oops"}
 def prompted(server):
     url = f"{server.url}/v1/ad-hoc/execute-prompt"
     return requests.post(
-        url, json=order(), headers={"X-API-KEY": server.api_key}, timeout=20
+        url, json=order(), headers={"X-API-KEY": server.api_key}, timeout=120
     ).json()
 
 

@@ -55,7 +55,7 @@ def test_cancelling_ends_a_run_whose_node_goes_on_and_leaves_no_thread():
     begun = execution(Wait, {"text": "x"})
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(events_of, begun)
-        assert ENTERED.acquire(timeout=20)
+        assert ENTERED.acquire(timeout=120)
         begun.cancel()
         result = Result(future.result(20))
     assert not GATE.is_set()
