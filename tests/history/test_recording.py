@@ -167,6 +167,16 @@ def test_a_subscriber_that_breaks_does_not_affect_the_next_one(history, make_run
     assert seen == [history.get(run.id)] == [run]
 
 
+def test_subscriber_without_callback_is_called_for_each_change(history, make_run):
+    counts = []
+    history.subscribe(None, on_bulk_change=lambda: counts.append(history.count()))
+    run = make_run()
+    history.begin(run)
+    history.annotate(run.id, note="ok")
+    history.delete([run.id])
+    assert counts == [1, 1, 0]
+
+
 def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run):
     with History(path) as history:
         one = connected(history, view=lambda it, **options: (it.path, options), leaks=bool)

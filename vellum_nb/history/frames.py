@@ -139,7 +139,9 @@ def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(columns, index=pd.RangeIndex(rows))
+    # Series would be aligned, which takes most of the time; the dtype of plain objects is inferred.
+    arrays = {name: c if c.dtype == "object" else c.array for name, c in columns.items()}
+    return pd.DataFrame(arrays, index=pd.RangeIndex(rows))
 
 
 def is_time(value: object) -> bool:
@@ -158,13 +160,13 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
     if dtype == "str":
         is_modern = int(pd.__version__.split(".", 1)[0]) > _LAST_PANDAS_WITH_OBJECT_TEXT
         dtype = "str" if is_modern else "object"
-        if not values or (values[0] is None and values.count(None) == len(values)):  # faster
-            return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
-        if is_modern:
-            with suppress(ImportError):
-                import pyarrow as pa
+        with suppress(ImportError):
+            if is_modern:
+                import pyarrow as pa  # two to four times as fast
 
-                values = pa.array(values, pa.large_string())  # two to four times as fast
+                return pd.Series(pa.array(values, pa.large_string()), dtype=dtype)
+        if values.count(None) == len(values):  # faster
+            return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
     return pd.Series(values, dtype=dtype)
 
 
@@ -172,7 +174,16 @@ def _category(values: Sequence[Any], first: Sequence[str]) -> Any:
     import pandas as pd
 
     categories = [*first, *sorted(set(_present(values)) - set(first))]
-    return pd.Series(pd.Categorical(values, categories=_series(categories, "str")))
+    codes = {value: code for code, value in enumerate(categories)} | {None: -1}
+    coded = [codes[value] for value in values]
+    return pd.Series(pd.Categorical.from_codes(coded, _series(categories, "str")))
+
+
+def _times(values: Sequence[Any]) -> Any:
+    import pandas as pd
+
+    moments = _series([NO_TIME if value is None else value for value in values], "int64")
+    return pd.Series(pd.DatetimeIndex(moments.to_numpy().view("datetime64[us]"), tz="UTC"))
 
 
 def _inferred(values: Sequence[Any]) -> Any:
@@ -196,11 +207,7 @@ def _all_in(limits: range, numbers: Sequence[int]) -> bool:
 
 _MAKERS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "text": partial(_series, dtype="str"),
-    "time": lambda values: (
-        _series([NO_TIME if v is None else v for v in values], "int64")
-        .astype("datetime64[us]")
-        .dt.tz_localize("UTC")
-    ),
+    "time": _times,
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),
     "count": partial(_series, dtype="Int64"),

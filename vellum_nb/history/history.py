@@ -454,7 +454,7 @@ class History:
         return self._view(self, **options)
 
     def subscribe(
-        self, callback: Listener, *, on_bulk_change: Callable[[], None] | None = None
+        self, callback: Listener | None, *, on_bulk_change: Callable[[], None] | None = None
     ) -> Callable[[], None]:
         """Call `callback` with each run that begins, ends or is annotated.
 
@@ -463,8 +463,9 @@ class History:
 
         Parameters
         ----------
-        callback : callable
-            Function of a run.
+        callback : callable or None
+            Function of a run. Without it, runs are not read, and `on_bulk_change` is called for
+            their changes, too.
         on_bulk_change : callable, optional
             Function without arguments, called once after each `delete`, `undelete`, `merge` or
             `vellum_nb.Workspace.sync`.
@@ -474,10 +475,9 @@ class History:
         callable
             Function that unsubscribes.
         """
-        if not callable(callback):
-            refuse("callback", callback, "a function", HistoryError)
-        if on_bulk_change is not None and not callable(on_bulk_change):
-            refuse("on_bulk_change", on_bulk_change, "a function", HistoryError)
+        for name, value in (("callback", callback), ("on_bulk_change", on_bulk_change)):
+            if value is not None and not callable(value):
+                refuse(name, value, "a function", HistoryError)
         return self._recorder.subscribe(callback, on_bulk_change)
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ class RunRecorder:
         is_shared = self.opened.dialect.name != "sqlite"
         self.author = writes.author_here(is_shared=is_shared)
         self._pending = PendingRuns(str(self.opened.path)) if is_shared else None
-        self._listeners: list[tuple[Listener, BulkListener | None]] = []
+        self._listeners: list[tuple[Listener | None, BulkListener | None]] = []
         self._merge_pending()
 
     @property
@@ -106,9 +106,12 @@ class RunRecorder:
         return run.model_copy(update={"author": self.author})
 
     def subscribe(
-        self, callback: Listener, on_bulk_change: BulkListener | None
+        self, callback: Listener | None, on_bulk_change: BulkListener | None
     ) -> Callable[[], None]:
-        """Call `callback` with each changed run; return a function that unsubscribes."""
+        """Call `callback` with each changed run; return a function that unsubscribes.
+
+        Without a `callback`, `on_bulk_change` is called for changed runs, too.
+        """
         entry = (callback, on_bulk_change)
         self._listeners.append(entry)
 
@@ -120,21 +123,24 @@ class RunRecorder:
 
     def notify(self, run_ids: Iterable[str]) -> None:
         """Call the listeners with changed runs; deleted runs are skipped."""
-        for run_id in run_ids if self._listeners else ():
+        listeners = list(self._listeners)
+        changed = list(run_ids) if listeners else []
+        if changed:
+            _call_each(on_change for callback, on_change in listeners if callback is None)
+        callbacks = [callback for callback, _ in listeners if callback is not None]
+        for run_id in changed if callbacks else ():
             try:
                 selection = query.select({"ids": [run_id]}, self.opened)
                 runs = [run_of(row) for row in query.read_rows(self.opened, selection)]
             except HistoryError:
                 continue
             for run in runs:
-                for callback, _ in list(self._listeners):
+                for callback in callbacks:
                     _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
 
     def notify_bulk(self) -> None:
         """Call the listeners after a bulk change."""
-        for _, callback in list(self._listeners):
-            if callback is not None:
-                _call(callback, f"{callback!r} failed")
+        _call_each(on_change for _, on_change in list(self._listeners))
 
     def _write(
         self,
@@ -157,6 +163,12 @@ class RunRecorder:
             return None
         self.notify(run.id for run in (*ended, *begun))
         return problem
+
+
+def _call_each(callbacks: Iterable[BulkListener | None]) -> None:
+    for callback in callbacks:
+        if callback is not None:
+            _call(callback, f"{callback!r} failed")
 
 
 def _call(callback: Callable[[], None], failed: str) -> None:

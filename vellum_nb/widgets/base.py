@@ -302,12 +302,19 @@ class SerialExecutor:
 class Debouncer:
     """Calls `show` after a `poke`, and repeatedly while it returns True.
 
-    Pokes during a call are merged into one more call. Calls never overlap and run in a timer
-    thread; the pause between them grows with their duration.
+    Pokes during a call, or in the `delay` before it, are merged into one call. Calls never overlap
+    and run in a timer thread; the pause between them grows with their duration.
     """
 
-    def __init__(self, show: Callable[[], bool | None], *, name: str, least: float = 0.2) -> None:
-        self._show, self._name, self._least = show, name, least
+    def __init__(
+        self,
+        show: Callable[[], bool | None],
+        *,
+        name: str,
+        least: float = 0.2,
+        delay: float = 0.0,
+    ) -> None:
+        self._show, self._name, self._least, self._delay = show, name, least, delay
         self._changed = threading.Condition()
         self._timer: threading.Timer | None = None
         self._calling: threading.Thread | None = None
@@ -320,7 +327,7 @@ class Debouncer:
             if not self._poked:
                 self._poked = True
                 if self._calling is None:
-                    self._plan(0.0)
+                    self._plan(self._delay)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no call is scheduled or running; return False on a timeout."""

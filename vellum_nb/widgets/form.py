@@ -201,11 +201,10 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             go_on=self.continue_from,
         )
         self._build()
-        self._counter = Debouncer(self._show_head, name="vellum-nb-form-count")
+        self._counter = Debouncer(self._show_head, name="vellum-nb-form-count", delay=0.2)
         self._unsubscribe: Callable[[], None] = lambda: None
         if subscribe is not None:
-            poke = self._counter.poke
-            self._unsubscribe = subscribe(lambda _run: poke(), on_bulk_change=poke)
+            self._unsubscribe = subscribe(None, on_bulk_change=self._counter.poke)
         close_with_cell(self)
 
     def _build(self) -> None:
