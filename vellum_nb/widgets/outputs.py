@@ -153,9 +153,11 @@ def _changes_html(base: NodeRun | None, node: NodeRun | None) -> str:
             continue
         sides = old.get(name, MISSING), new.get(name, MISSING)
         if changes := difference(*sides, "JSON"):
-            kinds = [("delete", sides[0]), ("insert", sides[1])]
-            ops = [Op(kind, plain_text(v) or '""') for kind, v in kinds if is_short(v)]
-            lines.append(Row(name, ops if len(ops) > 1 else [Op("label", changes.summary)]))
+            ops = [Op("label", changes.summary)]
+            if all(map(is_short, sides)):
+                texts = [plain_text(value) or '""' for value in sides]
+                ops = [Op("delete", texts[0]), Op("insert", texts[1])]
+            lines.append(Row(name, ops))
     return "".join(line.to_html() for line in lines)
 
 
