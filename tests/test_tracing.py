@@ -83,6 +83,54 @@ def test_nodes_are_named_by_the_server_or_their_kind():
     assert [each.parent_span_id for each in nodes] == ["b", "inner", "e-1", "e-1"]
 
 
+def values(*items):
+    return [{"node_output_id": "i", "key": key, "type": type_, "value": v} for key, type_, v in items]
+
+
+def test_values_of_a_node_are_plain_and_without_secrets():
+    inputs = values(("q", "STRING", "why"), ("k", "SECRET", {"name": "MY_KEY"}))
+    answer = [{"type": "STRING", "value": "x"}, {"type": "SECRET", "value": {"name": "MY_KEY"}}]
+    (node_run,) = nodes_of_stream(
+        [
+            node("INITIATED", input_values=inputs),
+            node("FULFILLED", output_values=values(("a", "ARRAY", answer), (None, "NUMBER", 2.0))),
+        ]
+    )
+    assert node_run.inputs == {"q": "why", "k": "(secret)"}
+    assert node_run.outputs == {"a": ["x", "(secret)"], "output 2": 2}
+
+
+def test_values_of_spans_are_those_of_streams():
+    begun = {"name": "node.execution.initiated", "body": {"inputs": {"q": "why"}}}
+    ended = {"name": "node.execution.fulfilled", "body": {"outputs": {"a": [1]}}}
+    (of_span,) = nodes_of_spans([span("a", events=[begun, ended])])
+    (of_stream,) = nodes_of_stream(
+        [
+            node("INITIATED", input_values=values(("q", "STRING", "why"))),
+            node("FULFILLED", output_values=values(("a", "JSON", [1]))),
+        ]
+    )
+    for name, expected in {"inputs": {"q": "why"}, "outputs": {"a": [1]}}.items():
+        assert getattr(of_span, name) == getattr(of_stream, name) == expected
+    assert of_span.outputs_hash == of_stream.outputs_hash
+
+
+def test_long_values_of_nodes_are_cut():
+    long = values(("text", "STRING", "a" * 10_001), ("list", "JSON", ["é" * 20_000]))
+    (node_run,) = nodes_of_stream([node("FULFILLED", output_values=long)])
+    assert node_run.outputs["text"] == "a" * 10_000 + "… cut after 10,000 of 10,001 characters"
+    assert node_run.outputs["list"].startswith('["ééé')
+    assert node_run.outputs["list"].endswith("cut after 10,000 of 20,004 characters")
+
+
+def test_last_nodes_of_a_very_long_trace_have_no_values():
+    outputs = values(*((f"o{n}", "STRING", "a" * 9_000) for n in range(20)))
+    events = [node("FULFILLED", f"n{n}", output_values=outputs) for n in range(8)]
+    nodes = nodes_of_stream(events)
+    assert [each.outputs is not None for each in nodes] == [True] * 5 + [False] * 3
+    assert len({each.outputs_hash for each in nodes}) == 1
+
+
 def span(id_, kind="node", parent="e-1", **more):
     start = more.pop("start_ts", at(0))
     events = [{"name": f"{kind}.execution.initiated", "span_id": id_}]

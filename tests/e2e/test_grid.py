@@ -12,7 +12,8 @@ import vellum_nb as vnb
 from vellum_nb.local.samples import cases
 ws = vnb.connect("local", history="runs.db")
 tags = ["v1", "v2", "v3"]
-sweep = ws.sweep("ticket-triage", cases("ticket-triage"), release_tags=tags, progress=False)
+options = {"release_tags": tags, "expand_meta": True, "progress": False}
+sweep = ws.sweep("ticket-triage", cases("ticket-triage"), **options)
 sweep.compare(baseline="v1").view()
 """
 OVERFLOW = """root => [...root.querySelectorAll('*')].filter(node => {
@@ -77,6 +78,16 @@ def test_case_of_the_grid_is_opened_in_full(lab):
     expect(grid).to_be_focused()
     rows.nth(1).locator(".vnb-grid-case").click()
     expect(case.get_by_role("button", name="Rate the answer of v2: good")).to_be_visible()
+    expect(case).to_contain_text("2 of 50")
+    expect(case.locator(".vnb-steps")).to_contain_text("v2 against v1")
+    case.get_by_role("button", name="Next (j)").click()
+    expect(case).to_contain_text("3 of 50")
+    expect(case.get_by_role("button", name="Next (j)")).to_be_focused()
+    case.get_by_role("button", name="Name a failure").nth(2).click()
+    third = (rows.nth(2).locator(".vnb-grid-id").text_content() or "").removeprefix("case ")
+    name = f"Failure of case {third.strip()} on v3"
+    expect(output.get_by_role("textbox", name=name)).to_be_focused()
+    lab.page.keyboard.press("Escape")
     case.get_by_role("button", name="Close the case").click()
     expect(case).to_have_count(0)
 

@@ -27,7 +27,7 @@ def test_the_table_fits_its_place(lab):
 
 def test_an_open_export_counts_what_the_filter_finds(table):
     table.root.get_by_role("button", name="Export…").click()
-    amount = table.root.locator(".vnb-view-export > span").first
+    amount = table.root.locator(".vnb-view-form > span").first
     expect(amount).to_have_text("200 runs as")
     table.rows.nth(0).get_by_role("checkbox").click()
     everything = table.root.get_by_role("checkbox", name="Select all runs found")

@@ -72,7 +72,7 @@ def test_nothing_is_written_to_a_stream_before_all_of_it_was_checked(
 
 
 def test_columns_without_the_key_and_runs_without_it_are_exported(keyed, put, tmp_path):
-    put(keyed, note=KEY, nodes=(NodeRun(name=KEY),))
+    put(keyed, note=KEY, nodes=(NodeRun(name="n", outputs={"a": KEY}),))
     good = put(keyed, note=KEY[:-1])
     path = tmp_path / "a.csv"
     assert len(read_csv(keyed.to_csv(path, columns=["id", "state"]))) == 2

@@ -304,8 +304,9 @@ def test_nodes_whose_parents_form_a_cycle_have_a_depth(record):
 
 def test_stored_nodes_replace_earlier_ones(history, record):
     run = record(nodes=NODES)
-    set_nodes(history, run.id, NODES[1:])
-    assert [node.name for node in history.get(run.id).nodes] == ["outer"]
+    node = NODES[1].model_copy(update={"inputs": {"q": ["x"]}, "outputs": {"a": {"b": 1.5}}})
+    set_nodes(history, run.id, [node])
+    assert history.get(run.id).nodes == (node,)
     with pytest.raises(HistoryError, match="no run 'other'"):
         set_nodes(history, "other", NODES)
 

@@ -11,7 +11,7 @@ from runs_kit import html_of
 from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.traces import in_order
 from vellum_nb.models import NodeRun, RunError
-from vellum_nb.widgets.outputs import side_by_side_html, trace_html
+from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces, trace_html
 from vellum_nb.widgets.results import outputs_text
 
 
@@ -252,3 +252,81 @@ def test_trace_is_limited_to_200_nodes():
     assert "500 nodes" in text_of(html)
     assert "ws.trace(run) has all" in text_of(html)
     assert text_of(trace_html([])) == "This run has no recorded nodes."
+
+
+TICKET = {"ticket": "My invoice lists 14 seats"}
+LONG_REPLY = "Thanks for writing. We will send a corrected invoice before Friday."
+
+
+def steps(old, new):
+    """Return the listed nodes of v2 against v1: name and what differs."""
+    runs = [run("v1", nodes=old), run("v3", nodes=()), run("v2", nodes=new)]
+    page = dom(side_by_side_traces(runs, "v2"))
+    found = page.select(".vnb-step > summary")
+    return [[text_of(part) for part in each.find_all(recursive=False)][:2] for each in found]
+
+
+def classify(priority, **fields):
+    outputs = {"priority": priority}
+    return node("Classify", 1, 2, inputs=TICKET, outputs=outputs, outputs_hash=priority, **fields)
+
+
+def draft(priority, reply):
+    values = {"inputs": {"priority": priority}, "outputs": {"reply": reply}, "outputs_hash": reply}
+    return node("Draft", 2, 3, **values)
+
+
+def test_traces_list_the_values_that_differ_node_by_node():
+    guard = node("Guard", 0, 1, inputs=TICKET, outputs={"ok": True}, outputs_hash="1")
+    old = guard, classify("high"), draft("high", LONG_REPLY)
+    new = guard, classify("normal", model="gpt"), draft("normal", LONG_REPLY.replace("We", "I"))
+    assert steps(old, (*new, node("Send", 4, 5))) == [
+        ["Guard", "= same"],
+        ["Classify", "out priority: high → normal model: new"],
+        ["Draft", "in priority: high → normal out reply: +1 \N{MINUS SIGN}1 words"],
+        ["Send", "new"],
+    ]
+
+
+def test_first_difference_is_named_and_all_values_unfold():
+    runs = [run(tag, nodes=(classify(priority),)) for tag, priority in (("v1", "a"), ("v2", "b"))]
+    page = dom(side_by_side_traces(runs, "v2"))
+    assert "v2 against v1 first difference at Classify (outputs)" in text_of(page)
+    (step,) = page.select(".vnb-step-first")
+    columns = [text_of(column) for column in step.select(".vnb-out-run")]
+    ticket = f"in ticket {TICKET['ticket']}"
+    assert columns == [
+        f"v{n} inputs and outputs {ticket} out priority {'ab'[n - 1]}" for n in (1, 2)
+    ]
+
+
+def test_outputs_with_the_same_hash_are_the_same_whatever_their_names():
+    of_stream = node("n", 0, 1, outputs={"output 1": "a"}, outputs_hash="1")
+    of_spans = node("n", 0, 1, outputs={"text": "a"}, outputs_hash="1")
+    assert steps((of_stream,), (of_spans,)) == [["n", "= same"]]
+
+
+def test_traces_without_values_are_side_by_side():
+    old, new = (node("n", 0, 1, outputs_hash="1"),), (classify("high"),)
+    assert steps(old, new) == []
+    html = side_by_side_traces([run("v1", nodes=old), run("v2", nodes=new)])
+    assert len(bars(html)) == 2
+    assert "in ticket My invoice lists 14 seats out priority high" in text_of(html)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_values_of_nodes_are_harmless(text):
+    def hostile(value):
+        return (node(text, 0, 1, inputs={text: text}, outputs={text: value, "b": [value]}),)
+
+    runs = [run("v1", nodes=hostile(text)), run(text, nodes=hostile(f"{text}{text}"))]
+    assert_harmless(side_by_side_traces(runs))
+    assert_harmless(side_by_side_traces(runs[:1]))
+
+
+@pytest.mark.parametrize(
+    ("value", "css"), [("high", None), ("low", "vnb-wrong"), (f"{LONG_REPLY}\n", "vnb-prose")]
+)
+def test_only_short_values_that_are_not_expected_are_red(value, css):
+    page = dom(side_by_side_html([run("v1", {"x": value})], expected={"x": "high"}))
+    assert page.select_one(".vnb-out-row > dd").get("class") == css

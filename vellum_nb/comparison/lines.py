@@ -381,10 +381,13 @@ class CaseOrder:
         failures = counts.most_common(_MAX_FAILURE_NAMES)
         return {
             "filters": [
-                {"name": name, "label": label, "count": int(states[name].sum())}
-                for name, label in STATES.items()
-                if (name != "regressions" or self.metric is not None)
-                and (name != "disputed" or states[name].any())
+                {"name": "", "label": "All", "count": len(self.places)},
+                *(
+                    {"name": name, "label": label, "count": int(states[name].sum())}
+                    for name, label in STATES.items()
+                    if (name != "regressions" or self.metric is not None)
+                    and (name != "disputed" or states[name].any())
+                ),
             ],
             "labels": [
                 {

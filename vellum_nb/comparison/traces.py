@@ -14,11 +14,11 @@ from vellum_nb.models.base import utc
 Inside: TypeAlias = Mapping[str | None, Sequence[NodeRun]]
 """Child nodes by parent span, ordered by start; None is the workflow itself."""
 
-Spans: TypeAlias = tuple[str | None, str | None]
+Pair: TypeAlias = tuple[int, NodeRun | None, NodeRun | None]
+"""Depth from 0, a node of the baseline, and the matching node of another run."""
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _COMPARED = {"state": "state", "error": "error", "model": "model", "outputs_hash": "outputs"}
-_MAX_DEPTH = 100
 _SAME: tuple[Callable[[NodeRun], Any], ...] = (
     lambda node: (node.name, node.state, node.outputs_hash),
     lambda node: node.name,
@@ -67,29 +67,39 @@ def is_comparable(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> bool:
 def first_difference(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> NodeDifference | None:
     """Return the first node that differs between two runs, or None.
 
-    Nodes are matched by name, so concurrent nodes can swap, and nodes with the same name by equal
-    outputs. If a child node differs as well, return that.
+    If a child node differs as well, return that.
     """
-    if not is_comparable(base, other):
-        return None
-    return _first(_inside(base), _inside(other), (None, None), set(), _MAX_DEPTH)
-
-
-def _first(
-    old: Inside, new: Inside, spans: Spans, seen: set[Spans], depth: int
-) -> NodeDifference | None:
-    """Return the first difference between the children of two spans; cycles are read once."""
-    seen.add(spans)
-    for one, two in _side_by_side(old.get(spans[0], ()), new.get(spans[1], ())):
-        inner = None
-        if one is not None and two is not None:
-            within = one.span_id, two.span_id
-            if None not in within and within not in seen and depth:
-                inner = _first(old, new, within, seen, depth - 1)
+    first: NodeDifference | None = None
+    first_depth = 0
+    for depth, one, two in pairs(base, other) if is_comparable(base, other) else ():
+        if first and (depth <= first_depth or not (first.base and first.other)):
+            break
         node = two or one
-        if node is not None and (inner is not None or (change := _change(one, two))):
-            return inner or NodeDifference(node.name, one, two, change)
-    return None
+        if node is not None and (change := _change(one, two)):
+            first, first_depth = NodeDifference(node.name, one, two, change), depth
+    return first
+
+
+def pairs(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> Iterator[Pair]:
+    """Yield the nodes of two runs in order, each after its parent; unmatched ones with None.
+
+    Nodes are matched by name, so concurrent nodes can swap, and nodes with the same name by equal
+    outputs.
+    """
+    old, new = _inside(base), _inside(other)
+
+    def inside(depth: int, spans: tuple[str | None, str | None]) -> list[Pair]:
+        children = _side_by_side(old.get(spans[0], ()), new.get(spans[1], ()))
+        return [(depth, *pair) for pair in children][::-1]
+
+    todo, seen = inside(0, (None, None)), set[tuple[str, str]]()
+    while todo:
+        depth, one, two = todo.pop()
+        yield depth, one, two
+        spans = (one and one.span_id) or "", (two and two.span_id) or ""
+        if spans not in seen:  # cycles are read once
+            seen.add(spans)
+            todo += inside(depth + 1, spans)
 
 
 def _side_by_side(

@@ -231,6 +231,12 @@ class WorkflowEvent(Reply):
         return self._output.get("delta")
 
     @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The inputs by name, in an initiated event."""
+        inputs = self.body.get("inputs")
+        return inputs if isinstance(inputs, Mapping) else {}
+
+    @property
     def outputs(self) -> Mapping[str, Any]:
         """The outputs by name, in a fulfilled event."""
         outputs = self.body.get("outputs")

@@ -20,6 +20,10 @@ from vellum_nb.models.contract import (
 )
 
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
+_MAX_VALUE_CHARS = 10_000
+_MAX_TRACE_CHARS = 1_000_000
+_MASKED = "(secret)"
+_NO_VALUES = {"inputs": None, "outputs": None}
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -42,6 +46,10 @@ class NodeRun(Model):
         Of a prompt node, if the server reports it.
     outputs_hash : str or None
         Hash of the outputs, independent of their order; None if they are unknown.
+    inputs, outputs : dict or None
+        Values by name; None if they are unknown, as in older histories. Values that are longer than
+        10,000 characters are cut, and secrets are left out. If a trace has more than a million
+        characters, its last nodes have no values.
     calls : tuple of dict
         The function calls in its outputs: `name` and `arguments`.
     is_named : bool
@@ -61,6 +69,8 @@ class NodeRun(Model):
     tokens_out: int | None = None
     cost_usd: float | None = None
     outputs_hash: str | None = None
+    inputs: dict[str, Any] | None = None
+    outputs: dict[str, Any] | None = None
     calls: tuple[dict[str, Any], ...] = ()
     is_named: bool = True
 
@@ -87,14 +97,14 @@ def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...
                     start=event.data.ts,
                 )
             nodes[key] = _grown(nodes[key], event.data)
-    return tuple(nodes.values())
+    return _bounded(nodes.values())
 
 
 def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
     """Return the nodes from spans, by start; the parent of a nested one is its outer node."""
     by_id = {span.span_id: span for span in spans}
     nodes = [_node(span, by_id) for span in spans if span.name.startswith("node")]
-    return tuple(sorted(nodes, key=lambda node: node.start or _LATEST))
+    return _bounded(sorted(nodes, key=lambda node: node.start or _LATEST))
 
 
 def function_calls(value: Any) -> tuple[dict[str, Any], ...]:
@@ -142,9 +152,11 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
         "kind": kind,
         "state": data.state or node.state,
     }
+    if data.input_values:
+        news["inputs"] = _values(data.input_values)
     if data.state in _ENDS:
         news["end"] = data.ts
-        news |= _answer([output.get("value") for output in data.output_values])
+        news |= _answer(_values(data.output_values))
     if data.error is not None:
         news["error"] = data.error.message or data.error.code
     if data.data is not None and data.data.execution_meta is not None:
@@ -173,21 +185,60 @@ def _spent(meta: PromptNodeExecutionMeta) -> dict[str, Any]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _answer(outputs: Sequence[Any]) -> dict[str, Any]:
-    """Return the hash and the calls of a node's outputs, independent of their order and types."""
+def _values(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of a node in a stream by name, without secrets.
+
+    Vellum does not name outputs: they are numbered.
+    """
+    return {
+        str(item.get("key") or f"output {place}"): (
+            _MASKED if item.get("type") == "SECRET" else item.get("value")
+        )
+        for place, item in enumerate(items, 1)
+    }
+
+
+def _answer(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return outputs, their calls, and their hash, independent of their order and types."""
     try:
-        text = repr(sorted(json.dumps(_untyped(output), sort_keys=True) for output in outputs))
+        texts = sorted(json.dumps(_untyped(value), sort_keys=True) for value in outputs.values())
+        hash_ = hashlib.sha256(repr(texts).encode()).hexdigest()[:16] if outputs else None
     except (TypeError, ValueError, RecursionError):
-        text = ""
-    hash_ = hashlib.sha256(text.encode()).hexdigest()[:16] if outputs and text else None
-    return {"outputs_hash": hash_, "calls": function_calls(outputs)}
+        hash_ = None
+    calls = function_calls(list(outputs.values()))
+    return {"outputs_hash": hash_, "outputs": outputs or None, "calls": calls}
+
+
+def _bounded(nodes: Iterable[NodeRun]) -> tuple[NodeRun, ...]:
+    """Cut long values, and drop those of the last nodes if there are too many."""
+    room, bounded = _MAX_TRACE_CHARS, list[NodeRun]()
+    for node in nodes:
+        inputs, outputs = _cut(node.inputs), _cut(node.outputs)
+        room -= len(repr((inputs, outputs)))
+        update = {"inputs": inputs, "outputs": outputs} if room > 0 else _NO_VALUES
+        bounded.append(node.model_copy(update=update))
+    return tuple(bounded)
+
+
+def _cut(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return values without types, and the beginning of long ones as text."""
+    try:
+        plain = {name: _untyped(value) for name, value in (values or {}).items()}
+        for name, value in plain.items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            if (size := len(text)) > _MAX_VALUE_CHARS:
+                note = f"… cut after {_MAX_VALUE_CHARS:,} of {size:,} characters"
+                plain[name] = text[:_MAX_VALUE_CHARS] + note
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return plain or None
 
 
 def _untyped(value: Any) -> Any:
-    """Remove types from a value, at any depth, and write 1.0 as 1."""
+    """Remove types and secrets from a value, at any depth, and write 1.0 as 1."""
     if isinstance(value, Mapping):
         if value.keys() == {"type", "value"}:
-            return _untyped(value["value"])
+            return _MASKED if value["type"] == "SECRET" else _untyped(value["value"])
         return {name: _untyped(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_untyped(item) for item in value]
@@ -199,6 +250,7 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
     ended = next((event for event in span.events if event.state in _ENDS), last)
     state = ended.state or "INITIATED"
     error = ended.error
+    inputs = next((event.inputs for event in span.events if event.inputs), None)
     return NodeRun(
         name=span.attributes.label or ended.definition.name or span.span_id[:8],
         span_id=span.span_id,
@@ -209,7 +261,8 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
         end=span.end_ts if state in _ENDS else None,
         error=(error.message or error.code) if error else None,
         **usage_totals([span.usage_result] if span.usage_result else None),
-        **_answer(list(ended.outputs.values())),
+        inputs=dict(inputs) if inputs else None,
+        **_answer(dict(ended.outputs)),
     )
 
 

@@ -45,7 +45,7 @@ class Detail:
         self._answers = note("", "vnb-answers")
         self._traces = note("", "vnb-case-traces")
         trace = None if actions is None else actions.trace
-        self._trace, self._changed = trace, changed
+        self._trace, self._changed, self._can_fail = trace, changed, actions is not None
         self._runs: tuple[Run, ...] = ()
         self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
         self.bars = AnswerBars(
@@ -83,7 +83,7 @@ class Detail:
         # the release identifies a column; a tag may have moved
         runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
         missing = [e for e in comparison.releases if e not in by_release]
-        self._show_traces(runs, can_read=len(runs) > 1)
+        self._show_traces(runs, release, can_read=len(runs) > 1)
         of_case: dict[str, Any] = {
             "inputs": case.inputs,
             "expected": case.expected,
@@ -95,7 +95,9 @@ class Detail:
             runs,
             inline=inline,
             compared=release,
-            remarks={e: _remark(comparison, case, e, metric) for e in columns},
+            remarks={
+                e: _remark(comparison, case, e, metric, can_fail=self._can_fail) for e in columns
+            },
             expected=case.expected,
         )
         self._answers.value = clean(html) if runs else ""
@@ -119,11 +121,13 @@ class Detail:
         self.bars.show(runs)
         self.widget.remove_class("vnb-none")
 
-    def _show_traces(self, runs: Sequence[Run], *, can_read: bool = True) -> None:
+    def _show_traces(
+        self, runs: Sequence[Run], release: str = "", *, can_read: bool = True
+    ) -> None:
         """Show the stored traces, and the button that fetches the others."""
         unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
         (self._read.remove_class if unread and can_read else self._read.add_class)("vnb-none")
-        self._traces.value = clean(side_by_side_traces(runs))
+        self._traces.value = clean(side_by_side_traces(runs, release))
 
     def hide(self) -> None:
         """Clear the view."""
@@ -157,7 +161,9 @@ def _input_html(value: object) -> str:
     return f"{beginning}<details>{summary}{html}</details>"
 
 
-def _remark(comparison: Comparison, case: Case, release: str, metric: str | None) -> str:
+def _remark(
+    comparison: Comparison, case: Case, release: str, metric: str | None, *, can_fail: bool
+) -> str:
     """Return verdict, score and failures of an answer as HTML for its heading."""
     run, base = case.counting(release), case.answer(case.baseline)
     figures = comparison.figures
@@ -178,4 +184,9 @@ def _remark(comparison: Comparison, case: Case, release: str, metric: str | None
     if failures := failure_text(figures, case, release):
         text = f"{icon('FAILED', size=14)} {escape(failures)}"
         parts.append(f'<span class="vnb-source vnb-case-failure">{text}</span>')
+    if can_fail:  # pressed like the key, see view.js
+        parts.append(
+            '<button type="button" class="vnb-act vnb-add" data-press="f" title="Key: f" '
+            f'data-release="{escape(release)}">Name a failure</button>'
+        )
     return " ".join(parts)

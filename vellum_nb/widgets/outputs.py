@@ -9,17 +9,32 @@ from itertools import chain
 from typing import Any
 
 from vellum_nb.comparison.cases import checks
-from vellum_nb.comparison.traces import first_difference, in_order, is_comparable
+from vellum_nb.comparison.traces import (
+    NodeDifference,
+    first_difference,
+    in_order,
+    is_comparable,
+    pairs,
+)
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.assets import asset, icon
-from vellum_nb.rendering.diff import Op, Side, output_status, side_html
+from vellum_nb.rendering.diff import (
+    MISSING,
+    Op,
+    Row,
+    Side,
+    difference,
+    output_status,
+    side_html,
+)
 from vellum_nb.rendering.format import (
     duration,
     is_short,
     money,
     one_line,
+    output_kind,
     plain_text,
     plural,
     visible_name,
@@ -44,23 +59,26 @@ _NODE_STATES = {
 }
 
 
-def side_by_side_traces(runs: Sequence[Run]) -> str:
+def side_by_side_traces(runs: Sequence[Run], compared: str = "") -> str:
     """Return traces side by side, the first difference marked; empty if none can be compared.
 
-    A single run has its own trace.
+    If the values of nodes are known, `compared`, or the first other run, is listed against the
+    first run, node by node. A single run has its own trace.
     """
     traced = [run for run in runs[1:] if run.nodes]
     if not runs or not runs[0].nodes or (runs[1:] and not traced):
         return ""
     base = runs[0]
+    other = next((run for run in traced if run.release_tag == compared), (*traced, base)[0])
+    has_values = all(any(n.inputs or n.outputs for n in run.nodes) for run in (base, other))
+    if other is not base and has_values and is_comparable(base.nodes, other.nodes):
+        return _steps_html(base, other)
     marks: dict[str, dict[int, str]] = {base.release_tag: {}}
     words = []
     for run in traced:
         tag, tag_marks = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
         first = first_difference(base.nodes, run.nodes)
-        where = first and f"first difference at {visible_name(first.name)} ({first.change})"
-        conclusion = "no node differs" if is_comparable(base.nodes, run.nodes) else "not comparable"
-        words.append(f"{tag}: {where or conclusion}")
+        words.append(f"{tag}: {_conclusion(base, run, first)}")
         if first is not None and first.other is not None:
             tag_marks[id(first.other)] = f"first difference: {first.change}"
         if first is not None and first.base is not None:
@@ -74,10 +92,73 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
     body = "".join(f"<div>{table}</div>" for table in tables)
     summary = f"Traces side by side · {escape(' · '.join(words))}" if words else "Trace"
     return (
-        '<details class="vnb-out" open><summary class="vnb-trace-fold" style="padding: 6px 12px">'
-        f"{summary}</summary>"
-        f'<div class="vnb-out-grid">{body}</div></details>'
+        '<details class="vnb-out" open><summary class="vnb-trace-fold">'
+        f'{summary}</summary><div class="vnb-out-grid">{body}</div></details>'
     )
+
+
+def _conclusion(base: Run, run: Run, first: NodeDifference | None) -> str:
+    if first is not None:
+        return f"first difference at {visible_name(first.name)} ({first.change})"
+    return "no node differs" if is_comparable(base.nodes, run.nodes) else "not comparable"
+
+
+def _steps_html(base: Run, run: Run) -> str:
+    """Return the nodes of two runs as a list: what differs in each, and its values unfolded."""
+    first = first_difference(base.nodes, run.nodes)
+    listed = list(pairs(base.nodes, run.nodes))
+    steps = []
+    for depth, one, two in listed[:_MAX_NODES]:
+        nodes = [(of, node) for of, node in ((base, one), (run, two)) if node is not None]
+        took = [_took(node) for _, node in nodes]
+        values = [_with_outputs(of, _node_values(node)) for of, node in nodes]
+        step = {
+            "name": nodes[-1][1].name,
+            "depth": min(depth, _MAX_DEPTH),
+            "is_first": first is not None and one is first.base and two is first.other,
+            "changes": _changes_html(one, two),
+            "took": [duration(seconds) for seconds in took if seconds is not None],
+            "html": _columns_html(values, "inputs and outputs"),
+        }
+        steps.append(step)
+    return render(
+        "trace_steps.html.j2",
+        title=f"{visible_name(run.release_tag)} against {visible_name(base.release_tag)}",
+        conclusion=_conclusion(base, run, first),
+        steps=steps,
+        omitted=len(listed) > len(steps),
+    )
+
+
+def _node_values(node: NodeRun | None) -> dict[str, Any]:
+    """Return inputs, outputs, model and error of a node by name, if they are known."""
+    if node is None:
+        return {}
+    values = {f"in {name}": value for name, value in (node.inputs or {}).items()}
+    values |= {f"out {name}": value for name, value in (node.outputs or {}).items()}
+    state = None if node.state == "FULFILLED" else node.state
+    more = {"model": node.model, "state": state, "error": node.error}
+    return values | {name: value for name, value in more.items() if value is not None}
+
+
+def _changes_html(base: NodeRun | None, node: NodeRun | None) -> str:
+    """Return what differs between two nodes, one line per value; short values in full."""
+    if base is None or node is None:
+        return "not run" if node is None else "new"
+    old, new = _node_values(base), _node_values(node)
+    are_same = base.outputs_hash == node.outputs_hash is not None  # whatever their names
+    lines = []
+    for name in dict.fromkeys((*old, *new)):
+        if are_same and name.startswith("out "):
+            continue
+        sides = old.get(name, MISSING), new.get(name, MISSING)
+        if changes := difference(*sides, "JSON"):
+            ops = [Op("label", changes.summary)]
+            if all(map(is_short, sides)):
+                texts = [plain_text(value) or '""' for value in sides]
+                ops = [Op("delete", texts[0]), Op("insert", texts[1])]
+            lines.append(Row(name, ops))
+    return "".join(line.to_html() for line in lines)
 
 
 def trace_html(
@@ -100,19 +181,29 @@ def trace_html(
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> dict[str, Any]:
     picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
-    start, end = (at and utc(at) for at in (node.start, node.end))
-    took = max((end - start).total_seconds(), 0.0) if start and end else None
-    bar = None
-    if begin is not None and start is not None:
-        offset = (start - begin).total_seconds()
+    took, bar = _took(node), None
+    if begin is not None and node.start is not None:
+        offset = (utc(node.start) - begin).total_seconds()
         lasted = length - offset if took is None else took
         margin = min(100 * offset / length, 100 - _MIN_BAR_PERCENT) if length else 0.0
         bar = (
             margin,
             min(max(100 * lasted / length, _MIN_BAR_PERCENT), 100 - margin) if length else 100.0,
         )
+    values = "".join(
+        _row(name, AnswerCell(name, "alone", value, output_kind(value, None)).to_html())
+        for name, value in _node_values(node).items()
+        if node.inputs or node.outputs
+    )
     row = {"node": node, "depth": min(depth, _MAX_DEPTH), "picture": picture, "word": word}
-    return row | {"took": took, "bar": bar}
+    return row | {"took": took, "bar": bar, "values_html": values}
+
+
+def _took(node: NodeRun) -> float | None:
+    """Return the seconds that a node took, if it is known."""
+    if node.start is None or node.end is None:
+        return None
+    return max((utc(node.end) - utc(node.start)).total_seconds(), 0.0)
 
 
 def side_by_side_html(
@@ -167,30 +258,33 @@ def side_by_side_html(
     if more > 0:
         notes.append(f"{more:,} more outputs are in the run")
     above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
-    body = f'{above}{_inputs_html(runs) if inputs else ""}<div class="vnb-out-grid">{columns}</div>'
+    if inputs:
+        above += _columns_html([_with_outputs(run, run.inputs) for run in runs], "inputs")
+    body = f'{above}<div class="vnb-out-grid">{columns}</div>'
     if not runs:
         body = '<p class="vnb-note">No runs to show.</p>'
     return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{body}</div>'
 
 
-def _inputs_html(runs: Sequence[Run]) -> str:
-    """Return the inputs as columns, with differences from the first run marked."""
-    same = all(run.inputs == runs[0].inputs for run in runs)
-    shown = [
-        run.model_copy(
-            update={"outputs": run.inputs, "output_types": {}, "state": "FULFILLED", "error": None}
-        )
-        for run in (runs[:1] if same else runs)
-    ]
-    names = list(dict.fromkeys(chain(*(run.outputs for run in shown))))[:_MAX_OUTPUTS]
+def _with_outputs(run: Run, values: Mapping[str, Any]) -> Run:
+    """Return a run with other values as its outputs, to show them in the same way."""
+    update = {"outputs": values, "output_types": {}, "state": "FULFILLED", "error": None}
+    return run.model_copy(update=update)
+
+
+def _columns_html(runs: Sequence[Run], what: str) -> str:
+    """Return outputs as columns, with differences from the first run marked; once if all equal."""
+    same = all(run.outputs == runs[0].outputs for run in runs)
+    runs, count = runs[:1] if same else runs, len(runs)
+    names = list(dict.fromkeys(chain(*(run.outputs for run in runs))))[:_MAX_OUTPUTS]
     columns = []
-    for run in shown:
+    for run in runs:
         tag = "" if same else f'<b class="vnb-tag">{name_html(run.release_tag)}</b> '
-        what = "inputs of all runs" if same and runs[1:] else "inputs"
-        head = f'<div class="vnb-out-head"><span class="vnb-facts">{tag}{what}</span></div>'
-        base = shown[0] if run is not shown[0] else None
-        rows = output_rows(run, names, base, other=_compared(shown, "") if base is None else None)
-        label = what if same else f"Inputs of {visible_name(run.release_tag)}"
+        title = f"{what} of all runs" if same and count > 1 else what
+        head = f'<div class="vnb-out-head"><span class="vnb-facts">{tag}{title}</span></div>'
+        base = runs[0] if run is not runs[0] else None
+        rows = output_rows(run, names, base, other=_compared(runs, "") if base is None else None)
+        label = title if same else f"{what} of {visible_name(run.release_tag)}".capitalize()
         columns.append(section_html(label, head, rows, len(names)))
     return f'<div class="vnb-out-grid">{"".join(columns)}</div>'
 
@@ -239,9 +333,10 @@ def output_rows(
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
         check = _check_html(met[name], (expected or {})[name]) if name in met else ""
-        rows.append(
-            _row(name, html + check, is_prose=isinstance(value, str) and not is_short(value))
-        )
+        css = "vnb-prose" if isinstance(value, str) and not is_short(value) else ""
+        if not css and met.get(name) is False:
+            css = "vnb-wrong"
+        rows.append(_row(name, html + check, css))
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
 
 
@@ -287,8 +382,8 @@ def _icon(state: str) -> str:
     return icon(state, f"vnb-icon vnb-icon-{state}", 14)
 
 
-def _row(name: str, html: str, *, is_prose: bool = False) -> str:
-    kind = ' class="vnb-prose"' if is_prose else ""
+def _row(name: str, html: str, css: str = "") -> str:
+    kind = f' class="{css}"' if css else ""
     return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
 
 

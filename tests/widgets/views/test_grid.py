@@ -583,9 +583,9 @@ def test_traces_are_read_on_demand(traced):
 def test_traces_side_by_side_mark_the_first_difference(traced):
     read_traces(traced)
     traces = dom(FullCase(traced).traces)
-    assert "Traces side by side · v2: first difference at steps (outputs)" in text_of(traces)
-    assert len(traces.select(".vnb-trace-first")) == 2
-    assert "first difference: outputs" in text_of(traces)
+    assert "Trace v2 against v1 first difference at steps (outputs)" in text_of(traces)
+    changes = [text_of(step) for step in traces.select(".vnb-step-first .vnb-step-changes")]
+    assert changes == ["out reply: A → AA"]
 
 
 def test_first_changed_node_is_in_the_summary(ws, traced):
@@ -593,6 +593,14 @@ def test_first_changed_node_is_in_the_summary(ws, traced):
     assert "first changed node: steps 1, of 1 case traced" in GridPage(traced).release("v2")
     assert traced.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
     assert ws.compare("steps").summary(columns="all")["traced"].tolist()[1] == 1
+
+
+@pytest.mark.parametrize("has_actions", [True, False])
+def test_open_case_has_a_button_to_name_a_failure_of_each_answer(grid, actions, has_actions):
+    page = grid([run(0, "v1"), wrong(0, "v2")], actions=actions[0] if has_actions else None)
+    page.whole.open_case(page.whole.comparison.cases[0])
+    buttons = dom(FullCase(page.whole).answers).select('[data-press="f"]')
+    assert [each["data-release"] for each in buttons] == (["v1", "v2"] if has_actions else [])
 
 
 @pytest.mark.parametrize(("name", "is_shown"), [("Classify", True), ("node-{}", False)])

@@ -22,7 +22,7 @@ def test_regressions_are_listed_first(page):
     head = page.state("_head")
     assert head["order"] == "regressions first"
     counts = {option["name"]: option["count"] for option in head["filters"]}
-    assert counts == {"different": 4, "regressions": 2, "missing": 1, "unstable": 0}
+    assert counts == {"": 6, "different": 4, "regressions": 2, "missing": 1, "unstable": 0}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_different_answers_are_listed_first_without_a_metric(grid):
     assert page.numbers() == [2, 3, 1]
     assert page.state("_head")["order"] == "those that differ first"
     filters = [each["name"] for each in page.state("_head")["filters"]]
-    assert filters == ["different", "missing", "unstable"]
+    assert filters == ["", "different", "missing", "unstable"]
     assert page.cell(2, "v2")["word"] == "differs"
     assert "1 differs · 1 identical · 1 without an answer" in page.release("v2")
 

@@ -257,7 +257,8 @@ def node_data(event: Event, record: ExecutionRecord, expand: ExpandMeta) -> _Jso
         if state == "REJECTED":
             return {**data, "error": event_error(event)}
         data["output_values"] = [
-            {"node_output_id": v["id"], "state": state, "type": v["type"], "value": v["value"]}
+            {"node_output_id": v["id"], "key": v["name"], "state": state}
+            | {"type": v["type"], "value": v["value"]}
             for v in values
         ]
         data["mocked"] = bool(event.body.get("mocked"))

@@ -173,10 +173,10 @@ export function formatNumber(value) {
 /**
  * @param {number} count
  * @param {string} word
- * @returns {string} The word, in the plural unless `count` is 1
+ * @returns {string} The count and the word, in the plural unless `count` is 1
  */
-export function pluralize(count, word) {
-  return count === 1 ? word : `${word}s`;
+export function plural(count, word) {
+  return `${formatNumber(count)} ${count === 1 ? word : `${word}s`}`;
 }
 
 /**

@@ -7,7 +7,7 @@ import {
   setTrustedHtml,
   h,
   icon,
-  pluralize,
+  plural,
   setAttribute,
   replaceChildren,
   setText,
@@ -291,12 +291,12 @@ class TableView extends WidgetView {
 
   // --- the active row
 
+  // Activate a row by its position on the page; unless a selection is extended, on any page.
   activate(position, extend = false) {
     if (!this.rows.length) return;
-    if (position >= this.rows.length && this.offset + this.rows.length < this.total && !extend) {
-      this.page(this.offset + this.size, () => this.activate(0));
-    } else if (position < 0 && this.offset > 0 && !extend) {
-      this.page(this.offset - this.size, () => this.activate(this.rows.length - 1));
+    const index = Math.max(0, Math.min(this.offset + position, this.total - 1));
+    if (!this.rows[index - this.offset] && !extend) {
+      this.page(index, () => this.activate(index - this.offset));
     } else {
       this.active = Math.max(0, Math.min(position, this.rows.length - 1));
       this.mark();
@@ -325,7 +325,7 @@ class TableView extends WidgetView {
 
   // --- the open case or run: a widget next to the rows that follows the active one
 
-  // The widget may be added later. The keys of the grid work there, too.
+  // The widget may be added later. The keys of the grid work there, too, and buttons press them.
   openIn(container) {
     const onKey = (event) => {
       if (event.defaultPrevented || !this.get("opened")) return;
@@ -337,9 +337,27 @@ class TableView extends WidgetView {
         consume(event);
       }
     };
+    const onClick = ({ target }) => {
+      const { press, release } = target.closest("[data-press]")?.dataset ?? {};
+      if (release) this.chooseRelease(release);
+      if (press) this.key({ key: press });
+    };
+    const listeners = new AbortController();
     this.container = container;
-    container?.addEventListener("keydown", onKey);
-    this.cleanups.push(() => container?.removeEventListener("keydown", onKey));
+    container?.addEventListener("keydown", onKey, listeners);
+    container?.addEventListener("click", onClick, listeners);
+    this.cleanups.push(() => listeners.abort());
+    const step = (press, title) =>
+      h("button", {
+        type: "button",
+        class: "jupyter-button vnb-icon-button",
+        title,
+        "aria-label": title,
+        "data-press": press,
+      });
+    this.where = h("span");
+    const buttons = [step("k", "Previous (k)"), step("j", "Next (j)")];
+    this.steps = h("span", { class: "vnb-case-steps" }, this.where, buttons);
     this.labelDetails();
   }
 
@@ -348,6 +366,7 @@ class TableView extends WidgetView {
     const names = { role: "region", "aria-label": `The ${this.subject} in full`, tabindex: "-1" };
     if (!this.details) return;
     for (const [name, value] of Object.entries(names)) setAttribute(this.details, name, value);
+    if (this.steps.parentNode !== this.details) this.details.append(this.steps);
     this.observer.observe(this.details);
   }
 
@@ -374,6 +393,8 @@ class TableView extends WidgetView {
     for (const node of [grid, ...nodes.values()]) node.style.marginBottom = "";
     if (!details) return;
     const opened = this.get("opened");
+    const index = `${formatNumber(this.offset + this.active + 1)} of ${formatNumber(this.total)}`;
+    setText(this.where, this.isOpen ? index : "");
     const isSide = this.root.clientWidth >= SIDE_WIDTH_PX;
     container.classList.toggle("vnb-grid-split", Boolean(opened) && isSide);
     container.classList.toggle("vnb-grid-stacked", Boolean(opened) && !isSide);
@@ -387,7 +408,7 @@ class TableView extends WidgetView {
   key(event) {
     if (event.ctrlKey || event.metaKey) return false;
     const step = { j: 1, k: -1 }[event.key];
-    if (step) this.activate(Math.max(this.offset ? -1 : 0, this.active + step));
+    if (step) this.activate(this.active < 0 ? 0 : this.active + step);
     else if (event.key === "Enter" && this.isOpen) this.details.focus({ preventScroll: true });
     else if (event.key === "Enter") this.open(this.rows[this.active]?.id);
     else if (event.key === "t") this.details?.querySelector(".vnb-trace-fold")?.click();
@@ -408,16 +429,11 @@ class TableView extends WidgetView {
       ArrowUp: this.active - 1,
       PageDown: this.active + page,
       PageUp: this.active - page,
+      Home: -this.offset,
+      End: this.total - 1 - this.offset,
     }[event.key];
-    const activateLast = () => this.activate(this.rows.length - 1);
     if (target !== undefined) {
-      this.activate(this.active < 0 && target < 0 ? 0 : target, event.shiftKey);
-    } else if (event.key === "Home") {
-      if (this.offset) this.page(0, () => this.activate(0));
-      else this.activate(0);
-    } else if (event.key === "End") {
-      if (this.offset + this.rows.length < this.total) this.page(this.total - 1, activateLast);
-      else activateLast();
+      this.activate(this.active < 0 && target < 0 ? -this.offset : target, event.shiftKey);
     } else if (event.key === "/") this.field.focus();
     else if (!this.key(event)) return;
     consume(event);
@@ -427,7 +443,7 @@ class TableView extends WidgetView {
 
   search(label, placeholder) {
     this.field = h("input", {
-      type: "text",
+      type: "search",
       placeholder,
       "aria-label": label,
       spellcheck: "false",
@@ -435,22 +451,11 @@ class TableView extends WidgetView {
       oninput: () => this.typed(DEBOUNCE_MS),
       onkeydown: (event) => this.fieldKey(event),
     });
-    this.clear = button(
-      "bare",
-      () => {
-        this.field.value = "";
-        this.typed(0);
-        this.field.focus();
-      },
-      { "aria-label": "Clear the filter", title: "Clear the filter", hidden: true },
-      icon("close"),
-    );
-    return h("div", { class: "vnb-view-search" }, icon("search"), this.field, this.clear);
+    return h("div", { class: "vnb-view-search" }, icon("search"), this.field);
   }
 
   typed(delay) {
     clearTimeout(this.timer);
-    this.clear.hidden = !this.field.value;
     this.timer = setTimeout(() => {
       if (this.field.value !== this.state.search) this.filter({ search: this.field.value });
     }, delay);
@@ -505,16 +510,10 @@ class TableView extends WidgetView {
     const { formats } = this.get("_head");
     let format = formats[0];
     const field = h("input", {
-      type: "text",
       class: "vnb-view-field",
       "aria-label": "File to write",
       spellcheck: "false",
       value: stem + format.suffix,
-      onkeydown: (event) => {
-        if (event.key !== "Enter") return;
-        event.preventDefault();
-        save();
-      },
     });
     const kinds =
       formats.length < 2
@@ -530,21 +529,19 @@ class TableView extends WidgetView {
           );
     this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
     this.noun = noun;
-    this.amount = h("span", {}, `${formatNumber(count)} ${pluralize(count, noun)} as`);
-    const save = () => {
+    this.amount = h("span", {}, `${plural(count, noun)} as`);
+    const onsubmit = (event) => {
+      event.preventDefault();
       this.outcome.className = "vnb-view-outcome";
       setText(this.outcome, "Writing…");
       this.send("export", { format: format.name, path: field.value });
     };
     this.panel.replaceChildren(
       h(
-        "div",
-        { class: "vnb-view-export" },
-        this.amount,
-        kinds,
-        h("span", {}, "to"),
-        field,
-        button("button", save, {}, "Save"),
+        "form",
+        { class: "vnb-view-form", onsubmit },
+        [this.amount, kinds, "to", field],
+        button("button", null, { type: "submit" }, "Save"),
         this.outcome,
       ),
     );
@@ -553,15 +550,8 @@ class TableView extends WidgetView {
   exported({ error, path, count }) {
     if (!this.outcome) return;
     this.outcome.classList.toggle("vnb-view-bad", Boolean(error));
-    this.outcome.replaceChildren(
-      ...(error
-        ? [icon("FAILED"), ` ${error}`]
-        : [
-            icon("FULFILLED"),
-            ` Wrote ${formatNumber(count)} ${pluralize(count, this.noun)} to `,
-            h("span", { class: "vnb-view-code" }, path),
-          ]),
-    );
+    const words = error || `Wrote ${plural(count, this.noun)} to ${path}`;
+    this.outcome.replaceChildren(icon(error ? "FAILED" : "FULFILLED"), ` ${words}`);
   }
 
   note(text = this.get("error")) {
@@ -600,11 +590,23 @@ class RunsTable extends TableView {
       "Look up",
     );
     this.lookedUp = h("span", { role: "status", class: "vnb-view-quiet" });
-    this.sideBox = h("section", {
-      class: "vnb-view-side",
-      "aria-label": "Selected runs side by side",
-      hidden: true,
-    });
+    const closeSide = () => {
+      this.send("close_side");
+      this.sideButton.focus();
+    };
+    const closeOptions = { "aria-label": "Close side by side", title: "Close" };
+    this.sideBody = h("div");
+    this.sideBox = h(
+      "section",
+      { class: "vnb-view-side", "aria-label": "Selected runs side by side", hidden: true },
+      h(
+        "div",
+        { class: "vnb-view-sidebar" },
+        h("b", { class: "vnb-view-fill" }, "Side by side"),
+        button("bare", closeSide, closeOptions, icon("close")),
+      ),
+      this.sideBody,
+    );
     this.bar.append(
       h("b", { class: "vnb-view-title" }, "History"),
       this.title,
@@ -680,7 +682,6 @@ class RunsTable extends TableView {
   head() {
     const { title, chips, filters, columns } = this.get("_head");
     setText(this.title, title ?? "");
-    this.clear.hidden = !this.field.value;
     replaceChildren(
       this.chips,
       ...(chips ?? []).map(({ name, text }) =>
@@ -900,18 +901,14 @@ class RunsTable extends TableView {
     const count = this.selected.length;
     const isAll = total > 0 && count >= total;
     if (allBox) Object.assign(allBox, { checked: isAll, indeterminate: count > 0 && !isAll });
-    if (this.amount) setText(this.amount, `${formatNumber(total)} ${pluralize(total, "run")} as`);
-    const noun =
-      total === all
-        ? ` ${pluralize(total, "run")}`
-        : ` of ${formatNumber(all)} ${pluralize(all, "run")}`;
+    if (this.amount) setText(this.amount, `${plural(total, "run")} as`);
     const doubts = this.rows.filter((row) => row.doubt).length;
     const scope = this.rows.length < total ? " on this page" : "";
     const dot = () => h("span", { class: "vnb-table-dot" }, "·");
     replaceChildren(
       this.count,
       h("b", {}, formatNumber(total) + (latest?.rough ? "+" : "")),
-      noun,
+      total === all ? plural(total, "run").replace(/^\S+/, "") : ` of ${plural(all, "run")}`,
       doubts && dot(),
       doubts && icon("doubt", "vnb-glyph vnb-table-doubt"),
       doubts && ` ${formatNumber(doubts)} in doubt${scope}`,
@@ -1014,27 +1011,7 @@ class RunsTable extends TableView {
   side() {
     const html = this.get("_side");
     this.sideBox.hidden = !html;
-    const closeButton = button(
-      "bare",
-      () => {
-        this.send("close_side");
-        this.sideButton.focus();
-      },
-      { "aria-label": "Close side by side", title: "Close" },
-      icon("close"),
-    );
-    replaceChildren(
-      this.sideBox,
-      html &&
-        h(
-          "div",
-          { class: "vnb-view-sidebar" },
-          h("b", {}, "Side by side"),
-          h("span", { class: "vnb-view-fill" }),
-          closeButton,
-        ),
-      html && setTrustedHtml(h("div"), html),
-    );
+    setTrustedHtml(this.sideBody, html);
     const isAsked = this.root.contains(document.activeElement); // not when the page is loaded
     if (html && isAsked) this.sideBox.scrollIntoView({ block: "nearest" });
   }
@@ -1089,7 +1066,7 @@ export class CasesGrid extends TableView {
 
   footer() {
     const { order } = this.get("_head");
-    const text = `${formatNumber(this.all)} ${pluralize(this.all, "case")}, ${order}`;
+    const text = `${plural(this.all, "case")}, ${order}`;
     setText(this.count, this.total === this.all ? text : `${formatNumber(this.total)} of ${text}`);
     this.grid.hidden = this.total === 0;
     super.footer(
@@ -1243,6 +1220,11 @@ export class CasesGrid extends TableView {
     return super.focusNode()?.children[this.column];
   }
 
+  chooseRelease(release) {
+    this.column = this.get("_head").columns.findIndex(({ name }) => name === release) + 1;
+    this.mark();
+  }
+
   click(event) {
     const cell = event.target.closest(".vnb-grid-row > [data-column]");
     if (!cell) return;
@@ -1311,24 +1293,21 @@ export class CasesGrid extends TableView {
     const title = `Failure of case ${formatNumber(number)} on ${label}`;
     this.failureNames = h("datalist", { id: `${this.id}-names` });
     const field = h("input", {
-      type: "text",
       class: "vnb-view-field",
       "aria-label": title,
       placeholder: "what is wrong; Escape goes back",
       maxlength: 80,
       list: this.failureNames.id,
       spellcheck: "false",
-      onkeydown: (event) => {
-        if (event.key !== "Enter") return;
-        consume(event);
-        if (field.value.trim()) {
-          this.send("fail", { ...this.failing, name: field.value, has: true });
-        }
-        field.value = "";
-      },
     });
+    const onsubmit = (event) => {
+      event.preventDefault();
+      if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true });
+      field.value = "";
+    };
     this.failureList = h("span", { class: "vnb-view-chips" });
-    this.panel.replaceChildren(h("span", {}, title), field, this.failureNames, this.failureList);
+    const parts = [title, field, this.failureNames, this.failureList];
+    this.panel.replaceChildren(h("form", { class: "vnb-view-form", onsubmit }, parts));
     this.showFailures();
   }
 
@@ -1377,26 +1356,20 @@ export class CasesGrid extends TableView {
       menus.push({ ...failures, label: "failure", chosen: this.state.failures, choose });
     }
     const chip = (key, text, count, isPressed, onclick) =>
-      h(
-        "button",
-        {
-          type: "button",
-          class: "vnb-grid-toggle",
-          "aria-pressed": String(isPressed),
-          "data-key": key,
-          onclick,
-        },
+      button(
+        "chip",
+        onclick,
+        { "aria-pressed": String(isPressed), "data-key": key },
         isPressed && icon("check"),
-        text,
-        " ",
+        `${text} `,
         h("span", { class: "vnb-view-quiet" }, formatNumber(count)),
       );
     const dropRelease = () => this.filter({ release: "" });
     replaceChildren(
       this.chips,
       ...filters.map(({ name, label, count }) =>
-        chip(`state ${name}`, label, count, states.includes(name), () =>
-          this.filter({ states: toggled(states, name) }),
+        chip(`state ${name}`, label, count, name ? states.includes(name) : !states.length, () =>
+          this.filter({ states: name ? toggled(states, name) : [] }),
         ),
       ),
       onRelease && chip("release", `on ${onRelease.label}`, "", true, dropRelease),
