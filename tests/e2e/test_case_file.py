@@ -24,7 +24,7 @@ GOOD = "ticket,expected.category,who\ncharged twice,billing,ann\nno login,access
 def test_uploaded_csv_is_run_as_a_sweep(lab):
     form = open_form(lab, FORM)
     cases = form.root
-    run, plan = cases.locator("button.vnb-case-run"), cases.locator(".vnb-case-plan")
+    run, plan = cases.locator("button.vnb-case-run"), cases.locator(".vnb-case-state")
     expect(run).to_have_count(0)
     cases.get_by_role("radio", name="File of cases", exact=True).check()
     expect(form.run).to_be_hidden()

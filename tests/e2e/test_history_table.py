@@ -22,6 +22,7 @@ def test_the_table_fits_its_place(lab):
     for look in ("light-500", "dark-500", "dark-1400", "light-1400"):
         with lab.looking(look):
             assert table.grid.evaluate("grid => grid.clientWidth - grid.scrollWidth") >= 0
+            expect(table.header("outputs")).to_be_visible()
             table.notebook.screenshot(f"history-table-{look}", table.root)
 
 

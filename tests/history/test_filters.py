@@ -61,6 +61,15 @@ def test_filters_select_runs_newest_first(filled, filters, expected):
     assert "".join(filled.frame(**filters)["id"]) == expected
 
 
+def test_filter_names_ratings(filled):
+    for name, quality in (("a", 1), ("b", 0), ("c", 0.5)):
+        filled.annotate(name, quality=quality)
+    assert names(filled.runs(rating="unrated")) == "d"
+    assert names(filled.runs(rating=["good", "bad"])) == "ba"
+    with pytest.raises(HistoryError, match="Unknown rating 'fair'; available: rated, unrated"):
+        filled.runs(rating="fair")
+
+
 def test_since_includes_its_time_unlike_until(filled):
     moment = NOON + timedelta(seconds=2)
     far = moment.astimezone(timezone(timedelta(hours=5)))

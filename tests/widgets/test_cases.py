@@ -19,7 +19,7 @@ import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.widgets.cases import case_plan_html, problems_html
+from vellum_nb.widgets.cases import case_plan_html, plan_line_html, problems_html
 from vellum_nb.widgets.sweep_view import SweepView
 
 GOOD = b"ticket\ncharged twice\nno login\n"
@@ -40,6 +40,12 @@ class Cases:
     def plan(self):
         assert self.section.wait(PATIENCE)
         return text_of(parts(self.form, "vnb-case-plan")[0].value)
+
+    @property
+    def line(self):
+        """Return the text next to Run."""
+        assert self.section.wait(PATIENCE)
+        return text_of(parts(self.form, "vnb-case-state")[0].value)
 
     @property
     def label(self):
@@ -144,9 +150,9 @@ def test_cases_run_on_the_release_tags_of_the_form(cases):
     cases.choose(GOOD)
     assert len(parts(cases.form, "vnb-tags")) == 1
     tick(cases.form, "v1")
-    assert "2 release tags" in cases.plan
+    assert "2 release tags" in cases.line
     cases.form.release_tags = ["v1"]
-    assert "1 release tag =" in cases.plan
+    assert "1 release tag =" in cases.line
     cases.form.release_tags = []
     assert "No release tag is chosen" in cases.plan
     assert cases.run.disabled
@@ -190,9 +196,11 @@ def test_undecided_sweep_offers_to_add_cases(gated, monkeypatch):
     (uploader,) = parts(form, "vnb-uploader")
     assert {"do": "focus"} in [data.get("content") for data in uploader.comm.sent]
     assert view.comparison_view is None
+    cases.choose(b"ticket,expected.category\na,<b>billing</b>\nb,<b>billing</b>\nc,x\n")
+    assert cases.label == "Run 2 calls"
+    assert "6 runs: 4 found, 2 to be sent" in cases.line
     form.close()
-    assert view.wait(PATIENCE)
-    assert texts(view.panel.parts["verdicts"], "button") == []
+    assert view.add_cases is None  # the view shows how
 
 
 def test_invalid_repeats_are_refused(cases):
@@ -227,7 +235,7 @@ def test_sweep_that_cannot_start_can_be_tried_again(cases, gated):
 def test_stopped_sweep_is_resumed_with_the_same_file(cases, gated):
     cases.choose(GOOD)
     cases.repeats.value = " 20 "
-    assert "2 cases × 1 release tag × 20 repeats = 40 calls" in cases.plan  # noqa: RUF001
+    assert "2 cases × 1 release tag × 20 repeats = 40 calls" in cases.line  # noqa: RUF001
     assert cases.label == "Run 40 calls"
     assert gated.ws.history.count() == 0
     sweep = cases.swept()
@@ -295,8 +303,7 @@ def test_invalid_column_is_corrected_before_anything_is_sent(shouting, tmp_path)
     path.write_bytes(content)
     shouting.choose(str(path))
     assert shouting.label == "Check again"
-    state = text_of(parts(shouting.form, "vnb-case-state")[0].value)
-    assert state == "2 columns to correct: expected.laud, expected.xyz"
+    assert shouting.line == "2 columns to correct: expected.laud, expected.xyz"
     shouting.run.click()
     assert shouting.label == "Check again"
     assert shouting.form.sweep is None
@@ -330,6 +337,8 @@ def test_decision_can_be_changed_until_another_file_is_chosen(shouting):
     shouting.decide("loud", "Use as expected")
     shouting.decide("expected.laud", "Use expected.loud")
     assert "Several columns of cases.csv are called expected.loud" in shouting.plan
+    [roles] = parts(shouting.form, "vnb-column-roles")
+    assert "inputs: text" in text_of(roles.value)  # of the last check
     shouting.decide("expected.laud", "Ignore the column")
     assert shouting.label == "Run 1 call"
     shouting.choose(b"text,expected.laud\na,A\n")
@@ -393,8 +402,7 @@ def test_hostile_names_and_cells_are_escaped(text):
 
 def test_plan_shows_counts_time_and_cost():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
-    html = case_plan_html(SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x"))
-    found = "1 found, 1 to be looked up, 2 to be sent"
-    assert f"{found}, about 2.50 s at up to 2 at once, about $0.50" in text_of(html)
-    assert "not known" not in text_of(html)
-    assert texts(html, "td")[-5:] == ["2", "1", "1", "2.50", "0.25"]
+    plan = SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x")
+    line, found = text_of(plan_line_html(plan)), "1 found, 1 to be looked up, 2 to be sent"
+    assert line.endswith(f"{found}, about 2.50 s at up to 2 at once, about $0.50")
+    assert texts(case_plan_html(plan), "td") == ["2", "1", "1", "2.50 s", "$0.50"]

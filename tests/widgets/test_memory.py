@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from weakref import ref
 
 import pytest
 from form_kit import PATIENCE, SPEC, answer, ran, release
@@ -36,11 +37,6 @@ def usage():
 def new_form():
     return RunForm(SPEC, run=lambda request, _: answer(request), release=release)
 """
-
-
-def widgets():
-    gc.collect()
-    return sum(isinstance(each, Widget) for each in gc.get_objects())
 
 
 def new_form():
@@ -152,14 +148,24 @@ def test_repeated_cell_frees_the_memory_of_its_form(notebook, code):
     assert (new_size - size) / FORMS < 200  # kB; it was about 720
 
 
-def test_closed_form_keeps_no_widgets():
-    before = widgets()
+@pytest.fixture
+def constructed():
+    """Return weak references to the widgets of this thread; those of earlier tests still change."""
+    made, own = [], threading.get_ident()
+    Widget.on_widget_constructed(
+        lambda widget: made.append(ref(widget)) if threading.get_ident() == own else None
+    )
+    yield made
+    Widget.on_widget_constructed(None)
+
+
+def test_closed_form_keeps_no_widgets(constructed):
     forms = [new_form() for _ in range(10)]
-    each = (widgets() - before) / len(forms)
+    assert len(constructed) / len(forms) > 100
     for form in forms:
         form.close()
-    assert each > 100
-    assert (widgets() - before) / len(forms) < 5
+    gc.collect()
+    assert sum(widget() is not None for widget in constructed) / len(forms) < 5
     assert [form.release_tags for form in forms] == [["v2"]] * len(forms)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from dom_kit import dom, text_of
+from dom_kit import dom, text_of, texts
 from html_kit import HOSTILE, assert_harmless
 from runs_kit import bundle_of, html_of, progress_of
 from sweep_view_kit import PATIENCE, press, until
@@ -184,7 +184,7 @@ def test_verdict_is_the_sentence_of_the_decision(gated):
     sentence = text_of(view.panel.parts["verdicts"])
     assert decision.sentence in sentence
     assert "about 570 more cases would decide." in sentence
-    assert sentence.endswith("2,280 calls")  # of two releases, twice each
+    assert sentence.endswith("2,280 calls Add cases…")  # of two releases, twice each
     table = dom(view.panel.parts["tags"])
     assert text_of(table.select(".vnb-sweep-heads")[0]).startswith("release tag4 cases: better")
     assert text_of(table.select(".vnb-grid-bar")[0]) == "= 4"
@@ -204,6 +204,51 @@ def test_button_of_a_verdict_opens_the_cases_behind_it(gated):
     assert view.wait(PATIENCE)
     assert "'<script>' is not a group of cases" in view.panel.error
     assert table.states == ["missing"]
+
+
+def test_undecided_verdict_shows_the_call_that_adds_cases(gated):
+    view = swept(gated, repeats=2)
+    press(view, "compare", show="add", release="v2", metric="")
+    assert view.wait(PATIENCE)
+    call = texts(view.panel.parts["adding"], "code")[1]
+    assert call.startswith("ws.sweep('triage', cases, release_tags=['v1', 'v2'], repeats=2, ")
+    tickets = [*view.sweep.frame()["input.ticket"].unique(), "new"]
+    cases = [{"ticket": ticket} for ticket in tickets]
+    eval(call, {"ws": gated.ws, "cases": cases})  # noqa: S307
+    assert gated.ws.history.count() == 16 + 4  # nothing ran again
+    press(view, "compare", show="add", release="v2", metric="")
+    assert view.wait(PATIENCE)
+    assert view.panel.parts["adding"] == ""
+
+
+def test_deleted_runs_do_not_count_in_the_verdict(gated):
+    view = swept(gated)
+    before = view.panel.parts["verdicts"]
+    gated.ws.history.delete([run for run in view.sweep.runs() if run.release_tag == "v2"][:2])
+    assert view.wait(PATIENCE)
+    assert view.panel.parts["verdicts"] != before
+    assert view.sweep.compare().decide()["v2"].sentence in text_of(view.panel.parts["verdicts"])
+    assert view.panel.view_model["notice"] == "Deleted since: 2 runs, see history.deletions()"
+    gated.ws.history.undelete()
+    assert view.wait(PATIENCE)
+    assert (view.panel.parts["verdicts"], view.panel.view_model["notice"]) == (before, "")
+
+
+def test_second_click_does_not_make_another_blind_rating(finished):
+    view = finished.view()
+    ratings = []
+    for _ in range(2):
+        press(view, "compare", show="blind", release="v2", metric="")
+        assert view.wait(PATIENCE)
+        ratings.append(view.comparison_view.children[-1].children[-1])
+    assert ratings[0] is ratings[1]
+    assert not ratings[0].is_closed
+
+
+def test_replay_without_cases_says_so(finished):
+    view = finished.compare().replay([], release_tag="v2").view()
+    assert view.panel.view_model["notice"] == "No cases: nothing was replayed"
+    assert text_of(html_of(view)).endswith("no cases, so nothing was replayed")
 
 
 def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):

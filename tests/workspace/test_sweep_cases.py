@@ -259,6 +259,7 @@ def test_rows_with_the_same_problem_are_one_line(read):
     ("row", "message"),
     [
         ({"txt": "a"}, "is the column txt meant?"),
+        ({"txt": "a", "tex": "b"}, "is the column txt or tex meant?"),
         ({"text": "a", "input.nn": 1}, "input.nn: is not an input of echo on v2"),
         ({"text": "a", "input.text": "b"}, "text and input.text of the list are both the input"),
     ],
@@ -271,6 +272,12 @@ def test_column_with_a_name_like_an_input_is_a_noted_label(read):
     (case,), notes = read([{"text": "a", "flg": True}])
     assert case.labels == {"flg": True}
     assert "did you mean flag?" in notes[0]
+
+
+def test_every_column_with_a_name_like_an_input_is_noted(read):
+    _, notes = read([{"text": "a", "flg": True, "flagg": True}])
+    question = "the column {} is used as a label; did you mean flag?"
+    assert notes == (question.format("flg"), question.format("flagg"))
 
 
 def test_input_that_one_release_does_not_know_is_not_sent_to_it(read):

@@ -38,7 +38,7 @@ from vellum_nb.history.leases import LeaseHeldError, LeaseLostError
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, SweepLease, Sweeps
 from vellum_nb.history.progress import terminal_line
-from vellum_nb.history.query import Filters, OrderedRuns, collection_paused, moment
+from vellum_nb.history.query import RATINGS, Filters, OrderedRuns, collection_paused, moment
 from vellum_nb.history.read_files import (
     csv_table,
     json_objects,
@@ -55,6 +55,7 @@ __all__ = [
     "COLUMN_KINDS",
     "FIRST_ID",
     "OPTIONAL_COLUMNS",
+    "RATINGS",
     "BlindRatings",
     "DatabaseUrl",
     "Filters",

@@ -201,6 +201,7 @@ class History:
             - `deployment`, `release_tag`, `state`, `case_id`, `sweep_id`, `execution_id`,
               `external_id`, `author`, `ids`: a value or a list of values. `ids` also accepts
               runs or a frame with the column `id`.
+            - `rating`: ``rated``, ``unrated``, ``good`` or ``bad`` (quality above or below 0.5).
             - `since` (inclusive), `until` (exclusive): datetime or ISO text, UTC by default.
             - `search`: words, as in `search`.
             - `limit`: maximum number of runs.

@@ -44,13 +44,21 @@ class Filters(TypedDict, total=False):
     execution_id: str | Sequence[str] | None
     external_id: str | Sequence[str] | None
     author: str | Sequence[str] | None
+    rating: str | Sequence[str] | None
     ids: Ids | None
     search: str | None
     skip_damaged: bool
     limit: int | None
 
 
-_STATES = get_args(RunState)
+RATINGS = {
+    "rated": "r.quality IS NOT NULL",
+    "unrated": "r.quality IS NULL",
+    "good": "r.quality > 0.5",
+    "bad": "r.quality < 0.5",
+}
+"""SQL conditions of the filter `rating`; a blind rating of 0.5 is a tie."""
+_CHOICES = {"state": get_args(RunState), "rating": tuple(RATINGS)}
 _ROWS_PER_BATCH = 200
 _LARGE_ROWS_PER_BATCH = 8
 
@@ -86,6 +94,9 @@ def select(filters: Filters, store: Store) -> Selection:
             bound[name] = moment(name, value)  # type: ignore[arg-type]
             continue
         values, column = _names(name, value), "r.id" if name == "ids" else f"r.{name}"
+        if name == "rating":
+            terms.append(f"({' OR '.join(RATINGS[rating] for rating in values)})")
+            continue
         is_one = len(values) == 1
         terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
         bound[name] = values[0] if is_one else store.dialect.listed(values)
@@ -121,9 +132,9 @@ def _names(name: str, value: Any) -> list[str]:
     is_list = isinstance(value, Iterable) and not isinstance(value, str)
     is_list = is_list and getattr(value, "ndim", 1) == 1  # iterating a table yields its columns
     values = check_texts(name, value if is_list else [value], error=HistoryError)
-    unknown = [text for text in values if name == "state" and text not in _STATES]
-    if unknown:
-        msg = f"Unknown state {unknown[0]!r:.100}{available(_STATES)}"
+    choices = _CHOICES.get(name, values)
+    if unknown := [text for text in values if text not in choices]:
+        msg = f"Unknown {name} {unknown[0]!r:.100}{available(choices)}"
         raise HistoryError(msg)
     return [clean(text) for text in values]
 

@@ -567,7 +567,7 @@ class _Checker:
         self._unmet = [name for name in self._outputs if name not in names["expected"]]
         missing = [name for name in self._inputs or () if name not in names["input"]]
         close = {name: get_close_matches(name, missing, 1, 0.75) for name in self._labels.values()}
-        self._mistyped = {matches[0]: label for label, matches in close.items() if matches}
+        self._mistyped = {label: matches[0] for label, matches in close.items() if matches}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 
@@ -613,7 +613,7 @@ class _Checker:
     def _questions(self, column: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield notes on a label that could be an input or expected value, and its likely names."""
         label = self._labels.get(column, "")
-        for variable in (name for name, mistyped in self._mistyped.items() if mistyped == label):
+        if variable := self._mistyped.get(label):
             meant = f"input.{variable}" if self._table.stored else variable
             yield f"the column {label} is used as a label; did you mean {variable}?", (meant,)
         if note := label_note(label, self._unmet):
@@ -720,8 +720,8 @@ class _Checker:
                 for problem in exc.problems:
                     problems.setdefault((problem.variable, problem.message), []).extend(tags)
         for (variable, message), tags in problems.items():
-            label = self._mistyped.get(variable)
-            text = f"{message}; is the column {label} meant?" if label else message
+            labels = [label for label, name in self._mistyped.items() if name == variable]
+            text = f"{message}; is the column {' or '.join(labels)} meant?" if labels else message
             text += "" if len(tags) == len(self._tags) else f", on {', '.join(tags)}"
             if self._is_untyped(variable, inputs.get(variable)):
                 text += _TYPED

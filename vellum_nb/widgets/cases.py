@@ -15,26 +15,13 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.models.checks import cut_list
 from vellum_nb.rendering.assets import icon
-from vellum_nb.rendering.format import money, one_line, plural, visible_name
+from vellum_nb.rendering.format import duration, money, one_line, plural, visible_name
 from vellum_nb.sweep.cases import SUFFIXES, CaseColumn, CaseFile, columns_html
 from vellum_nb.sweep.options import Existing
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep, control_of
-from vellum_nb.widgets.base import (
-    ErrorBoundary,
-    SerialExecutor,
-    button,
-    close_tree,
-    note,
-    styled,
-)
-from vellum_nb.widgets.markup import (
-    ALERT,
-    alert_html,
-    name_html,
-    page_safe,
-    table_html,
-)
+from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, button, close_tree, note, styled
+from vellum_nb.widgets.markup import ALERT, alert_html, name_html, page_safe, table_html
 from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
 
@@ -45,7 +32,6 @@ _MAX_COLUMNS = 10  # undecided columns with buttons
 _MAX_BUTTONS = 4  # names that a column may be meant to have
 _NAME_CHARS, _CODE_CHARS = 40, 200
 _WARNING, _DECIDED = icon("FAILED"), icon("FULFILLED")
-_UNKNOWN = "—"
 
 
 class _Choice(NamedTuple):
@@ -79,6 +65,7 @@ class CaseSection:
         self._choice: _Choice | None = None
         self._ready: _Choice | None = None  # the selection of the displayed plan
         self._given: str | CaseFile | None = None
+        self._existing: Existing = "resume"
         self._tags: tuple[str, ...] = ()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
@@ -123,11 +110,17 @@ class CaseSection:
             self._choice = self._ready = None
         self._executor.wait(2)
         for view in self.view.children:
-            view.offer_cases(None)
+            view.add_cases = None
         self.view.children = ()
         self._file.close()
         for widget in (self.view, self.file, self.repeats, self.widget):
             close_tree(widget)
+
+    def _add_cases(self) -> None:
+        """Move to the file; the next sweep reuses the stored runs of cases that stay in it."""
+        self._existing = "reuse"
+        self._changed()
+        self._file.focus()
 
     def _file_given(self) -> None:
         with self._lock:
@@ -169,7 +162,7 @@ class CaseSection:
         if renamed := dict(self._columns.renamed):
             given = (file, None) if isinstance(file, str) else (file.name, file.content)
             file = CaseFile(*given, renamed)
-        return _Choice(file, self._tags, int(typed))
+        return _Choice(file, self._tags, int(typed), self._existing)
 
     def _check(self, choice: _Choice) -> None:
         if choice is not self._choice:
@@ -184,7 +177,7 @@ class CaseSection:
             calls = plural(plan.calls, "call")
             repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
-            html, columns = case_plan_html(plan), plan.columns
+            html, columns, state = case_plan_html(plan), plan.columns, plan_line_html(plan)
         except VellumNBError as exc:
             html, columns = problems_html(exc), getattr(exc, "columns", ())
             state = _to_correct_html([column for column in columns if column.problem])
@@ -192,7 +185,8 @@ class CaseSection:
             with self._lock:
                 if choice is self._choice:
                     self._ready = None if label == _CHECK_LABEL else ready
-                    self._columns.show(columns)
+                    if columns:  # otherwise those of the last check stay
+                        self._columns.show(columns)
                     self._show(html, label, state=state, is_next=ready.existing != "restart")
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
@@ -215,9 +209,9 @@ class CaseSection:
         try:
             sweep = self._call(choice, progress=False, background=True)
             self._unsubscribe()
-            self.sweep, self._was_active = sweep, True
+            self.sweep, self._was_active, self._existing = sweep, True, "resume"
             view = sweep.view()
-            view.offer_cases(self._file.focus)
+            view.add_cases = self._boundary.guarded(self._add_cases)
             self.view.children = (view,)
             self._unsubscribe = control_of(sweep).subscribe(self._followed)
         except VellumNBError as exc:
@@ -375,13 +369,18 @@ def _to_correct_html(columns: Sequence[CaseColumn]) -> str:
     return f"{ALERT} {plural(len(columns), 'column')} to correct: {names}"
 
 
-def case_plan_html(plan: SweepPlan) -> str:
-    """Return the number of runs, their duration and their cost."""
+def plan_line_html(plan: SweepPlan) -> str:
+    """Return the number of runs, their duration and their cost, for the state next to Run."""
     figures = {"time": plan.seconds, "cost": plan.cost_usd}
     unknown = [name for name, value in figures.items() if value is None]
     line = plan.headline
     if unknown:
         line += f"; {' and '.join(unknown)} {'are' if len(unknown) > 1 else 'is'} not known yet"
+    return f'<span class="vnb-plan">{escape(line)}</span>'
+
+
+def case_plan_html(plan: SweepPlan) -> str:
+    """Return the number of calls on each release tag, their duration and their cost."""
     in_rows = {text for column in plan.columns for text in column.notes}
     notes = "".join(f"<li>{name_html(note)}</li>" for note in plan.notes if note not in in_rows)
     columns: dict[str, Callable[[TagPlan], str]] = {"calls": lambda tag: f"{tag.calls:,}"}
@@ -389,10 +388,8 @@ def case_plan_html(plan: SweepPlan) -> str:
         columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
     if any(tag.doubtful for tag in plan.tags):
         columns["to be looked up"] = lambda tag: f"{tag.doubtful:,}"
-    columns["s per call"] = lambda tag: _UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}"
-    columns["$ per call"] = lambda tag: (
-        _UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:]
-    )
+    columns["est. time"] = lambda tag: duration(replace(plan, tags=(tag,)).seconds)
+    columns["est. cost"] = lambda tag: money(replace(plan, tags=(tag,)).cost_usd)
     rows = "".join(
         f'<tr><th scope="row"><code>{name_html(tag.release_tag)}</code></th>'
         + "".join(f"<td>{figure(tag)}</td>" for figure in columns.values())
@@ -400,7 +397,7 @@ def case_plan_html(plan: SweepPlan) -> str:
         for tag in plan.tags
     )
     table = table_html("vnb-plan-table", ["release tag", *columns], rows)
-    return f'<p class="vnb-plan">{escape(line)}</p>{table}{f"<ul>{notes}</ul>" if notes else ""}'
+    return table + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def problems_html(exc: VellumNBError) -> str:

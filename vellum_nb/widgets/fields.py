@@ -411,32 +411,21 @@ class FieldSet:
 
 
 class Fold:
-    """Heading that expands its content; collapsed at first.
+    """Heading that expands its content; collapsed at first."""
 
-    With `late`, the content is sent to the page when it is first expanded.
-    """
-
-    def __init__(self, title: str, hint: str, parts: Sequence[Any], *, late: bool = False) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, title: str, hint: str, parts: Sequence[Any]) -> None:
         self._toggle = styled(ipw.ToggleButton(description=title), "vnb-fold")
         self._toggle.observe(self._turned, "value")
         head = styled(ipw.Box([self._toggle, note(escape(hint), "vnb-hint")]), "vnb-fold-head")
-        self._body = styled(ipw.Box(() if late else self._parts), "vnb-fields vnb-folded")
+        self._body = styled(ipw.Box(parts), "vnb-fields vnb-folded")
         self.widget = styled(ipw.VBox([head, self._body]), "vnb-options")
 
     def open(self) -> None:
         """Unfold it."""
         self._toggle.value = True
 
-    def close(self) -> None:
-        """Close the widgets with their content."""
-        for widget in (self.widget, *self._parts):
-            close_tree(widget)
-
     def _turned(self, change: Any) -> None:
         is_open = change["new"]
-        if is_open:
-            self._body.children = self._parts
         (self._body.remove_class if is_open else self._body.add_class)("vnb-folded")
         (self._toggle.add_class if is_open else self._toggle.remove_class)("vnb-open")
 
@@ -444,12 +433,10 @@ class Fold:
 class TagBar:
     """Release tags to run on: one chip with a check box per release, oldest first.
 
-    `changed` is called after each change by the user; `css` is the class of the bar.
+    `changed` is called after each change by the user.
     """
 
-    def __init__(
-        self, choices: Sequence[TagChoice], changed: Callable[[], None], *, css: str = "vnb-tags"
-    ) -> None:
+    def __init__(self, choices: Sequence[TagChoice], changed: Callable[[], None]) -> None:
         self._changed = changed
         self._silent = False
         self._boxes: dict[str, Any] = {}
@@ -465,7 +452,7 @@ class TagBar:
         self._more = button(f"{hidden} older…", "vnb-link", self._unfold)
         label = note('<span class="vnb-label">Run on</span>')
         more = [self._more] if hidden > 0 else []
-        self.widget = styled(ipw.Box([label, *self._chips[-_MAX_CHIPS:], *more]), css)
+        self.widget = styled(ipw.Box([label, *self._chips[-_MAX_CHIPS:], *more]), "vnb-tags")
 
     @property
     def ticked(self) -> list[str]:
@@ -493,8 +480,7 @@ class TagBar:
     def close(self) -> None:
         """Close all widgets, including hidden chips."""
         for widget in (*self._chips, self._more):
-            if widget not in self.widget.children:
-                close_tree(widget)
+            close_tree(widget)
 
 
 def problem_html(problem: object) -> str:

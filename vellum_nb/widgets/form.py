@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -56,10 +57,7 @@ FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
     "enum": fields.EnumField,
     "json": fields.JsonField,
     "chat": ChatField,
-    "image": MediaField,
-    "audio": MediaField,
-    "video": MediaField,
-    "document": MediaField,
+    **dict.fromkeys(("image", "audio", "video", "document"), MediaField),
 }
 FORM_STYLE = f"<style>{asset('form.css')}</style>"
 
@@ -183,9 +181,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             streams=stream is not None,
         )
         self._cases = (
-            CaseSection(cases, boundary=boundary, ended=self._show_head)
-            if cases is not None
-            else None
+            None if cases is None else CaseSection(cases, boundary=boundary, ended=self._show_head)
         )
         self._runs = FormRuns(
             run=run,
@@ -217,7 +213,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._top = [note(FORM_STYLE, "vnb-style"), self._head, self._boundary.widget]
         if self._cases is not None:
             mode = styled(ipw.RadioButtons(options=_MODES, value=_MODES[0]), "vnb-how vnb-mode")
-            mode.observe(self._boundary.guarded(self._mode_set), "value")
+            mode.observe(self._boundary.guarded(partial(self._mode_set, self._cases)), "value")
             self._top.append(mode)
         self._accessibility = _Accessibility()
         self._place_parts(None)
@@ -246,15 +242,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             self._accessibility,
         )
 
-    def _mode_set(self, change: Any) -> None:
+    def _mode_set(self, cases: CaseSection, change: Any) -> None:
         """Show the parts for one input, or for a file of cases."""
-        cases = self._cases
-        if cases is None:
-            return
         if cases.file not in self.children:
             self._place_parts(cases)
         runs, more = self._runs.answers.widget, self._more.widget
-        for_one = [self._fields.widget, self._bar.widget, more, runs]
+        for_one = [self._fields.widget, self._bar.widget, self._notice, more, runs]
         for_file = [cases.file, cases.repeats, cases.widget, cases.view]
         is_file = change["new"] == _MODES[1]
         for parts, is_folded in ((for_one, is_file), (for_file, not is_file)):
@@ -511,8 +504,6 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         """Apply the entered values."""
         with self._lock:
             self._refresh()
-            if self._continuation is not None:
-                self._show_notices()
             self._reads_fields = True
             try:
                 self.value = self._fields.values
@@ -692,7 +683,6 @@ class RunBar:
             self._problems.children = (self._why, self._link, self._others)
 
     def close(self) -> None:
-        """Close the widgets that are hidden at the moment."""
+        """Close the widgets that can be hidden."""
         for widget in (self._why, self._link, self._others, self.stream):
-            if widget not in (*self._problems.children, *self.widget.children):
-                close_tree(widget)
+            close_tree(widget)

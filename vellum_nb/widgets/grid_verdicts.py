@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from vellum_nb.comparison import Comparison
@@ -24,13 +24,13 @@ def verdicts_html(
     rows: Mapping[str, Mapping[str, Any]],
     *,
     can_rate: bool,
-    can_add: bool = False,
     more: Callable[[Decision], str] = lambda _: "",
+    notes: Collection[str] = (),
 ) -> str:
     """Return the sentence of `Comparison.decide` on each candidate, with the next step.
 
-    `rows` is the summary by release. `more` returns what the additional cases of a decision cost,
-    and `can_add` offers to add them.
+    `rows` is the summary by release. `more` returns what the additional cases of a decision cost;
+    they are offered then. `notes` are displayed elsewhere, and left out.
     """
     figures = comparison.figures
     if not (comparison.cases and figures.others):
@@ -44,11 +44,12 @@ def verdicts_html(
         step = _next_step(comparison, release, decision, can_rate=can_rate)
         name = "differs" if decision is None else _ICONS[decision.verdict]
         note = more(decision) if decision is not None and decision.more else ""
-        if note and can_add:
+        if note:
             step = {"show": "add", "label": "Add cases…", "metric": "", "release": release}
         parts = {"icon": name, "head": head, "body": body, "added": added}
         made.append(parts | {"step": step, "note": note})
-    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
+    further = [note for note in decisions.notes if note not in notes]
+    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=further)
 
 
 def _next_step(

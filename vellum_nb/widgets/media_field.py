@@ -197,7 +197,7 @@ class MediaField(Field):
     def _build(self) -> list[Any]:
         self._read_path: tuple[Any, str | None, Any] = (None, None, None)  # problem, preview
         kind = self.variable.type
-        self._choice = FileChoice(
+        self._control = self._choice = FileChoice(
             self.touched,
             lambda _, mime, content: self._inline(mime, content),
             label=self.label,
@@ -289,10 +289,6 @@ class MediaField(Field):
         kind = self.variable.type
         general = "application/octet-stream" if kind == "DOCUMENT" else f"{kind.lower()}/*"
         return {"src": f"data:{mime or general};base64,{base64.b64encode(content).decode('ascii')}"}
-
-    def focus(self) -> None:
-        """Move the focus to the selected mode."""
-        self._choice.focus()
 
     def close(self) -> None:
         """Close every widget of the field."""

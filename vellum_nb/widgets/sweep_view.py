@@ -15,8 +15,9 @@ import traitlets
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
-from vellum_nb.errors import VellumNBError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import printed
+from vellum_nb.history import Sweeps
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.assets import asset, icon, script
@@ -31,11 +32,11 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
-from vellum_nb.sweep.sweep import Sweep, control_of
+from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of
 from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.grid_cases import release_counts, summary_by_release
 from vellum_nb.widgets.grid_verdicts import verdicts_html
-from vellum_nb.widgets.markup import short_line
+from vellum_nb.widgets.markup import name_html, short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
 _MAX_SHORT_OUTPUTS = 3
@@ -52,17 +53,22 @@ def sweep_view_model(
     aliases: Names,
     numbers: Mapping[str, int],
     notes: Sequence[str] = (),
+    deleted: int = 0,
 ) -> dict[str, Any]:
     """Return the state of the view.
 
-    `aliases` are the other names of each release tag, `numbers` maps case ids to case numbers, and
-    `notes` are those of the plan.
+    `aliases` are the other names of each release tag, `numbers` maps case ids to case numbers,
+    `notes` are those of the plan, and `deleted` is the number of runs deleted from the history.
     """
     ending = "Ended" if now.is_decided else "Stopped"
     compare = "Compare" if len(record.release_tags) > 1 else "Open results"
     is_ended = now.state == "done" or (now.state == "stopped" and now.is_decided)
     is_finished = bool(now.planned) and is_ended
     notices = [f"{ending}: {short_line(now.reason)}"] if now.reason else []
+    if not now.planned:
+        notices.append("No cases: nothing was replayed")
+    if deleted:
+        notices.append(f"Deleted since: {plural(deleted, 'run')}, see history.deletions()")
     if now.moved:
         moved = ", ".join(map(visible_name, now.moved))
         notices.append(f"Moved to another release since: {moved}. Each run names its release.")
@@ -112,6 +118,8 @@ def figures_html(model: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _plan_text(record: SweepRecord) -> str:
+    if not record.cases:
+        return "no cases, so nothing was replayed"
     repeats = f" \u00d7 {record.repeats:,} repeats" if record.repeats > 1 else ""
     return plural(record.cases, "case") + repeats
 
@@ -134,15 +142,15 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
     metric = comparison.metrics[0].name if comparison.metrics else None
     rows = []
     for tag in tags:
-        counts, delta = release_counts(comparison, tag, metric), ("", "")
-        change = None if metric is None else figures.result(tag, metric).delta
-        if change is not None:
-            has_interval = not math.isnan(change.low)
-            ends = f"{signed(change.low)} to {signed(change.high)}" if has_interval else ""
-            delta = "" if math.isnan(change.mean) else signed(change.mean), ends
+        counts = release_counts(comparison, tag, metric)
         words = " · ".join(counts.get("words", ("the others are compared with it",)))
-        row = {"parts": counts.get("parts", ()), "words": words}
-        rows.append(row | dict(zip(("delta", "interval"), delta, strict=True)))
+        row = {"parts": counts.get("parts", ()), "words": words, "delta": "", "interval": ""}
+        change = None if metric is None else figures.result(tag, metric).delta
+        if change is not None and not math.isnan(change.mean):
+            row["delta"] = signed(change.mean)
+        if change is not None and not math.isnan(change.low):
+            row["interval"] = f"{signed(change.low)} to {signed(change.high)}"
+        rows.append(row)
     kinds = "" if metric is None else ": better · same · worse"
     difference = "" if metric is None else f"difference in {short_line(metric)}, {figures.level}"
     return {
@@ -162,6 +170,19 @@ def more_cases_text(decision: Decision, record: SweepRecord, now: Progress) -> s
     costs = [calls * t.cost_usd / t.ended for t in pair if t.cost_usd is not None and t.ended]
     text = plural(len(pair) * calls, "call")
     return f"{text} · about {money(sum(costs))}" if len(costs) == len(pair) else text
+
+
+def adding_html(record: SweepRecord) -> str:
+    """Return the call that runs added cases and reuses the stored runs of the others."""
+    repeats = f"repeats={record.repeats}, " if record.repeats > 1 else ""
+    call = (
+        f"ws.sweep({record.deployment!r}, cases, release_tags={list(record.release_tags)}, "
+        f"{repeats}existing='reuse')"
+    )
+    return (
+        f"Add them to your <code>cases</code>, and run <code>{name_html(call)}</code>. It reuses "
+        "the stored runs and sends only the new cases."
+    )
 
 
 def _tag_note(record: SweepRecord, tag: str, aliases: Names) -> str:
@@ -320,6 +341,8 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         The widget of the figures.
     comparison_view : ComparisonView or None
         The grid, or None if it is not open.
+    add_cases : callable or None
+        Action of *Add cases…*; by default, the view shows the call that runs more cases.
 
     Examples
     --------
@@ -340,19 +363,21 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
     ) -> None:
         self.sweep = sweep
         self.comparison_view: Any = None
+        self.add_cases: Callable[[], None] | None = None
         self._columns = columns
         self._aliases = aliases or {}
         self._numbers = numbers or {}
         self._cell: int | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._unsubscribes: list[Callable[[], None]] = []
         self._debouncer = Debouncer(self._show, name="vellum-nb-sweep-view")
         self._executor = SerialExecutor("vellum-nb-sweep-verdict")
         self._lock = threading.Lock()  # of the next four
-        self._finished: object = None  # session and counts of the comparison
+        self._finished: object = None  # session, counts and deleted runs of the comparison
         self._comparison: Comparison | None = None
         self._verdicts = ""
         self._results: dict[str, Any] | None = None
-        self._add_cases: Callable[[], None] | None = None
+        self._step: object = None  # the message that opened the comparison on some cases
+        self._shows_call = False  # that adds cases
         self.panel = SweepPanel()
         super().__init__([self.panel])
         self._show()
@@ -364,7 +389,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             "compare": self._on_compare,
         }
         self.panel.on_msg(self._on_message)
-        self._unsubscribe = control_of(sweep).subscribe(self._debouncer.poke)
+        self._unsubscribes.append(control_of(sweep).subscribe(self._debouncer.poke))
         self._debouncer.poke()
 
     @property
@@ -379,9 +404,9 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def close(self) -> None:
         """Close the view; the sweep continues."""
-        self._unsubscribe()
-        self._unsubscribe = lambda: None
         self._debouncer.close()
+        while self._unsubscribes:
+            self._unsubscribes.pop()()
         self._show_comparison(None)
         for part in (self.panel, self.layout):
             part.close()
@@ -401,23 +426,20 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             return {"text/plain": text}, {}
         return self._bundle(text, sweep_html(self.sweep, self._aliases), **kwargs)
 
-    def offer_cases(self, add: Callable[[], None] | None) -> None:
-        """Offer to add cases by calling `add`, if more of them would decide."""
-        self._add_cases, self._finished = add, None
-        self._debouncer.poke()
-
     def _show(self) -> bool:
         """Update the view; return whether the sweep is still running."""
         control = control_of(self.sweep)
         now = control.progress()
+        deleted = 0 if now.state in ACTIVE else self._deleted(control)
         model = sweep_view_model(
             control.record,
             now,
             aliases=self._aliases,
             numbers=self._numbers,
             notes=self.sweep.notes,
+            deleted=deleted,
         )
-        finished = (now.began, now.done, now.failed) if model["compare"] else None
+        finished = (now.began, now.done, now.failed, deleted) if model["compare"] else None
         with self._lock:
             is_new, self._finished = finished != self._finished, finished
             if is_new:
@@ -427,9 +449,21 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         model |= {"compared": self.comparison_view is not None, "results": self._results}
         with self.panel.hold_trait_notifications():
             parts = figures_html(model) | {"verdicts": self._verdicts}
+            shows_call = self._shows_call and not model["compared"] and self._verdicts
+            parts["adding"] = adding_html(control.record) if shows_call else ""
             self.panel.parts = parts | {"notes": self._columns + parts["notes"]}
             self.panel.view_model = model
         return now.state in ACTIVE
+
+    def _deleted(self, control: SweepControl) -> int:
+        """Return the number of deleted runs of a sweep that has ended, and follow deletions."""
+        if len(self._unsubscribes) == 1:  # not while it runs: each run is read for its listeners
+            poke = self._debouncer.poke
+            follow = control.history.subscribe(lambda _run: None, on_bulk_change=poke)
+            self._unsubscribes.append(follow)
+        with suppress(HistoryError):  # the history may be closed
+            return Sweeps(control.history).deleted(control.record.id)
+        return 0
 
     def _decide(self, finished: object) -> None:
         """Compare the releases of the finished sweep, without calling judges."""
@@ -440,8 +474,9 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             comparison = self.sweep.compare(max_calls=0, progress=False)
             more = partial(more_cases_text, record=control.record, now=control.progress())
             rows = summary_by_release(comparison)
-            can = {"can_rate": True, "can_add": self._add_cases is not None}
-            verdicts = verdicts_html(comparison, rows, more=more, **can)
+            verdicts = verdicts_html(
+                comparison, rows, can_rate=True, more=more, notes=self.sweep.notes
+            )
             results = results_model(comparison, control.record.release_tags)
             with self._lock:
                 if finished == self._finished:
@@ -451,12 +486,15 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
     def _on_compare(self, message: Mapping[str, Any]) -> None:
         """Open the comparison, on the cases that a verdict names, or close it."""
         if message.get("show") == "add":
-            (self._add_cases or (lambda: None))()
+            (self.add_cases or self._toggle_call)()
             return
         if self.comparison_view is not None and not message.get("show"):
             self._show_comparison(None)
             return
         self._executor.submit(partial(self._open, dict(message)))
+
+    def _toggle_call(self) -> None:
+        self._shows_call = not self._shows_call
 
     def _open(self, message: Mapping[str, Any]) -> None:
         try:
@@ -465,8 +503,10 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
                 made = self._comparison or self.sweep.compare(max_calls=0, progress=False)
                 self._comparison = None  # opened again, it has the ratings that are given now
                 view = made.view()
-            if message.get("show"):  # before the page has the grid, which requests the first rows
+            # Before the page has the grid, which requests the first rows; not for a second click.
+            if message.get("show") and message != self._step:
                 view.show_cases(message)
+                self._step = message
             if view is not self.comparison_view:
                 self._show_comparison(view)
         except VellumNBError as exc:
@@ -475,6 +515,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def _show_comparison(self, view: Any) -> None:
         former, self.comparison_view = self.comparison_view, view
+        self._step = None if view is None else self._step
         self.children = (self.panel, *([] if view is None else [view]))
         if former is not None:
             former.close()

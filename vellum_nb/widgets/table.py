@@ -20,6 +20,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import (
     OPTIONAL_COLUMNS,
+    RATINGS,
     History,
     OrderedRuns,
     index_for_search,
@@ -56,7 +57,6 @@ _SAMPLE = 100
 _MAX_NAMES = 250  # inputs, and as many outputs
 _MAX_OPTIONS, _MAX_OPTION_CHARS = 50, 40  # of a filter
 _STATIC_ROWS = 10
-_REFRESH_S = 0.2
 
 OnStart = Callable[[Callable[[], None]], None]
 
@@ -90,6 +90,7 @@ class HistorySource:
         # values of the filters that can be added in the page, by name
         self._values: dict[str, dict[str, None]] = {"state": dict.fromkeys(get_args(RunState))}
         self._values |= {"release_tag": {}, "deployment": {}, "author": {}}
+        self._values["rating"] = dict.fromkeys(RATINGS)
         self._optional: set[str] = set()
         newest = ordered_runs(history, whole=False, limit=_SAMPLE, **self._filters)
         self._meet(newest.runs(offset=0, limit=_SAMPLE))
@@ -324,7 +325,7 @@ class HistoryView(TableView):
         **filters: Any,
     ) -> None:
         self._closed = False
-        self._debouncer = Debouncer(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
+        self._debouncer = Debouncer(self.refresh, name="vellum-nb-history-view")
         self._executor = SerialExecutor("vellum-nb-history-table")
         self._counting = SerialExecutor("vellum-nb-history-count")
         self._windows: dict[str, Window] = {}

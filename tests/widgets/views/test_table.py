@@ -212,6 +212,27 @@ def test_filters_of_the_code_are_chips_that_can_be_removed(record, table):
     assert ids(page.rows()) == ["run-1", "run-0"]
 
 
+def test_runs_are_filtered_by_rating(history, record, table):
+    for number, quality in enumerate([None, 1.0, 0.5, 0.0]):
+        record(number)
+        history.annotate(f"run-{number}", quality=quality)
+    page = table()
+    filters = {each["name"]: each["values"] for each in page.state("_head")["filters"]}
+    names = filters["rating"]
+    assert [value for value, _ in names] == ["rated", "unrated", "good", "bad"]
+    found = {}
+    for value, _ in names:
+        page.send(kind="filter", name="rating", value=value)
+        found[value] = ids(page.rows())
+        page.send(kind="drop_filter", name="rating")
+    assert found == {
+        "rated": ["run-3", "run-2", "run-1"],
+        "unrated": ["run-0"],
+        "good": ["run-1"],
+        "bad": ["run-3"],
+    }
+
+
 def test_unknown_filter_is_refused(history, table):
     page = table(deployment="ticket-triage")
     page.send(kind="drop_filter", name="deployment")

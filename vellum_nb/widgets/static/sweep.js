@@ -64,13 +64,14 @@ class SweepView extends WidgetView {
     this.status = span("status", "status");
     const tags = h("div", { role: "table", "aria-label": "Release tags" });
     const facts = span("facts");
-    const names = ["resumed", "notes", "verdicts", "legend"];
-    const [resumed, notes, verdicts, legend] = names.map((name) => div(name));
-    verdicts.addEventListener("click", ({ target }) => {
+    const names = ["resumed", "notes", "verdicts", "adding", "legend"];
+    const [resumed, notes, verdicts, adding, legend] = names.map((name) => div(name));
+    setAttribute(adding, "aria-live", "polite");
+    verdicts.addEventListener("click", ({ target, detail }) => {
       const { show, release, metric } = target.closest("[data-show]")?.dataset ?? {};
-      if (show) this.send({ kind: "compare", show, release, metric });
+      if (show && detail < 2) this.send({ kind: "compare", show, release, metric });
     });
-    this.parts = { facts, resumed, notes, verdicts, tags, legend, figures: h("div") };
+    this.parts = { facts, resumed, notes, verdicts, adding, tags, legend, figures: h("div") };
     this.root = h(
       "div",
       { class: "vnb-sweep", role: "region", "data-lm-suppress-shortcuts": "true" },
@@ -79,6 +80,7 @@ class SweepView extends WidgetView {
       resumed,
       notes,
       verdicts,
+      adding,
       tags,
       div("foot", legend, this.status),
       this.parts.figures,

@@ -25,8 +25,8 @@ const NARROW_WIDTH_PX = 640;
 const MIN_ROW_HEIGHT_PX = 28;
 const SIDE_WIDTH_PX = 1000; // from here on, an open case is next to the rows
 const FULL_ROWS_KEY = "vellum-nb-full-rows"; // in the browser's storage
-// Columns to hide in a narrow view, in this order, unless the user has chosen the columns.
-const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
+// Prefixes of columns to hide in a narrow view, in this order, unless the user has chosen them.
+const DISPENSABLE = ["quality", "latency_s", "timestamp", "input", "deployment"];
 
 function toggled(values, value) {
   return values.includes(value)
@@ -724,7 +724,7 @@ class RunsTable extends TableView {
     let columns = this.allColumns;
     for (const name of isChosen ? [] : DISPENSABLE) {
       if (width === 0 || minWidth(columns) <= width) break;
-      columns = columns.filter((column) => column.name !== name);
+      columns = columns.filter((column) => !column.name.startsWith(name));
     }
     const isSame = JSON.stringify(columns) === JSON.stringify(this.visible);
     this.visible = columns;
