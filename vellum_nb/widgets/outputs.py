@@ -17,7 +17,7 @@ from vellum_nb.rendering.assets import asset, icon
 from vellum_nb.rendering.diff import Op, Side, output_status, side_html
 from vellum_nb.rendering.format import (
     duration,
-    is_short,
+    is_prose,
     money,
     one_line,
     plain_text,
@@ -239,9 +239,7 @@ def output_rows(
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
         check = _check_html(met[name], (expected or {})[name]) if name in met else ""
-        rows.append(
-            _row(name, html + check, is_prose=isinstance(value, str) and not is_short(value))
-        )
+        rows.append(_row(name, html + check, has_prose=is_prose(value)))
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
 
 
@@ -287,8 +285,8 @@ def _icon(state: str) -> str:
     return icon(state, f"vnb-icon vnb-icon-{state}", 14)
 
 
-def _row(name: str, html: str, *, is_prose: bool = False) -> str:
-    kind = ' class="vnb-prose"' if is_prose else ""
+def _row(name: str, html: str, *, has_prose: bool = False) -> str:
+    kind = ' class="vnb-prose"' if has_prose else ""
     return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
 
 
