@@ -246,9 +246,10 @@ def test_stopped_sweep_has_no_rows_by_label():
 
 
 def test_points_are_hollow_unless_decided():
-    svg = dom(forest_svg(by_topic("a", "b").figures, label="", colours=LIGHT))
+    svg = dom(forest_svg(by_topic("a", "b").figures, colours=LIGHT))
     fills = [path["fill"] for path in svg.select("path")]
-    assert fills == [LIGHT["brand"], LIGHT["page"]]
+    of_labels = [LIGHT["page"]] * 2  # no decision is made by label
+    assert fills == [LIGHT["brand"], *of_labels, LIGHT["page"], *of_labels]
 
 
 def test_better_is_on_the_left_if_lower_is_better():

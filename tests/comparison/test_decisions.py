@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from dom_kit import texts
 from report_kit import compared, failed, judged, run, wanted
 from runs_kit import html_of
 
@@ -591,18 +592,24 @@ def paged(*releases: list[str], **options: Any) -> vnb.Comparison:
     return compared(*runs, tags=tags, cases=cases, metrics="exact", **options)
 
 
-NOTE = "v2: cases share label.page: with cluster='label.page' it is 'cannot tell yet'"
+NOTE = (
+    "cases share label.page, so they may not be independent: with cluster='label.page' the verdict "
+    "is 'cannot tell yet'"
+)
 
 
 def test_decisions_and_gate_warn_of_a_label_that_would_change_them():
     cmp = paged([YES] * 30, [YES] * 30)
     decisions = cmp.decide()
-    assert (decisions["v2"].verdict, decisions.notes) == (REPLACE, (NOTE,))
-    assert f"{NOTE}." in str(decisions)
+    assert (decisions["v2"].verdict, decisions.notes) == (REPLACE, (f"v2: {NOTE}",))
+    assert f"v2: {NOTE}." in str(decisions)
     assert all(NOTE.replace("'", mark) in text for text, mark in (
         (str(cmp), "'"), (cmp.to_html(), "&#39;"), (html_of(cmp), "&#39;"),
         (cmp.to_junit(margin=0.05), "'"),
     ))  # fmt: skip
+    assert texts(cmp.to_html(), ".vnb-verdict-FULFILLED .vnb-verdict-warning") == [
+        f"Warning: {NOTE}."
+    ]
     with pytest.warns(UserWarning, match=NOTE):
         cmp.assert_not_worse()
     with pytest.warns(UserWarning, match=NOTE):
@@ -610,7 +617,7 @@ def test_decisions_and_gate_warn_of_a_label_that_would_change_them():
     worse = paged([YES] * 8, [NO] * 3 + [YES] * 5)
     with pytest.raises(RegressionError, match=NOTE):
         worse.assert_not_worse()
-    with pytest.raises(RegressionError, match="v2: cases share label.page.* it is 'undecided'"):
+    with pytest.raises(RegressionError, match="cases share label.page.* is 'undecided'"):
         worse.assert_no_regressions(max_regressions=None)
     assert paged([YES] * 30, [YES] * 30, cluster="label.page").decide().notes == ()
 

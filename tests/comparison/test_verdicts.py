@@ -386,7 +386,7 @@ def test_shared_labels_are_noted_if_a_cluster_would_change_the_verdict():
     plain = clustered(*SCORES, DOCUMENT_LABELS)
     named = clustered(*SCORES, DOCUMENT_LABELS, cluster="label.document")
     assert (plain.result("v2").verdict, named.result("v2").verdict) == ("better", "undecided")
-    note = "cases share label.document: with cluster='label.document' it is 'undecided'"
+    note = "with cluster='label.document' the verdict is 'undecided'"
     assert plain.result("v2").remark.endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()

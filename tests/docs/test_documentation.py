@@ -149,7 +149,7 @@ def test_code_fits_the_width_of_a_page():
     ("word", "page"),
     [
         ("conversation", "docs/how-to/run-a-deployment.md"),
-        ("trend", "docs/how-to/compare-releases.md"),
+        ("trend", "docs/how-to/follow-a-trend.md"),
         ("dataset", "docs/how-to/run-cases.md"),
         ("significance", "docs/explanation/how-certain.md"),
         ("release gate", "docs/how-to/ci.md"),

@@ -36,7 +36,7 @@ def report(cmp, tmp_path_factory):
 
 
 @contextmanager
-def opened(browser, path, width=1200, **options):
+def opened(browser, path, width=1200, setup="", **options):
     """Open a file in a page of its own, which asks for nothing else and reports nothing."""
     viewport = {"width": width, "height": 1000}
     context = browser.new_context(viewport=viewport, **options)
@@ -46,6 +46,7 @@ def opened(browser, path, width=1200, **options):
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
+        page.add_init_script(setup)
         page.goto(path.as_uri())
         yield page
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -59,7 +60,9 @@ def opened(browser, path, width=1200, **options):
 def test_report_needs_no_scripts_or_requests(browser, report, scheme, width):
     options = {"java_script_enabled": False, "color_scheme": scheme}
     with opened(browser, report, width, **options) as page:
-        expect(page.get_by_role("heading", name="ticket-triage: v1, v3 against v2")).to_be_visible()
+        expect(
+            page.get_by_role("heading", name="ticket-triage: may v1 or v3 replace v2?")
+        ).to_be_visible()
         expect(page.locator(".vnb-verdict").first).to_be_visible()
         expect(page.locator("svg.vnb-forest")).to_be_visible()
         worse = page.locator(".vnb-case-line").first
@@ -125,6 +128,17 @@ def test_interactive_report_has_search_filters_and_keys(browser, cmp, tmp_path, 
         page.screenshot(path=SCREENSHOTS / f"report-interactive-{scheme}-{width}.png")
         grid.press("Escape")
         expect(title).to_be_hidden()
+        for event, number in (("beforeprint", total), ("afterprint", 0)):
+            page.evaluate("(name) => { dispatchEvent(new Event(name)); }", event)
+            expect(page.locator("#cases .vnb-case-line")).to_have_count(number)
+
+
+@pytest.mark.parametrize("lacks", ["DecompressionStream", "JavaScript"])
+def test_page_names_what_a_browser_lacks_to_read_the_cases(browser, cmp, tmp_path, lacks):
+    path = cmp.to_html(tmp_path / "report.html", interactive=True)
+    options = {"java_script_enabled": lacks != "JavaScript"}
+    with opened(browser, path, setup="delete window.DecompressionStream", **options) as page:
+        expect(page.get_by_text("This browser cannot show the cases: it needs")).to_be_visible()
 
 
 BAD = (

@@ -54,7 +54,7 @@ def rating(blank):
     return blank
 
 
-VERDICT = '<div class="vnb-grid-sentence"><p>v2</p><button data-show="worse" data-release="v2" data-metric="m">Show 2</button></div>'
+VERDICT = '<div class="vnb-verdict"><p>v2</p><button data-show="worse" data-release="v2" data-metric="m">Show 2</button></div>'
 RESULTS = {
     "head": "4 cases", "difference": "difference in score", "rows": [
         {"parts": (), "words": "baseline", "delta": "", "interval": ""},

@@ -90,10 +90,10 @@ class GridPage(Page):
     def verdicts(self):
         """The sentences above the grid: icon, text, and the attributes of the button."""
         made = []
-        for line in dom(self.state("_head")["verdicts"]).select(".vnb-grid-sentence"):
+        for line in dom(self.state("_head")["verdicts"]).select(".vnb-verdict"):
             step = line.select_one("button")
             data = {} if step is None else {n: v for n, v in step.attrs.items() if n[:5] == "data-"}
-            name = line["class"].partition("vnb-grid-is-")[2]
+            name = line["class"].partition("vnb-verdict-")[2]
             made.append((name, text_of(line), data))
         return made
 

@@ -242,7 +242,7 @@ def test_the_commands_of_the_page_on_ci_run(tmp_path):
     assert [each.returncode for each in done] == [0, 1]
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert summary.startswith("> **Does not pass.**")
-    assert "## ticket-triage: v3 against production" in summary
+    assert "## ticket-triage: may v3 replace production?" in summary
     assert (tmp_path / "junit.xml").exists()
     assert (tmp_path / "report.html").exists()
 

@@ -990,8 +990,8 @@ class Comparison(ComparisonData):
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
         model = report.report_model(self.figures, self.code_diffs)
-        html = report.page(model, names, interactive=interactive)
-        frames = self._frames("the HTML" if target is None else str(path), text=html)
+        html, hidden = report.page(model, names, interactive=interactive)
+        frames = self._frames("the HTML" if target is None else str(path), text=html + hidden)
         if target is None:
             return html
         if not overwrite:

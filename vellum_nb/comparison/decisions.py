@@ -101,7 +101,9 @@ class Decisions(Mapping[str, Decision]):
     Attributes
     ----------
     notes : tuple of str
-        Metrics that are left out because they lack a margin, and the caveats.
+        The remarks and the caveats.
+    remarks : tuple of str
+        Metrics that are left out because they lack a margin.
     caveats : dict
         Labels that cases share and that would change the decision as `cluster`, by release.
     """
@@ -113,7 +115,7 @@ class Decisions(Mapping[str, Decision]):
         caveats: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._decisions = dict(decisions)
-        self.caveats = dict(caveats or {})
+        self.remarks, self.caveats = tuple(notes), dict(caveats or {})
         texts = (
             f"{printable(name)}: {text}" for name, some in self.caveats.items() for text in some
         )

@@ -871,7 +871,8 @@ class ComparisonFigures(ComparisonData):
 
 def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:
     return [
-        f"cases share label.{label}: with cluster='label.{label}' it is {other!r}"
+        f"cases share label.{label}, so they may not be independent: with "
+        f"cluster='label.{label}' the verdict is {other!r}"
         for label, other in clustered.items()
         if other != verdict
     ]

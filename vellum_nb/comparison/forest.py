@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.comparison.lines import grouping_labels, label_text
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.rendering.format import (
     cut,
     interval_digits,
     one_line,
-    plain_text,
+    plural,
     signed,
     visible_name,
     xml_text,
@@ -53,7 +54,7 @@ _COLOURS = {  # in the page, and their values in JupyterLab's light and dark the
 THEMED, LIGHT, DARK = ({name: colours[at] for name, colours in _COLOURS.items()} for at in range(3))
 """Colours of charts by use: those of a page and its theme, and fixed ones for pictures."""
 
-_MAX_RELEASES, _MAX_VALUES, _FEW_VALUES = 12, 6, 40
+_MAX_RELEASES, _MAX_VALUES = 12, 6
 _MAX_NAME_CHARS, _MAX_SHORT_NAME = 60, 8
 _MAX_TICKS, _NARROW_PX = 5, 440  # the narrowest page in which all texts fit
 _LEFT, _CHAR_PX = 28.0, 6.6  # where the axis begins in percent, and the width of a digit
@@ -115,14 +116,8 @@ def difference(figures: ComparisonFigures, release: str, metric: str) -> Differe
     result = figures.result(release, metric)
     change, decision = figures.against[release, metric].change, result.decision
     if decision is None:
-        return Difference(change, math.nan, _is_decided(change, math.nan, 1))
+        return Difference(change, math.nan, result.verdict in {"better", "worse"})
     return Difference(change, decision.margin, decision.verdict != "cannot tell yet")
-
-
-def _is_decided(change: Estimate, margin: float, sign: int) -> bool:
-    """Return whether the interval excludes a loss of the margin, or any gain."""
-    low, high = sorted((sign * change.low, sign * change.high))
-    return low > -(0.0 if math.isnan(margin) else margin) or high < 0
 
 
 def difference_bounds(figures: ComparisonFigures, metric: str) -> tuple[float, float] | None:
@@ -131,24 +126,18 @@ def difference_bounds(figures: ComparisonFigures, metric: str) -> tuple[float, f
     return bounds and (bounds[0] - bounds[1], bounds[1] - bounds[0])
 
 
-def label_of_few(figures: ComparisonFigures) -> str | None:
-    """Return the first label that groups the cases: with few values, many cases each."""
-    names = dict.fromkeys(name for case in figures.cases for name in case.labels)
-    for name in names:
-        number = len({plain_text(case.labels.get(name)) for case in figures.cases})
-        if 1 < number <= min(_FEW_VALUES, len(figures.cases) / 2):
-            return name
-    return None
+def _default_label(figures: ComparisonFigures) -> str | None:
+    """Return the first label with several values of several cases each."""
+    labels = grouping_labels(figures).items()
+    return next((name for name, n in labels if 1 < len(n) <= n.total() / 2), None)
 
 
 def _by_label(
     figures: ComparisonFigures, releases: Sequence[str], metric: str, label: str
 ) -> dict[str, list[Difference]]:
     """Return the differences by value of a label, the most frequent values first."""
-    values = [
-        None if case.labels.get(label) is None else plain_text(case.labels[label])
-        for case in figures.cases
-    ]
+    given = [case.labels.get(label) for case in figures.cases]
+    values = [None if value is None else label_text(value) for value in given]
     differences: dict[str, list[Difference]] = {release: [] for release in releases}
     counts = Counter(value for value in values if value is not None)
     for value, _ in counts.most_common(_MAX_VALUES):
@@ -156,8 +145,7 @@ def _by_label(
         for release, made in differences.items():
             change = part.against[release, metric].change
             margin = difference(figures, release, metric).margin
-            is_decided = _is_decided(change, margin, part.scored[metric].metric.sign)
-            made.append(Difference(change, margin, is_decided, value))
+            made.append(Difference(change, margin, is_decided=False, value=value))
     return differences
 
 
@@ -185,8 +173,9 @@ def forest_svg(
 ) -> str:
     """Return the forest plot as SVG: diamonds for all cases, squares for the values of a label.
 
-    A filled point is decided; a hollow one means that the interval extends below the margin, the
-    grey band. All names are escaped.
+    A filled point is decided, and the margin is the grey band. Squares are always hollow, because
+    no decision is made by label, and their intervals are not corrected for their number. All names
+    are escaped.
 
     Parameters
     ----------
@@ -211,7 +200,7 @@ def forest_svg(
     name = metric or next(iter(figures.scored), None)
     if name is None or not names:
         return ""
-    label = label_of_few(figures) if label is None else label
+    label = _default_label(figures) if label is None else label
     shown = names[:_MAX_RELEASES]
     labelled = {} if figures.is_stopped or not label else _by_label(figures, shown, name, label)
     blocks = {
@@ -231,9 +220,14 @@ def forest_svg(
         width=width or "100%",
         is_picture=colours is LIGHT,
         text=forest_text(figures, name, shown),
-        more=len(names) - len(shown),
+        notes=_notes(len(names) - len(shown), has_labels=any(labelled.values())),
         xml=xml_text,
     )
+
+
+def _notes(left_out: int, *, has_labels: bool) -> list[str]:
+    notes = ["By label: for orientation, not corrected for their number."] if has_labels else []
+    return [*notes, *([f"and {plural(left_out, 'other release')}"] if left_out else [])]
 
 
 def forest_text(figures: ComparisonFigures, metric: str, releases: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
@@ -19,6 +20,7 @@ from vellum_nb.rendering.diff import MISSING, side_html
 from vellum_nb.rendering.format import (
     cut,
     figure,
+    is_prose,
     is_short,
     one_line,
     plain_text,
@@ -65,6 +67,20 @@ def label_text(value: object) -> str:
     """Return a label as displayed and filtered by: at most 200 characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return clean(text[:200])
+
+
+def grouping_labels(figures: ComparisonFigures) -> dict[str, Counter[str]]:
+    """Return the number of cases by value of each label that groups cases: few values, no ids."""
+    labels: dict[str, Counter[str]] = {}
+    for case in figures.cases:
+        for name, value in case.labels.items():
+            if value is not None:
+                labels.setdefault(name, Counter())[label_text(value)] += 1
+    return {
+        name: values
+        for name, values in labels.items()
+        if len(values) <= _FEW or len(values) <= min(_MAX_LABEL_VALUES, values.total() / 2)
+    }
 
 
 def short_name(name: str) -> str:
@@ -127,7 +143,7 @@ def line_html(
 def _inputs_text(case: Case) -> str:
     """Return the first long text of the inputs, or all of them."""
     inputs = {name: value for name, value in case.inputs.items() if value is not None}
-    long = (value for value in inputs.values() if isinstance(value, str) and not is_short(value))
+    long = filter(is_prose, inputs.values())
     named = [f"{visible_name(name)}: {plain_text(value)}" for name, value in inputs.items()]
     rest = plain_text(next(iter(inputs.values()))) if len(inputs) == 1 else " · ".join(named)
     return one_line(next(long, rest)[: 4 * _MAX_TITLE_CHARS])
@@ -330,13 +346,8 @@ class CaseOrder:
 
     @cached_property
     def labels(self) -> dict[str, Counter[str]]:
-        """Number of cases per label and value."""
-        counters: dict[str, Counter[str]] = {}
-        for case in self.figures.cases:
-            for name, value in case.labels.items():
-                if value is not None:
-                    counters.setdefault(name, Counter())[label_text(value)] += 1
-        return counters
+        """Number of cases by value of the labels to filter by."""
+        return dict(islice(grouping_labels(self.figures).items(), _LABELS))
 
     @cached_property
     def failures(self) -> list[dict[str, None]]:
@@ -395,7 +406,7 @@ class CaseOrder:
                     "label": cut(visible_name(name), _MAX_CHIP_CHARS),
                     "values": [_option(value, n) for value, n in values.most_common()],
                 }
-                for name, values in [(n, v) for n, v in self.labels.items() if _is_few(v)][:_LABELS]
+                for name, values in self.labels.items()
             ],
             "failures": {
                 "values": [_option(name, number) for name, number in failures[:_VALUES]],
@@ -430,8 +441,3 @@ def _may_match(search: Search, text: str) -> bool:
 def _option(value: str, count: int) -> tuple[str, str]:
     """Return a value of a filter with its text."""
     return value, f"{cut(visible_name(value), _MAX_CHIP_CHARS)} ({count:,})"
-
-
-def _is_few(values: Counter[str]) -> bool:
-    """Return whether a label has few values: groups of cases, not ids."""
-    return len(values) <= _FEW or len(values) <= min(_MAX_LABEL_VALUES, values.total() / 2)

@@ -7,14 +7,16 @@ import hashlib
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, is_answer
-from vellum_nb.comparison.decisions import Decisions
+from vellum_nb.comparison.decisions import Decision, Decisions
 from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
 from vellum_nb.comparison.forest import forest_svg
 from vellum_nb.comparison.lines import CaseOrder, label_text, line_html, short_name
@@ -25,7 +27,7 @@ from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import (
     cut,
@@ -53,10 +55,9 @@ GROUPS = {
 
 _CHANGED = "Different outputs"
 _VERDICT_ICONS = {
-    "may replace": "✓",
-    "should not replace": "✗",
-    "cannot tell yet": "?",
-    "differs": "≠",
+    "may replace": "FULFILLED",
+    "should not replace": "REJECTED",
+    "cannot tell yet": "unknown",
 }
 _GLYPHS = {
     "up-arrow": "↑",
@@ -91,6 +92,45 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseVerdict:
+    """The sentence on a candidate above a grid and in reports."""
+
+    release: str
+    decision: Decision | None  # None without a metric that has a margin
+    head: str
+    body: str
+    added: str  # latency and cost
+    warnings: Sequence[str]
+    worse: int
+
+    @property
+    def icon(self) -> str:
+        """The name of its icon."""
+        return _VERDICT_ICONS[self.decision.verdict] if self.decision else "differs"
+
+
+def release_verdicts(
+    figures: ComparisonFigures, summary: Mapping[str, Mapping[str, Any]]
+) -> list[ReleaseVerdict]:
+    """Return the verdict on each candidate; `summary` has its figures by release."""
+    decisions, base, verdicts = figures.all_decisions, figures.baseline, []
+    for release in figures.others if figures.cases else ():
+        decision = decisions.get(release)
+        metric = decision.metric if decision else next(iter(figures.scored), None)
+        verdicts.append(
+            ReleaseVerdict(
+                release,
+                decision,
+                *figures.verdict_sentence(release),
+                added=added_text(summary[release], summary[base]),
+                warnings=decisions.caveats.get(release, ()),
+                worse=figures.result(release, metric).worse,
+            )
+        )
+    return verdicts
+
+
+@dataclass(frozen=True)
 class ReportModel:
     """View model of a report; cells are made on demand."""
 
@@ -103,29 +143,10 @@ class ReportModel:
     groups: Mapping[str, Sequence[Case]]  # by group
     code: Mapping[str, CodeDiff]  # by release
 
-    @property
-    def verdicts(self) -> list[tuple[str, str]]:
-        """The verdict on each release, as the beginning and the end of a sentence."""
-        names = self.figures.others if self.figures.cases else ()
-        return [self.figures.verdict_sentence(name) for name in names]
-
-    @property
-    def remarks(self) -> list[dict[str, Any]]:
-        """For each of `verdicts`: icon, added latency and cost, and number of regressions."""
-        base, remarks = self.summary[self.figures.baseline], []
-        for release in self.figures.others:
-            decision = self.decisions.get(release)
-            kind = decision.verdict if decision else "differs"
-            metric = decision.metric if decision else next(iter(self.metrics), None)
-            remarks.append(
-                {
-                    "kind": kind.partition(" ")[0],
-                    "icon": _VERDICT_ICONS[kind],
-                    "added": added_text(self.summary[release], base),
-                    "worse": self.figures.result(release, metric).worse,
-                }
-            )
-        return remarks
+    @cached_property
+    def verdicts(self) -> list[ReleaseVerdict]:
+        """The verdict on each candidate."""
+        return release_verdicts(self.figures, self.summary)
 
     @property
     def has_costs(self) -> bool:
@@ -189,12 +210,10 @@ class ReportModel:
 def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = None) -> ReportModel:
     """Return the view model of a comparison."""
     rows = dict(zip(figures.releases, summary_rows(figures), strict=True))
-    compared = ", ".join(figures.others)
-    against = f"{compared} against {figures.baseline}" if compared else figures.baseline
     releases = (figures.baseline, *figures.others)
     return ReportModel(
         figures=figures,
-        title=f"{figures.deployment}: {against}",
+        title=f"{figures.deployment}: {_question(figures)}",
         span=_span(figures),
         summary={release: rows[release] for release in releases},
         metrics={
@@ -205,6 +224,17 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
         groups=_grouped(figures),
         code=code or {},
     )
+
+
+def _question(figures: ComparisonFigures) -> str:
+    """Return the question that the verdicts answer, or the only release."""
+    *names, last = figures.others or ("",)
+    joined = f"{', '.join(names)} or {last}" if names else last
+    if not last:
+        return figures.baseline
+    if figures.all_decisions:
+        return f"may {joined} replace {figures.baseline}?"
+    return f"does {joined} differ from {figures.baseline}?"
 
 
 def _span(figures: ComparisonFigures) -> str:
@@ -292,30 +322,38 @@ def _glyph(name: str) -> str:
 _CASES_CSS = ("colours.css", "lines.css", "comparison.css")
 
 
-def page(model: ReportModel, beside: Mapping[str, str], *, interactive: bool = False) -> str:
-    """Return the report as one HTML page of all cases, without external resources.
+def page(
+    model: ReportModel, beside: Mapping[str, str], *, interactive: bool = False
+) -> tuple[str, str]:
+    """Return the report as one HTML page without external resources, and its compressed HTML.
 
-    With `interactive`, the page includes the script of the grid, and its policy allows only that.
+    With `interactive`, the cases are compressed, and the page includes the script of the grid; its
+    policy allows only that.
     """
     scripts, digest, css = "", "", "".join(map(stylesheet, (*_CASES_CSS, "report.css")))
+    cases, hidden = render("report_cases.html.j2", model=model, is_answer=is_answer), ""
     if interactive and model.figures.cases:
         code = f"\n{script('report.js')}\n"
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         data = json.dumps(_page_data(model), ensure_ascii=False).replace("<", "\\u003c")
+        packed = base64.b64encode(zlib.compress(cases.encode(), 9)).decode()
+        hidden, cases = cases, f'<script type="text/plain" id="vnb-cases">{packed}</script>'
         scripts = f'<script type="application/json" id="vnb-page">{data}</script>'
         scripts += f'<script type="module">{code}</script>'
         css = asset("view.css") + css
-    return render(
+    html = render(
         "report.html.j2",
         model=model,
         beside=beside,
         css=css,
         forest=forest_svg(model.figures) if model.metrics else "",
-        is_answer=is_answer,
+        icon=icon,
         signed=signed,
         digest=digest,
+        cases=cases,
         scripts=scripts,
     )
+    return html, hidden
 
 
 def _page_data(model: ReportModel) -> dict[str, Any]:
@@ -358,6 +396,7 @@ def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:
     return render(
         "comparison.html.j2",
         model=model,
+        icon=icon,
         is_answer=is_answer,
         limit=limit,
         css="".join(map(stylesheet, _CASES_CSS)),
@@ -392,7 +431,7 @@ def text(model: ReportModel) -> str:
     figures = model.figures
     cases = plural(len(figures.cases), "case")
     lines = [f"{figures.deployment} against {figures.baseline}, {cases}"]
-    lines += [f"  {head}{tail}" for head, tail in model.verdicts]
+    lines += [f"  {verdict.head}{verdict.body}" for verdict in model.verdicts]
     lines += [f"  {note}." for note in model.decisions.notes]
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
@@ -202,6 +202,11 @@ def is_short(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= _MAX_SHORT_CHARS and "\n" not in value
     return value is None or isinstance(value, int | float)
+
+
+def is_prose(value: object) -> TypeGuard[str]:
+    """Return whether a value is a long text, and neither JSON nor an identifier."""
+    return isinstance(value, str) and not is_short(value) and value.lstrip()[:1] not in {"{", "["}
 
 
 def markdown_code(text: str) -> str:

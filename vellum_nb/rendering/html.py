@@ -78,6 +78,7 @@ def _environment() -> Environment:
         "visible": lambda name: formats.one_line(formats.visible_name(str(name))),
     }
     environment.globals |= {"plural": plural, "no_math": NO_MATH, "plain_text": plain_text}
+    environment.tests["prose"] = formats.is_prose
     return environment
 
 

@@ -48,11 +48,10 @@ def corrected_outputs(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
     """
     changed = {}
     for path, value in _values(run).items():
-        text = texts.get(json.dumps(path))
-        if isinstance(text, str) and text != _LINE_END.sub("\n", _text(value)):
-            new = _parsed(text, path, _kind(value))
-            if isinstance(value, str) and "\r\n" in value:
-                new = re.sub("\r?\n", "\r\n", new)
+        text, old = texts.get(json.dumps(path)), _text(value)
+        if isinstance(text, str) and text != _LINE_END.sub("\n", old):
+            ending = "\r\n" if "\r\n" in old else "\n"
+            new = _parsed(_LINE_END.sub("\n", text).replace("\n", ending), path, _kind(value))
             if not same_value(new, value):
                 changed[path] = new
     if not changed:

@@ -7,16 +7,10 @@ from typing import Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
-from vellum_nb.comparison.report import added_text
+from vellum_nb.comparison.report import ReleaseVerdict, release_verdicts
 from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import plural
 from vellum_nb.rendering.html import render
-
-_ICONS = {
-    "may replace": "FULFILLED",
-    "should not replace": "REJECTED",
-    "cannot tell yet": "unknown",
-}
 
 
 def verdicts_html(
@@ -32,38 +26,30 @@ def verdicts_html(
     `rows` is the summary by release. `more` returns what the additional cases of a decision cost;
     they are offered then. `notes` are displayed elsewhere, and left out.
     """
-    figures = comparison.figures
-    if not (comparison.cases and figures.others):
-        return ""
-    decisions = figures.all_decisions
-    made = []
-    for release in figures.others:
-        decision = decisions.get(release)
-        head, body = figures.verdict_sentence(release)
-        added = added_text(rows[release], rows[comparison.baseline])
-        step = _next_step(comparison, release, decision, can_rate=can_rate)
-        name = "differs" if decision is None else _ICONS[decision.verdict]
+    figures, steps = comparison.figures, {}
+    verdicts = release_verdicts(figures, rows)
+    for verdict in verdicts:
+        decision = verdict.decision
         note = more(decision) if decision is not None and decision.more else ""
+        step = _next_step(comparison, verdict, can_rate=can_rate)
         if note:
-            step = {"show": "add", "label": "Add cases…", "metric": "", "release": release}
-        parts = {"icon": name, "head": head, "body": body, "added": added}
-        made.append(parts | {"step": step, "note": note})
-    further = [note for note in decisions.notes if note not in notes]
-    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=further)
+            step = {"show": "add", "label": "Add cases…", "metric": ""}
+        steps[verdict.release] = note, step
+    further = [note for note in figures.all_decisions.remarks if note not in notes]
+    context = {"all": verdicts, "steps": steps, "notes": further, "icon": icon}
+    return render("grid_verdicts.html.j2", **context) if verdicts else ""
 
 
 def _next_step(
-    comparison: Comparison, release: str, decision: Decision | None, *, can_rate: bool
+    comparison: Comparison, verdict: ReleaseVerdict, *, can_rate: bool
 ) -> dict[str, str]:
     """Return the next step of a verdict as attributes of its button; empty without one."""
-    changed = comparison.figures.result(release, None).changed
-    if decision is not None:
-        worse = comparison.figures.result(release, decision.metric).worse
-        if worse:
-            show = {"show": "regressions", "metric": decision.metric}
-            return show | {"release": release, "label": f"Show {plural(worse, 'regression')}"}
-    step = {"metric": "", "release": release}
+    changed = comparison.figures.result(verdict.release, None).changed
+    decision = verdict.decision
+    if decision is not None and verdict.worse:
+        label = f"Show {plural(verdict.worse, 'regression')}"
+        return {"show": "regressions", "metric": decision.metric, "label": label}
     if decision is None and changed and can_rate:
-        return step | {"show": "blind", "label": "Rate blind"}
+        return {"show": "blind", "metric": "", "label": "Rate blind"}
     label = f"Show {plural(changed, 'difference')}"
-    return step | {"show": "different", "label": label} if changed else {}
+    return {"show": "different", "metric": "", "label": label} if changed else {}

@@ -31,6 +31,7 @@ from vellum_nb.rendering.diff import (
 )
 from vellum_nb.rendering.format import (
     duration,
+    is_prose,
     is_short,
     money,
     one_line,
@@ -333,7 +334,7 @@ def output_rows(
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
         check = _check_html(met[name], (expected or {})[name]) if name in met else ""
-        css = "vnb-prose" if isinstance(value, str) and not is_short(value) else ""
+        css = "vnb-prose" if is_prose(value) else ""
         if not css and met.get(name) is False:
             css = "vnb-wrong"
         rows.append(_row(name, html + check, css))

@@ -1,23 +1,29 @@
-// The cases of a report in a file: the grid's own view of rows that are already in the page.
+// The cases of a report in a file: the grid's own view of the rows that the page has compressed.
 import { CasesGrid } from "./view.js";
 import { formatNumber, h, setTrustedHtml } from "./kit.js";
 
-function element(number) {
-  return document.getElementById(`case-${number}`);
-}
-
-function text(number) {
-  const node = element(number);
-  node.vnbText ??= node.textContent.toLowerCase();
-  return node.vnbText;
+// Read the cases of the page as elements that are not displayed.
+async function readCases() {
+  const packed = atob(document.getElementById("vnb-cases").textContent);
+  const blob = new Blob([Uint8Array.from(packed, (letter) => letter.charCodeAt(0))]);
+  const html = new Response(blob.stream().pipeThrough(new DecompressionStream("deflate"))).text();
+  return setTrustedHtml(h("template"), await html).content.firstElementChild;
 }
 
 // Answers the view's messages in place of a kernel. `page` has order, states, labels and failures.
 class PageModel {
-  constructor(page, detail) {
+  constructor(page, cases, detail) {
     const query = { search: "", states: [], labels: {}, failures: [], release: "" };
     this.values = { ...query, full: false, inline: false, opened: "", _head: page.head };
+    const lines = cases.querySelectorAll(".vnb-case-line");
+    this.cases = new Map(Array.from(lines, (node) => [node.id, { node }]));
     Object.assign(this, { page, detail, listeners: {} });
+  }
+
+  text(number) {
+    const line = this.cases.get(`case-${number}`);
+    line.text ??= line.node.textContent.toLowerCase();
+    return line.text;
   }
 
   get(name) {
@@ -42,8 +48,9 @@ class PageModel {
     Object.assign(this.values, query);
     const numbers = this.find(query);
     const rows = numbers.slice(offset, offset + limit).map((number) => {
-      const html = element(number).querySelector(".vnb-grid-row").outerHTML;
-      return { id: `case-${number}`, number, html, failures: {} };
+      const id = `case-${number}`;
+      const html = this.cases.get(id).node.querySelector(".vnb-grid-row").outerHTML;
+      return { id, number, html, failures: {} };
     });
     const counts = { total: numbers.length, all: this.page.order.length };
     this.notify("msg:custom", { kind: "rows", view, seq, offset, rows, ...counts });
@@ -59,7 +66,7 @@ class PageModel {
         (!states.length || states.some((state) => on[state].includes(number))) &&
         chosen.every(([name, values]) => values.includes(page.labels[name][number - 1])) &&
         (!failures.length || failures.some((name) => page.failures[number - 1].includes(name))) &&
-        words.every((word) => text(number).includes(word)),
+        words.every((word) => this.text(number).includes(word)),
     );
   }
 
@@ -67,7 +74,7 @@ class PageModel {
     this.detail.classList.toggle("vnb-none", !id);
     if (id) {
       const title = `<b class="vnb-case-title">Case ${formatNumber(Number(id.slice(5)))}</b>`;
-      setTrustedHtml(this.detail, title + document.getElementById(id).lastElementChild.outerHTML);
+      setTrustedHtml(this.detail, title + this.cases.get(id).node.lastElementChild.outerHTML);
       this.detail.scrollTop = 0;
     }
     this.values.opened = id;
@@ -75,13 +82,17 @@ class PageModel {
   }
 }
 
-function start() {
-  const page = JSON.parse(document.getElementById("vnb-page").textContent);
-  const cases = document.querySelector("#cases > .vnb-groups");
+async function start() {
+  const need = document.getElementById("vnb-cases-need");
+  if (!("DecompressionStream" in window)) return null;
+  need.hidden = true;
+  const cases = await readCases();
   const [grid, detail] = [h("div"), h("div", { class: "vnb vnb-case vnb-none" })];
-  cases.before(h("div", { class: "vnb-grid-view" }, grid, detail));
-  cases.hidden = true;
-  return new CasesGrid(new PageModel(page, detail), grid);
+  need.after(h("div", { class: "vnb-grid-view" }, grid, detail));
+  addEventListener("beforeprint", () => need.after(cases));
+  addEventListener("afterprint", () => cases.remove());
+  const page = JSON.parse(document.getElementById("vnb-page").textContent);
+  return new CasesGrid(new PageModel(page, cases, detail), grid);
 }
 
 start();
