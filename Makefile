@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test static test-lowest test-newer check lint units units-official units-statistics cells lowest browser official statistics others coverage bench docs notebooks screenshots lock clean programs
+.PHONY: help lab test static stored test-lowest test-newer check lint units units-official units-statistics cells lowest browser official statistics others coverage bench docs notebooks screenshots lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -21,25 +21,28 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 
 test: programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
 	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.dev $(VENV)/lowest/.made
-	@$(MAKE) --no-print-directory --jobs=5 others official statistics browser static
+	@$(MAKE) --no-print-directory --jobs=6 others official statistics browser static stored
 
-static: # beside the tests, one after the other
-	@for part in lint docs cells lowest; do nice $(MAKE) --no-print-directory --output-sync $$part || exit; done
+static stored: # beside the tests, one after the other
+	@for part in $(PARTS_$@); do $(MAKE) --no-print-directory --output-sync $$part || exit; done
+PARTS_static := lint docs
+PARTS_stored := cells lowest
 
 browser: $(VENV)/.compiled
 	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e --reruns 1 -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
 
 official: $(VENV)/.compiled # in one process: importing Vellum's client and SDK takes longer than all other modules
-	@echo "==> tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
-OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py)
+	@echo "==> tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
+OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py) \
+	$(addprefix tests/workspace/,test_pushed_cases.py test_sweep_costs.py)
 
 statistics: $(VENV)/.compiled # likewise for statsmodels and scikit-learn
-	@echo "==> tests of statistics" && nice $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
+	@echo "==> tests of statistics" && nice -n 5 $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
 STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_judge_checks.py)
 
-others: $(VENV)/.compiled
-	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
+others: $(VENV)/.compiled # in many processes, which wait: those in one process go first
+	@echo "==> all other tests" && nice -n 5 $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
 OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL) $(STATISTICS))
 MANY := --dist loadfile --no-loadscope-reorder -n 5 # many tests wait; tests/conftest.py orders the files
 
@@ -56,13 +59,13 @@ lint: $(VENV)/.dev
 SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) -n 3 $(ARGS)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) -n 2 $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
-QUICK := -m "not slow and not browser" -k "not postgres"
+QUICK := -m "not slow and not browser" -k "not postgres" --hypothesis-profile=few
 
 units-official: $(VENV)/.dev
-	@echo "==> unit tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(filter tests/local/%,$(OFFICIAL)) $(QUICK) -q $(ARGS)
+	@echo "==> unit tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(filter-out tests/conformance,$(OFFICIAL)) $(QUICK) -q $(ARGS)
 
 units-statistics: $(VENV)/.dev
 	@echo "==> unit tests of statistics" && $(BIN)/python -m pytest $(STATISTICS) $(QUICK) -q $(ARGS)
@@ -75,8 +78,8 @@ cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 lowest: $(VENV)/lowest/.made
 	@echo "==> a part of the unit tests, lowest versions"
 	@$(VENV)/lowest/bin/python -m pytest $(PART) $(QUICK) -q
-PART := $(addprefix tests/,test_in*.py test_run.py client/test_r*.py client/test_streams.py \
-	comparison/test_markdown.py history/test_f*.py history/test_recording.py rendering/test_markdown.py \
+PART := $(addprefix tests/,test_inputs.py test_run.py client/test_replay.py client/test_streams.py \
+	comparison/test_markdown.py history/test_frame.py history/test_recording.py rendering/test_markdown.py \
 	widgets/test_fields.py widgets/test_outputs.py workspace/test_workspace.py)
 
 test-lowest: $(VENV)/lowest/.made ## The unit tests with the lowest versions allowed

@@ -21,6 +21,7 @@ BUSY = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
 settings.register_profile("same", **BUSY, derandomize=True, max_examples=50)
+settings.register_profile("few", **BUSY, derandomize=True, max_examples=10)  # of make check
 settings.register_profile("new", **BUSY)  # --hypothesis-profile=new looks for more
 settings.load_profile("same")
 

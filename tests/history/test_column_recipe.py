@@ -61,6 +61,7 @@ def changed_package(tmp_path):
     return package.parent
 
 
+@pytest.mark.slow
 def test_column_of_the_recipe_is_stored_shown_exported_and_merged(
     changed_package, tmp_path, path, put
 ):

@@ -537,6 +537,7 @@ def on_a_small_disk(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
 def test_a_full_disk_loses_no_acknowledged_run(on_a_small_disk):
     outcome = on_a_small_disk(FILLED)

@@ -12,6 +12,7 @@ import pytest
 
 from vellum_nb import History, HistoryError
 
+on_file = pytest.mark.usefixtures("path")  # one database is enough
 LONG = "long text " * 4_000
 
 
@@ -143,6 +144,7 @@ def three(history, record):
     return [record(), record(), record()]
 
 
+@on_file
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("wrong", ["", [""], 7, None, [7]])
 def test_delete_refuses_what_has_no_ids(history, wrong):
@@ -157,12 +159,14 @@ def test_delete_takes_empty_selections(history):
         assert repr(history.delete(nothing)) == "<Deletion: no run has these ids>"
 
 
+@on_file
 @pytest.mark.usefixtures("three")
 def test_delete_refuses_a_frame_without_ids(history):
     with pytest.raises(HistoryError, match="a frame without the column id; it has state"):
         history.delete(history.frame()[["state"]])
 
 
+@on_file
 @pytest.mark.parametrize(
     "select",
     [
@@ -212,6 +216,7 @@ def test_repr_of_a_vacuum(vacuumed):
     assert "8 deleted run(s) removed for good; 8 large value(s) dropped" in repr(vacuumed)
 
 
+@pytest.mark.slow
 def test_a_vacuum_works_while_another_process_records(history, record, path):
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"

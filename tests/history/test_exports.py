@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
 from vellum_nb.history import csv_table, progress, unguarded
 
+on_file = pytest.mark.usefixtures("path")  # one database is enough
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
 
@@ -56,6 +57,7 @@ def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
     assert file.getvalue() == csv_text + json_text
 
 
+@on_file
 @every_export
 @pytest.mark.parametrize(
     ("filters", "message"),
@@ -140,6 +142,7 @@ def test_no_export_replaces_a_history(filled, tmp_path, write):
     assert filled.count() == 3
 
 
+@on_file
 @every_export
 def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write, monkeypatch):
     for target, options, message in (
@@ -204,6 +207,7 @@ def test_what_is_written_during_an_export_is_not_in_it_and_nobody_waits(many, ma
     assert many.count() == 29
 
 
+@on_file
 @pytest.mark.parametrize(
     "old",
     [
@@ -229,6 +233,7 @@ def test_what_only_the_oldest_run_shows_holds_for_the_whole_file(
         )
 
 
+@on_file
 @every_export
 def test_columns_select_and_order_the_columns_of_the_file(many, tmp_path, write):
     columns = ["output.reply", "state", "timestamp", "id"]
@@ -236,6 +241,7 @@ def test_columns_select_and_order_the_columns_of_the_file(many, tmp_path, write)
     pd.testing.assert_frame_equal(READERS[write](path), many.frame(limit=20)[columns])
 
 
+@on_file
 @every_export
 def test_progress_is_shown_on_demand(many, tmp_path, write, capsys, monkeypatch):
     monkeypatch.setattr(progress, "_DELAY_S", 1_000)  # no export is long
@@ -262,6 +268,7 @@ def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, reco
     }
 
 
+@on_file
 @every_export
 @pytest.mark.parametrize(
     ("columns", "message"),
@@ -293,6 +300,7 @@ class Interrupts(io.StringIO):
         return super().write(text)
 
 
+@on_file
 @every_export
 def test_an_export_that_is_interrupted_leaves_the_old_file(many, tmp_path, monkeypatch, write):
     target = tmp_path / "runs.out"

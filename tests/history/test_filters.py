@@ -9,6 +9,7 @@ from vellum_nb import HistoryError
 from vellum_nb.history import ordered_runs
 from vellum_nb.models import RunError
 
+on_file = pytest.mark.usefixtures("path")  # one database is enough
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
@@ -32,33 +33,33 @@ def names(runs):
     return "".join(run.id for run in runs)
 
 
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        ({}, "dcba"),
-        ({"deployment": "ticket-triage"}, "cba"),
-        ({"deployment": ["ticket-triage", "docs-qa"]}, "dcba"),
-        ({"deployment": None, "release_tag": None, "limit": None}, "dcba"),
-        ({"release_tag": "v2"}, "b"),
-        ({"release_tag": ("v1", "v2")}, "dba"),
-        ({"release_tag": []}, ""),
-        ({"state": "STARTED"}, "d"),
-        ({"state": ["FAILED", "STARTED"]}, "dc"),
-        ({"ids": ["a", "d", "nobody"]}, "da"),
-        ({"ids": []}, ""),
-        ({"sweep_id": "s"}, "b"),
-        ({"case_id": "k", "external_id": ["e", "f"]}, "b"),
-        ({"search": "refund policy"}, "a"),
-        ({"limit": 2}, "dc"),
-        ({"limit": 0}, ""),
-        ({"deployment": "ticket-triage", "limit": 1}, "c"),
-        ({"deployment": "' OR 1 --"}, ""),
-    ],
-)
-def test_filters_select_runs_newest_first(filled, filters, expected):
-    assert names(filled.runs(**filters)) == expected
-    assert filled.count(**filters) == len(expected)
-    assert "".join(filled.frame(**filters)["id"]) == expected
+SELECTED = [
+    ({}, "dcba"),
+    ({"deployment": "ticket-triage"}, "cba"),
+    ({"deployment": ["ticket-triage", "docs-qa"]}, "dcba"),
+    ({"deployment": None, "release_tag": None, "limit": None}, "dcba"),
+    ({"release_tag": "v2"}, "b"),
+    ({"release_tag": ("v1", "v2")}, "dba"),
+    ({"release_tag": []}, ""),
+    ({"state": "STARTED"}, "d"),
+    ({"state": ["FAILED", "STARTED"]}, "dc"),
+    ({"ids": ["a", "d", "nobody"]}, "da"),
+    ({"ids": []}, ""),
+    ({"sweep_id": "s"}, "b"),
+    ({"case_id": "k", "external_id": ["e", "f"]}, "b"),
+    ({"search": "refund policy"}, "a"),
+    ({"limit": 2}, "dc"),
+    ({"limit": 0}, ""),
+    ({"deployment": "ticket-triage", "limit": 1}, "c"),
+    ({"deployment": "' OR 1 --"}, ""),
+]
+
+
+def test_filters_select_runs_newest_first(filled):
+    for filters, expected in SELECTED:
+        assert names(filled.runs(**filters)) == expected, filters
+        assert filled.count(**filters) == len(expected), filters
+        assert "".join(filled.frame(**filters)["id"]) == expected, filters
 
 
 def test_filter_names_ratings(filled):
@@ -86,6 +87,7 @@ def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
     assert history.delete(["hit"]).ids == ("hit",)
 
 
+@on_file
 @pytest.mark.parametrize(
     ("filters", "said"),
     [
@@ -119,28 +121,26 @@ def test_runs_or_a_frame_of_them_stand_for_their_ids(filled):
         filled.count(ids=filled.frame()[["state"]])
 
 
-@pytest.mark.parametrize(
-    ("order_by", "descending", "expected"),
-    [
-        ("timestamp", True, "dcba"),
-        ("timestamp", False, "abcd"),
-        ("release_tag", True, "cbda"),
-        ("release_tag", False, "dabc"),
-        ("error_code", False, "cdba"),
-        ("error_code", True, "cdba"),
-        ("output.n", False, "badc"),
-        ("output.n", True, "abdc"),
-        ("input.q", False, "abcd"),
-        ("input.nobody", False, "dcba"),
-        ("note", True, "dcba"),
-        ("metadata", True, "dcba"),
-    ],
-)
-def test_a_page_is_ordered_by_any_column_with_missing_values_last(
-    filled, order_by, descending, expected
-):
-    runs = page(filled, order_by=order_by, descending=descending)
-    assert names(runs) == expected
+ORDERED = [
+    ("timestamp", True, "dcba"),
+    ("timestamp", False, "abcd"),
+    ("release_tag", True, "cbda"),
+    ("release_tag", False, "dabc"),
+    ("error_code", False, "cdba"),
+    ("error_code", True, "cdba"),
+    ("output.n", False, "badc"),
+    ("output.n", True, "abdc"),
+    ("input.q", False, "abcd"),
+    ("input.nobody", False, "dcba"),
+    ("note", True, "dcba"),
+    ("metadata", True, "dcba"),
+]
+
+
+def test_a_page_is_ordered_by_any_column_with_missing_values_last(filled):
+    for order_by, descending, expected in ORDERED:
+        runs = page(filled, order_by=order_by, descending=descending)
+        assert names(runs) == expected, (order_by, descending)
 
 
 ODD_NAMES = ['a"b', "a.b", "a\\b", "$", "[0]", "é", "' --"]
@@ -153,6 +153,7 @@ def test_a_page_is_ordered_by_an_input_of_any_name(history, record):
         assert names(page(history, order_by=f"input.{name}", descending=False)) == "123"
 
 
+@on_file
 @pytest.mark.parametrize("wrong", ["seq; DROP TABLE runs", "inputs", "input.", "nobody", 5])
 def test_a_page_is_not_ordered_by_an_unknown_column(history, wrong):
     with pytest.raises(HistoryError, match="to sort by"):

@@ -5,6 +5,7 @@ import pytest
 
 from vellum_nb import HistoryError, InputError
 
+on_file = pytest.mark.usefixtures("path")  # one database is enough
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
 TIME = "datetime64[us, UTC]"
 DTYPES = {
@@ -55,6 +56,7 @@ def test_short_view_of_a_frame_has_the_values_and_ends_with_the_ids(history, fra
     pd.testing.assert_frame_equal(short, frame[list(short)])
 
 
+@on_file
 @pytest.mark.parametrize("columns", ["brief", None, ["state"]])
 def test_unknown_view_of_a_frame_is_refused(history, columns):
     with pytest.raises(InputError, match="columns must be 'short' or 'all', not"):
@@ -70,6 +72,7 @@ def test_end_of_a_started_run_is_missing_in_a_frame(frame):
     assert frame["finished_at"][1] == pd.Timestamp("2026-07-01T12:00:01Z")
 
 
+@on_file
 @pytest.mark.parametrize(
     ("values", "dtype", "expected"),
     [
@@ -160,6 +163,7 @@ def test_a_scan_holds_no_lock(history):
     assert len(next(scan)) == 5
 
 
+@on_file
 @pytest.mark.parametrize("rows", [0, -1, "5", 2.5, None])
 def test_a_scan_refuses_a_wrong_number_of_rows(history, rows):
     message = f"chunk_rows must be a whole number of at least 1, not {rows!r}"

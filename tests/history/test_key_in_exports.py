@@ -11,6 +11,7 @@ from vellum_nb.history import connected
 from vellum_nb.models import NodeRun, RunError
 from vellum_nb.models.base import SecretMask
 
+on_file = pytest.mark.usefixtures("path")  # one database is enough
 KEY = "sk-0123456789abcdef"
 LONG = "long text " * 4_000
 PLACES = {
@@ -40,6 +41,7 @@ def keyed(history):
     return connected(history, view=print, leaks=SecretMask(KEY).found_in)
 
 
+@on_file
 @pytest.mark.parametrize("export", EXPORTS)
 @pytest.mark.parametrize("column", PLACES)
 def test_export_with_the_key_is_refused_and_names_run_and_column(

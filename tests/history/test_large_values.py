@@ -171,8 +171,8 @@ def test_what_is_no_text_to_every_database_stays_in_its_row(history, record, pat
 
 
 @pytest.mark.slow
-def test_an_output_of_100_megabytes_comes_back(history, path, make_run):
-    text = "0123456789abcdef" * (100_000_000 // 16)
+def test_an_output_of_30_megabytes_comes_back(history, path, make_run):
+    text = "0123456789abcdef" * (30_000_000 // 16)
     history.begin(run := make_run())
     history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": {"text": text}}))
     with History(path) as other:

@@ -471,6 +471,7 @@ def test_a_merge_loses_nothing(make_run, one, two):
                 assert f"quality {run.quality}" in ours_now.note
 
 
+@pytest.mark.slow
 @given(one=sides, two=sides, mine=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two, mine):
     one = [(side[0], side[1] if own else {}) for side, own in zip(one, mine, strict=True)]

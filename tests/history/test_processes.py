@@ -89,6 +89,7 @@ def forked(place, code):
     assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_forked_process_records_into_the_same_history(place):
     code = """

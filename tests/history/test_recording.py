@@ -100,6 +100,7 @@ def test_a_second_run_with_the_same_id_is_refused(history, make_run, name):
     assert history.count() == 1
 
 
+@pytest.mark.usefixtures("path")  # one database is enough
 @pytest.mark.parametrize("value", [{1, 2}, 10**5000], ids=["set", "digits"])
 def test_inputs_that_cannot_be_stored_are_refused(history, make_run, value):
     with pytest.raises(HistoryError, match="The inputs of run odd cannot be stored"):
@@ -107,6 +108,7 @@ def test_inputs_that_cannot_be_stored_are_refused(history, make_run, value):
     assert history.count() == 0
 
 
+@pytest.mark.usefixtures("path")  # one database is enough
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -202,6 +204,7 @@ def test_names_of_deployments_are_text_in_html(history, record):
     assert "<script>" not in html
 
 
+@pytest.mark.slow
 def test_recording_needs_no_pandas(tmp_path):
     code = (
         "import sys; from vellum_nb import History; from vellum_nb.models import Run\n"

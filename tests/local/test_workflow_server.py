@@ -7,9 +7,11 @@ docker answers, a fake ``docker`` records its arguments and starts that server.
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from pathlib import Path
 import leak_kit
 import pytest
 import requests
+from container_kit import CACHE
 from execution_kit import FLOW_HEAD, events, is_alive, read, until
 
 from vellum_nb.errors import VellumNBError
@@ -76,23 +79,30 @@ class Outer(BaseWorkflow[Inputs, BaseState]):
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory):
-    """Return the Python of an environment with the workflow server."""
+def python():
+    """Return the Python of an environment with the workflow server, which is installed once."""
     if known := os.environ.get("VELLUM_WORKFLOW_SERVER_PYTHON"):
         return known
-    folder = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    found = str(folder / "bin" / "python")
     package = f"vellum-workflow-server=={version('vellum-ai')}"
+    folder = CACHE / f"{package}-{sys.implementation.cache_tag}"
+    if not (folder / "bin" / "python").exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as made:
+            install(package, Path(made, "venv"))
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # another test run was faster
+                Path(made, "venv").rename(folder)
+    return str(folder / "bin" / "python")
+
+
+def install(package, folder):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     uv = str(Path(sys.executable).with_name("uv"))
-    command = [uv, "pip", "install", "--quiet", "--python", found, package]
+    command = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), package]
     for source in (["--offline"], []):  # from uv's cache if it has everything
-        done = subprocess.run([*command, *source], capture_output=True, check=False)
-        if not done.returncode:
-            break
-    else:
-        pytest.skip(f"{package} cannot be installed here")
-    return found
+        if not subprocess.run([*command, *source], capture_output=True, check=False).returncode:
+            return
+    pytest.skip(f"{package} cannot be installed here")
 
 
 @pytest.fixture
@@ -101,6 +111,18 @@ def project(tmp_path):
     folder.mkdir()
     (folder / "workflow.py").write_text(PROJECT)
     return folder
+
+
+MEMORY = 2**34
+
+
+@pytest.fixture(scope="module")
+def deployed(python):
+    """Return a server on which the project runs in an environment of its own, and the release."""
+    isolation = Isolation("environment", python=python, memory_limit=MEMORY)
+    files = {"workflow.py": PROJECT.encode()}
+    with LocalServer(timeout=60) as server:
+        yield server, server.deploy(files, name="my-flow", isolation=isolation)
 
 
 @pytest.fixture
@@ -120,10 +142,8 @@ def outputs(data):
     return {output["name"]: (output["type"], output["value"]) for output in data["outputs"]}
 
 
-def test_a_project_runs_in_an_environment_of_its_own(python, project, server, asking):
-    release = server.deploy(
-        project, isolation=Isolation("environment", python=python), release_tags=["v1"]
-    )
+def test_a_project_runs_in_an_environment_of_its_own(deployed, asking):
+    server, release = deployed
     variables = release.workflow_version.input_variables
     assert {(v.key, v.type, v.required) for v in variables} == {
         ("text", "STRING", True),
@@ -151,20 +171,15 @@ def test_a_project_runs_in_an_environment_of_its_own(python, project, server, as
     assert "text" in answer.json()["detail"]
 
 
-def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(python, project, asking):
-    limit = 2**34
-    with LocalServer(timeout=60) as server:
-        server.deploy(
-            project, isolation=Isolation("environment", python=python, memory_limit=limit)
-        )
-        api = asking(server)
-        assert outputs(run(api))["where"][1].split()[2] == str(limit)
-        failed = run(api, "fail")["error"]
-        assert (failed["code"], failed["message"]) == ("NODE_EXECUTION", "no such text")
-        crashed = run(api, "crash")
-        assert crashed["state"] == "REJECTED"
-        assert crashed["error"]["message"]
-        assert outputs(run(api))["loud"] == ("STRING", "HI")
+def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(deployed, asking):
+    api = asking(deployed[0])
+    assert outputs(run(api))["where"][1].split()[2] == str(MEMORY)
+    failed = run(api, "fail")["error"]
+    assert (failed["code"], failed["message"]) == ("NODE_EXECUTION", "no such text")
+    crashed = run(api, "crash")
+    assert crashed["state"] == "REJECTED"
+    assert crashed["error"]["message"]
+    assert outputs(run(api))["loud"] == ("STRING", "HI")
 
 
 def test_code_in_an_environment_of_its_own_reads_no_key(python, tmp_path):
@@ -283,11 +298,10 @@ def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
     assert error["code"] == "WORKFLOW_CANCELLED"
 
 
-def test_a_server_that_was_killed_is_started_again(python, project, server, asking):
-    server.deploy(project, isolation=Isolation("environment", python=python))
-    api = asking(server)
+def test_a_server_that_was_killed_is_started_again(deployed, asking):
+    api = asking(deployed[0])
     pid = int(outputs(run(api))["where"][1].split()[0])
-    mine = [child for child in _workflow_servers() if _parent(child) == os.getpid()]
+    mine = _workflow_servers()
     assert mine
     assert pid not in mine
     for child in mine:
@@ -297,16 +311,10 @@ def test_a_server_that_was_killed_is_started_again(python, project, server, aski
 
 
 def _workflow_servers():
-    command = ["pgrep", "-f", "workflow_server.server:app"]
+    """Return the workflow servers that this process started."""
+    command = ["pgrep", "-P", str(os.getpid()), "-f", "workflow_server.server:app"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return [int(pid) for pid in found.split()]
-
-
-def _parent(pid):
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+    return {int(pid) for pid in found.split()}
 
 
 @pytest.mark.parametrize("isolation", ["process", "environment"])
@@ -438,10 +446,10 @@ def test_what_is_missing_is_an_error_at_deploy(project, server, options, message
 def test_an_import_that_hangs_is_an_error_at_deploy(python, server, monkeypatch, isolation, module):
     monkeypatch.setattr(f"vellum_nb.local.isolation.{module}.DESCRIBE_S", 1.0)
     options = {"python": python} if isolation == "environment" else {}
-    files = {"workflow.py": b"import time\ntime.sleep(600)\n"}
+    files, before = {"workflow.py": b"import time\ntime.sleep(600)\n"}, _workflow_servers()
     with pytest.raises(VellumNBError, match="it took longer than 60 seconds to import"):
         server.deploy(files, name="hangs", isolation=Isolation(isolation, **options))
-    assert not [pid for pid in _workflow_servers() if _parent(pid) == os.getpid()]
+    assert _workflow_servers() <= before
 
 
 LOCK = {"module": "flows.my-flow", "container_image_name": "mine", "container_image_tag": "7"}

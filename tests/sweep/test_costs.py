@@ -81,7 +81,7 @@ def test_past_runs_of_a_deployment_show_what_the_first_ones_will_cost(history):
     again.wait(LONG)
 
 
-@pytest.mark.parametrize("wrong", [-1000.0, math.nan])
+@pytest.mark.parametrize("wrong", [-1000.0, -math.inf, math.nan])
 def test_a_negative_cost_or_nan_is_noted_as_ignored(history, wrong):
     attempt = costing(lambda task: wrong if task.run.inputs["n"] == 1 else 1.0)
     sweep = limited(history, attempt).resume()

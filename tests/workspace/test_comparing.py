@@ -43,13 +43,35 @@ def judge(grader):
     return vnb.metrics.judge("grader", inputs={"answer": "output.loud"})
 
 
-@pytest.fixture
-def sweep(ws):
+def swept(ws):
     return ws.sweep("shout", CASES, release_tags=["v1", "v2"], repeats=2, progress=False)
 
 
-def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(sweep):
-    compared = sweep.compare()
+@pytest.fixture
+def sweep(ws):
+    return swept(ws)
+
+
+def quiet(text: str) -> dict[str, object]:
+    return {"loud": text}
+
+
+def loud(text: str) -> dict[str, object]:
+    return {"loud": text.upper()}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """Return a workspace and its sweep, which no test changes."""
+    with vnb.LocalServer() as server:
+        server.deploy(quiet, name="shout", release_tags=["v1"])
+        server.deploy(loud, name="shout", release_tags=["v2"])
+        with vnb.connect(server, history=":memory:") as ws:
+            yield ws, swept(ws)
+
+
+def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(stored):
+    compared = stored[1].compare()
     assert repr(compared) == (
         "<Comparison of shout against v1, 8 cases: "
         "v2: 8 better · 0 worse · 0 same · p = 0.008 · noise floor 0 %>"
@@ -64,20 +86,24 @@ def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(sweep):
     assert compared.result("v2").verdict == "better"
 
 
-def test_long_frame_of_a_sweep_has_a_row_per_repeat(sweep):
-    long = sweep.compare().frame(rows="runs")
+def test_long_frame_of_a_sweep_has_a_row_per_repeat(stored):
+    long = stored[1].compare().frame(rows="runs")
     assert long["repeat"].value_counts().to_dict() == {0: 16, 1: 16}
     assert long.groupby("release")["metric.score"].mean().to_dict() == {"v1": 0.0, "v2": 1.0}
 
 
-def test_no_output_of_a_comparison_has_the_api_key(server, sweep):
+def test_no_output_of_a_comparison_has_the_api_key(stored):
+    ws, sweep = stored
     compared = sweep.compare()
     frames = (compared.frame(), compared.frame(rows="runs"), compared.summary(columns="all"))
     texts = [frame.to_csv() for frame in frames]
-    assert all(server.api_key not in text for text in [*texts, compared.to_html(), repr(compared)])
+    assert all(
+        ws.server.api_key not in text for text in [*texts, compared.to_html(), repr(compared)]
+    )
 
 
-def test_the_history_knows_what_sweeps_expected_of_a_case(ws, sweep):
+def test_the_history_knows_what_sweeps_expected_of_a_case(stored):
+    ws, sweep = stored
     compared = ws.compare("shout", release_tags=["v1", "v2"])
     assert compared.result("v2").better == 8
     assert repr(ws.compare("shout")) == repr(compared)
@@ -104,7 +130,8 @@ def test_a_planned_case_that_was_not_run_is_missing(ws):
     assert compared.result("v2").missing >= 4
 
 
-def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, sweep):
+def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(stored):
+    ws, sweep = stored
     ids = sweep.compare().frame()["case_id"].tolist()[:3]
     by_id = ws.compare("shout", release_tags=["v1", "v2"], cases=ids)
     assert by_id.frame()["case_id"].tolist() == ids
@@ -116,7 +143,8 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
         ws.compare("shout", cases=["abc"])
 
 
-def test_unknown_case_id_is_refused_with_some_that_exist(ws, sweep):
+def test_unknown_case_id_is_refused_with_some_that_exist(stored):
+    ws, sweep = stored
     ids = sweep.compare().frame()["case_id"].tolist()
     with pytest.raises(InputError, match="'0{16}' is not the case_id of .* and 3 more") as caught:
         ws.compare("shout", cases=[ids[0], "0" * 16])
@@ -132,14 +160,9 @@ def test_unknown_case_id_is_refused_with_some_that_exist(ws, sweep):
         ({"release_tags": 5}, "release_tag"),
     ],
 )
-def test_compare_refuses_arguments_of_another_type(ws, sweep, options, message):
+def test_compare_refuses_arguments_of_another_type(stored, options, message):
     with pytest.raises(vnb.VellumNBError, match=message):
-        ws.compare("shout", **options)
-
-
-def test_open_sweep_refuses_an_id_that_is_no_text(ws):
-    with pytest.raises(InputError, match="sweep_id must be a text, not 5"):
-        ws.open_sweep(5)
+        stored[0].compare("shout", **options)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A judge against people's ratings, and raters among each other, on real runs of a local server.
+"""A judge on a local server against people's ratings, and raters among each other.
 
 The text of a case says which verdicts it gets: "pf" passes with people, and fails with the judge.
 """
@@ -14,7 +14,7 @@ import krippendorff
 import numpy as np
 import ppi_py
 import pytest
-from runs_kit import html_of
+from runs_kit import html_of, later_run
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
@@ -27,33 +27,49 @@ TABLE = {"pp": 30, "pf": 3, "fp": 9, "ff": 8}
 CASES = [{"text": f"{kind} {at}"} for kind, many in TABLE.items() for at in range(many)]
 
 
+@pytest.fixture(scope="module")
+def server():
+    numbers = count()
+    with vnb.LocalServer() as server:
+        server.deploy(lambda text: text, name="echo", release_tags=["v1", "v2"])
+        server.deploy(lambda text: text[1] == "p", name="grader")
+        server.deploy(lambda text: bool(text) and next(numbers) % 3 > 0, name="moody")
+        server.deploy(lambda text: float(bool(text) and next(numbers) % 3), name="points")
+        yield server
+
+
 @pytest.fixture
 def ws(server):
-    numbers = count()
-    server.deploy(lambda text: text, name="echo", release_tags=["v1", "v2"])
-    server.deploy(lambda text: text[1] == "p", name="grader")
-    server.deploy(lambda text: bool(text) and next(numbers) % 3 > 0, name="moody")
-    server.deploy(lambda text: float(bool(text) and next(numbers) % 3), name="points")
     with vnb.connect(server, history=":memory:") as made:
         yield made
 
 
 def judged(ws, cases, *, tags=("v1", "v2"), rated=bool, name="grader", **options):
-    """Run the cases, rate some of them as their texts say, and compare by the judge."""
-    runs = ws.sweep("echo", cases, release_tags=list(tags), progress=False).runs()
-    for run in runs:
-        if rated(run.inputs["text"]):
-            ws.history.annotate(run.id, quality=float(run.inputs["text"][0] == "p"))
+    """Record runs that echo the cases, some rated as their texts say; compare by the judge."""
+    runs = [
+        later_run(tag, {"text": text}, {"output": text}, deployment="said", quality=quality)
+        for text in (case["text"] for case in cases)
+        for quality in [float(text[0] == "p") if rated(text) else None]
+        for tag in tags
+    ]
+    ws.history.merge(runs)
     judge = ws.judge(name, inputs={"text": "input.text"}, **options)
-    return ws.compare("echo", release_tags=list(tags), metrics=judge, progress=False)
+    return ws.compare("said", release_tags=list(tags), metrics=judge, cases=cases, progress=False)
+
+
+def shared(cases, **options):
+    """Return a fixture: what `judged` returns, for all tests of the module."""
+
+    @pytest.fixture(scope="module")
+    def comparison(server):
+        with vnb.connect(server, history=":memory:") as ws:
+            yield judged(ws, cases, **options)
+
+    return comparison
 
 
 CONFUSION = np.array([[30, 3], [9, 8]])
-
-
-@pytest.fixture
-def compared(ws):
-    return judged(ws, CASES, tags=["v1"])
+compared = shared(CASES, tags=["v1"])
 
 
 def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(compared):
@@ -98,9 +114,7 @@ def test_frame_of_a_check_has_the_runs_that_the_judge_rates_unlike_people(compar
 UNCHECKED = "The judge grader was not checked: 3 cases that it judged are rated, 30 are needed"
 
 
-@pytest.fixture
-def unchecked(ws):
-    return judged(ws, CASES[:12], rated=lambda text: text.startswith("pp 1"))
+unchecked = shared(CASES[:12], rated=lambda text: text.startswith("pp 1"))
 
 
 def test_an_unchecked_judge_is_named_wherever_its_figures_are(unchecked):
@@ -132,12 +146,12 @@ def test_a_gate_that_requires_a_checked_judge_fails_without_the_check(unchecked)
 
 
 def test_gate_with_a_margin_names_the_judge_before_the_decision(ws):
-    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(60)]
+    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(40)]
     cmp = judged(ws, cases, rated=lambda text: text in {"pp 1", "pp 2", "ff 3"})
     with pytest.raises(RegressionError) as raised:
         cmp.assert_not_worse(require_checked_judge=True)
     head, judge, decision = str(raised.value).splitlines()
-    assert head.endswith("v2 did not pass against v1, 120 cases:")
+    assert head.endswith("v2 did not pass against v1, 80 cases:")
     assert judge == f"  {UNCHECKED}"
     assert decision.startswith("  Otherwise, v2 may replace v1: no difference larger than 0.05")
     assert raised.value.reasons == (UNCHECKED, decision.strip())
@@ -161,17 +175,15 @@ def test_specificity_without_a_failing_rating_has_not_enough_data(unchecked):
 
 
 def test_a_checked_judge_passes(ws):
-    right = judged(ws, [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)])
+    right = judged(ws, CLEAR)
     assert right.judge_check().problem == ""
     right.assert_no_regressions(require_checked_judge=True)
     assert right.summary()["metric.grader.check"].str.startswith("judge grader against").all()
 
 
-@pytest.fixture
-def wrong(ws):
-    """Return a comparison by a judge that is right about half of 40 cases."""
-    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "fp", "pf", "ff") for at in range(10)]
-    return judged(ws, cases, tags=["v1"])
+HALF = [{"text": f"{kind} {at}"} for kind in ("pp", "fp", "pf", "ff") for at in range(10)]
+wrong = shared(HALF, tags=["v1"])
+"""A comparison by a judge that is right about half of 40 cases."""
 
 
 def test_a_judge_that_agrees_too_little_does_not_pass(wrong):
@@ -184,18 +196,16 @@ def test_kappa_of_a_judge_has_an_interval(wrong):
     assert kappa.low < kappa.mean < kappa.high
 
 
-def test_a_check_uses_the_ratings_of_the_compared_cases(ws, wrong):
-    ids = [each.case_id for each in wrong.cases if each.inputs["text"][:2] in {"fp", "pf"}]
-    some = ws.compare("echo", release_tags=["v1", "v2"], metrics=wrong.metrics, cases=ids)
+def test_a_check_uses_the_ratings_of_the_compared_cases(ws):
+    judge = judged(ws, HALF).metrics
+    some = ws.compare("said", release_tags=["v1", "v2"], metrics=judge, cases=HALF[10:30])
     assert some.judge_check().n == 20
 
 
-@pytest.mark.slow
 def test_runs_of_a_case_count_as_one_case(ws):
     kinds = {"pp": 17, "pf": 3, "fp": 2, "ff": 10}
     cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
     once = judged(ws, cases, tags=["v1"]).judge_check()
-    ws.sweep("echo", cases, release_tags=["v1"], repeats=5, progress=False)
     repeated = judged(ws, cases, tags=["v1", "v2"]).judge_check()
     assert repeated.confusion.to_numpy().sum() > 2 * once.confusion.to_numpy().sum()
     for name, figure in repeated.figures.items():
@@ -206,26 +216,25 @@ def test_runs_of_a_case_count_as_one_case(ws):
 
 def test_many_runs_of_few_cases_do_not_check_a_judge(ws):
     cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(3)]
-    ws.sweep("echo", cases, release_tags=["v1", "v2"], repeats=5, progress=False)
-    for run in ws.history.runs(deployment="echo"):
-        ws.history.annotate(run.id, quality=float(run.inputs["text"][0] == "p"))
-    judge = ws.judge("grader", inputs={"text": "input.text"})
-    check = ws.compare("echo", metrics=judge, progress=False).judge_check()
-    assert len(ws.history.runs(deployment="echo")) == 60
+    for _ in range(5):
+        check = judged(ws, cases).judge_check()
+    assert ws.history.count(deployment="said") == 60
     assert check.problem.endswith("6 cases that it judged are rated, 30 are needed")
 
 
 def lengthy(kind, at, length):
-    return {"text": f"{kind} {at} ".ljust(length, "x"), "segment": "ab"[at % 2], "number": at}
+    labels = {"label.segment": "ab"[at % 2], "label.number": at}
+    return {"text": f"{kind} {at} ".ljust(length, "x"), **labels}
 
 
-@pytest.fixture
-def biased(ws):
-    """Compare by a judge that passes long answers only; people pass two of three."""
-    lengths = [100 + at * 37 % 60 * 30 for at in range(60)]
-    kinds = [f"{'ppf'[at % 3]}{'fp'[length > 1000]}" for at, length in enumerate(lengths)]
-    cases = [lengthy(kind, at, lengths[at]) for at, kind in enumerate(kinds)]
-    return judged(ws, cases)
+LENGTHS = [100 + at * 37 % 60 * 30 for at in range(60)]
+biased = shared(
+    [
+        lengthy(f"{'ppf'[at % 3]}{'fp'[length > 1000]}", at, length)
+        for at, length in enumerate(LENGTHS)
+    ]
+)
+"""A comparison by a judge that passes long answers only; people pass two of three."""
 
 
 def test_bias_of_a_judge_towards_long_answers_is_found(biased):
@@ -274,11 +283,8 @@ def test_an_error_that_depends_on_the_rating_alone_is_no_bias(ws):
     assert found["finding"].tolist() == ["missing"]
 
 
-@pytest.fixture
-def scaled(ws):
-    """Return a comparison by a judge with a scale, whose threshold passes every answer."""
-    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)]
-    return judged(ws, cases, tags=["v1"], name="points", threshold=0.0)
+CLEAR = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)]
+scaled = shared(CLEAR, tags=["v1"], name="points", threshold=0.0)  # which every answer passes
 
 
 def test_a_threshold_that_passes_every_answer_is_a_problem(scaled):
@@ -298,17 +304,18 @@ def test_repeats_of_a_judge_are_a_positive_whole_number(ws, repeats):
         ws.judge("grader", repeats=repeats)
 
 
-def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
+def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
     """Of each text the first two letters are v1's verdicts, the next two those of v2."""
-    for tag, start in (("v1", 0), ("v2", 2)):
-        server.deploy(lambda text, at=start: text[at : at + 2], name="pair", release_tags=[tag])
     kinds = {"pppp": 30, "ppff": 9, "fppp": 14, "fpff": 8, "ppfp": 11, "ffpf": 10}
     cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
     texts = [case["text"] for case in cases]
     rated = np.array([int(text[5:]) % 3 == 0 for text in texts])
-    for run in ws.sweep("pair", cases, release_tags=["v1", "v2"], progress=False).runs():
-        if rated[texts.index(run.inputs["text"])]:
-            ws.history.annotate(run.id, quality=float(run.outputs["output"][0] == "p"))
+    runs = []
+    for text, is_rated in zip(texts, rated, strict=True):
+        for tag, output in (("v1", text[:2]), ("v2", text[2:4])):
+            known = {"deployment": "pair", "quality": float(output[0] == "p") if is_rated else None}
+            runs.append(later_run(tag, {"text": text}, {"output": output}, **known))
+    ws.history.merge(runs)
     judge = ws.judge("grader", inputs={"text": "output.output"})
     summary = (
         ws.compare("pair", metrics=judge, progress=False)
@@ -361,7 +368,10 @@ def test_a_judge_of_no_runs_is_not_checked(ws):
 
 def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
     server.deploy(lambda text: text.upper(), name="echo", release_tags=["v3"])
-    compared = judged(ws, CASES[:2], tags=["v1", "v3"], rated=lambda text: not text)
+    tags = ["v1", "v3"]
+    ws.sweep("echo", CASES[:2], release_tags=tags, progress=False)
+    judge = ws.judge("grader", inputs={"text": "input.text"})
+    compared = ws.compare("echo", release_tags=tags, metrics=judge)
     view = compared.view()
     view.rate(view.comparison.cases[0], "v1", 1.0)
     assert view.wait(20)
@@ -369,7 +379,7 @@ def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
     session.rate("A")
     session.finish()
     session.send(lambda run, quality, metadata: ws.rate(run, quality=quality, metadata=metadata))
-    check = ws.compare("echo", release_tags=["v1", "v3"], metrics=compared.metrics).judge_check()
+    check = ws.compare("echo", release_tags=tags, metrics=judge).judge_check()
     rated = [run for run in ws.history.runs(deployment="echo") if run.quality is not None]
     assert len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
     assert check.n == len({run.case_id for run in rated})

@@ -17,6 +17,7 @@ from vellum_nb.history.backends import open_backend
 
 CASES = [{"text": f"text {number}"} for number in range(12)]
 quick_look_ups = pytest.mark.usefixtures("quick_look_ups")
+on_file = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 FOUR = {"options": {"concurrency": 4}}
 
 
@@ -156,6 +157,7 @@ def check_no_release_is_worse(local, place, cases):
         assert (found.result("v2").worse, found.result("v2").missing) == (0, 0)
 
 
+@on_file
 def test_runs_that_a_killed_kernel_cut_off_are_made_again(kernels, local, workflows, place):
     cases = [case | {"expected.output": case["text"].upper()} for case in CASES[:6]]
     order = {"name": "shout", "tags": ["v1", "v2"], "key": local.api_key, **FOUR}
@@ -169,6 +171,7 @@ def test_runs_that_a_killed_kernel_cut_off_are_made_again(kernels, local, workfl
     check_no_release_is_worse(local, place, cases)
 
 
+@on_file
 def test_runs_that_were_cut_off_by_hand_are_made_again(local, workflows, place):
     cases = [case | {"expected.output": case["text"].upper()} for case in CASES[:6]]
     with vnb.connect(local, history=place) as ws:
@@ -183,6 +186,7 @@ def test_runs_that_were_cut_off_by_hand_are_made_again(local, workflows, place):
     check_no_release_is_worse(local, place, cases)
 
 
+@on_file
 def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels, local, place):
     calls, has_moved = Counter(), threading.Event()
 
@@ -220,6 +224,7 @@ def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels
 @quick_look_ups
 @pytest.mark.parametrize("answer", ["404", "page 404", "page 200"])
 @pytest.mark.parametrize("is_listed", [True, False])
+@on_file
 def test_executed_run_that_a_proxy_answered_is_not_paid_for_again(
     connected, counting, place, answer, is_listed
 ):
@@ -230,26 +235,6 @@ def test_executed_run_that_a_proxy_answered_is_not_paid_for_again(
         counting.lag = 0.0
         sweep.retry_failed()
         check_all_once(counting, swept(ws, CASES[:6]), CASES[:6], posts=6)
-
-
-@pytest.mark.parametrize("lag", [0.0, 3.0])
-def test_lost_answers_are_executed_once_however_late_the_server_lists(
-    connected, counting, tmp_path, lag
-):
-    counting.lag, counting.faults = lag, {"reset after": 0.15}
-    cases = [{"text": f"text {number}"} for number in range(60)]
-    with connected(tmp_path / "runs.db") as ws:
-        check_all_once(counting, swept(ws, cases), cases)
-
-
-@pytest.mark.slow
-def test_lost_requests_are_told_from_lost_answers_that_are_listed_late(
-    connected, counting, tmp_path
-):
-    counting.lag, counting.faults = 3.0, {"reset after": 0.15, "reset before": 0.05}
-    cases = [{"text": f"text {number}"} for number in range(60)]
-    with connected(tmp_path / "runs.db") as ws:
-        check_all_once(counting, swept(ws, cases), cases)
 
 
 @quick_look_ups

@@ -164,21 +164,11 @@ def driven_elsewhere(kernels, ws, counting, path):
     assert kernel.outcome()["state"] == "done"
 
 
-def test_sweep_that_another_process_drives_is_running(driven_elsewhere):
-    assert driven_elsewhere[0].state == "running"
-
-
-@pytest.mark.parametrize("method", ["stop", "pause", "wait"])
-def test_control_of_a_sweep_that_another_process_drives_names_that_process(
-    driven_elsewhere, method
-):
+def test_sweep_that_another_process_drives_is_controlled_by_that_process(driven_elsewhere, ws):
     sweep, kernel = driven_elsewhere
-    with pytest.raises(HistoryError, match=rf"is running in process {kernel.pid} on .*stop it"):
-        getattr(sweep, method)()
-
-
-def test_limits_of_a_sweep_that_another_process_drives_are_refused(driven_elsewhere, ws):
-    sweep, kernel = driven_elsewhere
+    for method in (sweep.stop, sweep.pause, sweep.wait):
+        with pytest.raises(HistoryError, match=rf"is running in process {kernel.pid} on .*stop it"):
+            method()
     with pytest.raises(HistoryError, match=rf"is running in process {kernel.pid} on "):
         ws.open_sweep(sweep.id, limits={"max_calls": 5})
     assert Sweeps(ws.history).every(sweep.id)[0].options == {"concurrency": 1}

@@ -10,6 +10,7 @@ from vellum_nb.history import Sweeps
 from vellum_nb.sweep.sweep import control_of
 
 CASES = [{"text": f"text {number}"} for number in range(20)]
+on_file = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 DECIDED = {"release_tags": ["v1", "v2"], "stop_when": "decided", "progress": False}
 
 
@@ -42,8 +43,8 @@ def check_executed_once(counting, number):
 
 
 @pytest.mark.slow
-def test_plan_that_20_processes_start_together_is_one_sweep(kernels, counting, place):
-    outcomes = start_together(kernels, counting, place, 20)
+def test_plan_that_processes_start_together_is_one_sweep(kernels, counting, place):
+    outcomes = start_together(kernels, counting, place, 8)
     check_executed_once(counting, 10)
     with vnb.History(place) as history:
         (sweep,) = Sweeps(history).every()
@@ -65,6 +66,7 @@ def test_sweeps_that_processes_restart_together_are_one_for_each(kernels, counti
 
 @pytest.mark.parametrize("what", ["releases", "identity", "workflow-deployments"])
 @pytest.mark.parametrize("is_first", [True, False])
+@on_file
 def test_sweep_is_resumed_though_the_key_may_read_less_or_more(
     connected, counting, place, what, is_first
 ):
@@ -188,9 +190,9 @@ def test_the_same_call_on_a_copied_history_leaves_the_live_sweep_of_the_original
 
 
 @pytest.fixture
-def undecided(connected, place):
+def undecided(connected, tmp_path):
     """Return a workspace with a sweep that stops when it is decided, of which a part was run."""
-    with connected(place) as ws:
+    with connected(tmp_path / "runs.db") as ws:
         sweep = ws.sweep(
             "count", expecting(CASES), limits={"max_calls": 10}, concurrency=2, **DECIDED
         )
@@ -264,8 +266,8 @@ def test_cases_that_are_left_keep_their_order(undecided):
     ]
 
 
-def test_sweep_that_takes_the_order_of_an_earlier_one_has_its_seed(connected, place):
-    with connected(place) as ws:
+def test_sweep_that_takes_the_order_of_an_earlier_one_has_its_seed(connected, tmp_path):
+    with connected(tmp_path / "runs.db") as ws:
         ws.sweep(
             "count",
             expecting(CASES),

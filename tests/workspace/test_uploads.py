@@ -14,9 +14,16 @@ from vellum_nb.models.media import DATA_URL_LIMIT
 from vellum_nb.sweep import retry_policy
 from vellum_nb.workspace.runner import Uploads
 
+LIMIT = 50_000  # characters: the real one makes most tests slow
 SMALL = b"%PDF-small"
-LARGE = b"%PDF-" + b"x" * DATA_URL_LIMIT
-SRC = f"data:application/pdf;base64,{base64.b64encode(LARGE).decode()}"
+LARGE = b"%PDF-" + b"x" * LIMIT
+
+
+def data_url(content: bytes) -> str:
+    return f"data:application/pdf;base64,{base64.b64encode(content).decode()}"
+
+
+SRC = data_url(LARGE)
 
 
 def measure(file: Document) -> int:
@@ -28,7 +35,8 @@ def measure_chat(chat: ChatHistory) -> int:
 
 
 @pytest.fixture
-def uploading(server, ws):
+def uploading(server, ws, monkeypatch):
+    monkeypatch.setattr("vellum_nb.workspace.runner.DATA_URL_LIMIT", LIMIT)
     server.deploy(measure)
     server.deploy(measure_chat, name="chat")
     return ws
@@ -40,10 +48,18 @@ def sent(ws, run):
     return {item.name: item.value for item in execution.inputs}
 
 
-def test_large_file_is_sent_by_its_id_and_stored_in_full(uploading):
+def test_large_file_is_sent_by_its_id_and_stored_in_full(server, ws):
+    server.deploy(measure)
+    huge = b"%PDF-" + b"x" * DATA_URL_LIMIT
+    run = ws.run("measure", {"file": huge})
+    assert run.outputs == {"output": len(data_url(huge))}
+    assert run.inputs == {"file": {"src": data_url(huge)}}
+    src = sent(ws, run)["file"]["src"]
+    assert src.startswith("vellum:uploaded-file:")
+
+
+def test_large_file_is_uploaded_once(uploading):
     run = uploading.run("measure", {"file": LARGE})
-    assert run.outputs == {"output": len(SRC)}
-    assert run.inputs == {"file": {"src": SRC}}
     src = sent(uploading, run)["file"]["src"]
     assert src.startswith("vellum:uploaded-file:")
     again = uploading.run("measure", {"file": LARGE})
@@ -119,14 +135,15 @@ def test_a_file_of_a_sweep_that_cannot_be_uploaded_fails_its_runs_and_no_other(
     server.faults = Faults(rate_500=1.0, paths="/v1/uploaded-files")
     cases = [{"file": LARGE}, {"file": SMALL}]
     sweep = uploading.sweep("measure", cases, progress=False)
-    states = {len(run.inputs["file"]["src"]) > DATA_URL_LIMIT: run.state for run in sweep.runs()}
+    states = {len(run.inputs["file"]["src"]) > LIMIT: run.state for run in sweep.runs()}
     assert states == {True: "FAILED", False: "FULFILLED"}
     (failed,) = [run for run in sweep.runs() if run.state == "FAILED"]
     assert failed.error.code == "HTTP_500"
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 1
 
 
-def test_different_files_are_uploaded_side_by_side(hostile):
+def test_different_files_are_uploaded_side_by_side(hostile, monkeypatch):
+    monkeypatch.setattr("vellum_nb.workspace.runner.DATA_URL_LIMIT", LIMIT)
     both = threading.Barrier(2)
 
     def answer(handler):
