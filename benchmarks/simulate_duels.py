@@ -16,8 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.duels import Duel, Duels, next_keys
-from vellum_nb.comparison.ranking import davidson_design, fitted_abilities
+from vellum_nb.comparison.duels import (
+    Duel,
+    Duels,
+    davidson_design,
+    fitted_abilities,
+    next_keys,
+)
 
 Values = NDArray[np.float64]
 MOST, LEAST = 0.05, 0.93

@@ -7,13 +7,13 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from vellum_nb.comparison.power import (
+from vellum_nb.comparison.statistics import (
     Pilot,
     cases_for,
     mean_power,
+    paired_share,
     share_margin_power,
 )
-from vellum_nb.comparison.statistics import paired_share
 
 
 def drawn(number: int, gained: float, lost: float, times: int = 3_000):

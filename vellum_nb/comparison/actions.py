@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
+from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run, WorkflowDeploymentRelease
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class SweepRuns(Protocol):

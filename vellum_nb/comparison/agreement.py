@@ -1,41 +1,33 @@
-"""Agreement of judges with people's ratings, and of people with each other."""
+"""Agreement of judges with people's ratings and of people with each other; bias of judges."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.judge_bias import RatedAnswer, bias_frame
 from vellum_nb.comparison.metrics import Judge
-from vellum_nb.comparison.statistics import (
-    NO_ESTIMATE,
-    Estimate,
-    cohen_kappa,
-    krippendorff_alpha,
-    share_interval,
-)
+from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
-from vellum_nb.history import clean, frame_of_cells
+from vellum_nb.history import cell, clean, frame_of_cells
+from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models import Run
-from vellum_nb.models.checks import check_texts
-from vellum_nb.rendering.format import figure, percent, plural
+from vellum_nb.models.checks import available, check_texts
+from vellum_nb.rendering.format import figure, percent, plural, value_key
 from vellum_nb.rendering.html import render
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _MIN_RATED_CASES = 30  # of a checked judge
 _MIN_KAPPA = 0.4  # lower bound of the kappa of a checked judge
 _PASS_RATING = 0.5  # smallest passing rating
 _KAPPA_RATERS = 2  # of more raters, alpha is computed
-_KINDS = ((True, True), (True, False), (False, True), (False, False))
+_PER_LENGTH = 400  # characters, about 100 tokens
+_ALPHA = 0.05
+_TWO = 2
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -74,7 +66,7 @@ class Agreement:
     problem: str = ""
     noise: str = ""
     disagreements: Mapping[str, list[Any]] = field(default_factory=dict)
-    _rated: Sequence[RatedAnswer] = ()
+    _rated: pd.DataFrame | None = None  # of a judge: one row per run, as `_bias_frame` reads it
 
     @property
     def figures(self) -> dict[str, Estimate]:
@@ -127,10 +119,10 @@ class Agreement:
         'too high'
         >>> ws.close()
         """
-        if self.sensitivity is None:
+        if self._rated is None:
             msg = "bias() tests a judge: use cmp.judge_check().bias(...)"
             raise InputError(msg)
-        return bias_frame(self._rated, [by] if isinstance(by, str) else check_texts("by", by))
+        return _bias_frame(self._rated, [by] if isinstance(by, str) else check_texts("by", by))
 
     @property
     def line(self) -> str:
@@ -161,26 +153,26 @@ def judge_check(
     runs: Sequence[tuple[Run, Case, str]], figures: Sequence[Sequence[float]], judge: Judge
 ) -> Agreement:
     """Compare a judge with people; `figures` has rating and judge's figure of each run."""
-    name = f"metric.{judge.name}"
     rated = [
         (of, rating, value)
         for of, (rating, value) in zip(runs, figures, strict=True)
         if not math.isnan(value + rating) and (of[0].state != "REJECTED" or judge.rejected is None)
     ]
+    name = f"metric.{judge.name}"
     rows = [_row(*of, {"quality": rating, name: value}) for of, rating, value in rated]
-    verdicts = [(row["quality"] >= _PASS_RATING, judge.passes(row[name])) for row in rows]
-    who = {"quality": "people", name: "judge"}
-    made = _agreement(f"judge {judge.name} against people", rows, verdicts, who)
+    votes = [(rating >= _PASS_RATING, judge.passes(value)) for _, rating, value in rated]
+    made = _against_people(judge.name, rows, votes)
+    people, verdicts = np.array(votes, dtype=bool).reshape(-1, 2).T
     for rate, passed in (("sensitivity", True), ("specificity", False)):
-        both = zip(rows, verdicts, strict=True)
-        made[rate] = _share([(row, judged == passed) for row, (p, judged) in both if p == passed])
-    same = len({passed for _, passed in verdicts}) == 1
-    hint = f"; all get the same verdict: is threshold={judge.threshold} right?" if same else ""
+        chosen = people == passed
+        made[rate] = _share(verdicts[chosen] == passed, _case_numbers(rows)[chosen])
+    is_same = len(verdicts) and np.ptp(verdicts.astype(int)) == 0
+    hint = f"; all get the same verdict: is threshold={judge.threshold} right?" if is_same else ""
     noise, answers = judge.noise()
     if answers:
         pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
         made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
-    made["_rated"] = _rated_answers(rated, judge)
+    made["_rated"] = _rated_runs(rated, judge)
     return Agreement(**made, problem=_problem(judge.name, made, hint))
 
 
@@ -189,11 +181,16 @@ def duel_check(name: str, rows: Sequence[Mapping[str, Any]]) -> Agreement:
 
     An answer passes if it is preferred: it has 1 in ``quality`` and in ``metric.<name>``.
     """
-    column = f"metric.{name}"
-    verdicts = [(row["quality"] == 1, row[column] == 1) for row in rows]
-    who = {"quality": "people", column: "judge"}
-    made = _agreement(f"judge {name} against people", rows, verdicts, who)
+    votes = [(row["quality"] == 1, row[f"metric.{name}"] == 1) for row in rows]
+    made = _against_people(name, rows, votes)
     return Agreement(**made, problem=_problem(name, made))
+
+
+def _against_people(
+    name: str, rows: Sequence[Mapping[str, Any]], votes: Sequence[tuple[bool, bool]]
+) -> dict[str, Any]:
+    raters = {"quality": "people", f"metric.{name}": "judge"}
+    return _agreement(f"judge {name} against people", rows, votes, raters)
 
 
 def _problem(name: str, made: Mapping[str, Any], hint: str = "") -> str:
@@ -209,18 +206,19 @@ def _problem(name: str, made: Mapping[str, Any], hint: str = "") -> str:
     return f"{problem}, and its lower bound must reach {_MIN_KAPPA}{hint}"
 
 
-def _rated_answers(
+def _rated_runs(
     rated: Sequence[tuple[tuple[Run, Case, str], float, float]], judge: Judge
-) -> list[RatedAnswer]:
-    """Return the rated runs with the error of the judge."""
+) -> pd.DataFrame:
+    """Return one row per run that people rated, with the error of the judge."""
     is_scale = not judge.lower_is_better and all(0 <= value <= 1 for *_, value in rated)
-    answers = []
-    for (run, case, release), rating, value in rated:
-        passes = float(rating >= _PASS_RATING)
-        error = value - rating if is_scale else judge.passes(value) - passes
-        characters = judge.characters(run)
-        answers.append(RatedAnswer(case, release, (rating, passes), error, characters))
-    return answers
+    rows = [
+        (case, release, rating, rating >= _PASS_RATING, value, judge.characters(run))
+        for (run, case, release), rating, value in rated
+    ]
+    frame = pd.DataFrame(rows, columns=["case", "release", "rating", "passes", "error", "length"])
+    if is_scale:
+        return frame.assign(error=frame["error"] - frame["rating"])
+    return frame.assign(error=frame["error"].map(judge.passes).astype(float) - frame["passes"])
 
 
 def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
@@ -228,14 +226,10 @@ def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     several = [of for of in runs if len(of[0].ratings) >= _KAPPA_RATERS]
     names = sorted({name for run, *_ in several for name in run.ratings})
     rows = [_row(*of, {f"quality@{n}": e for n, e in of[0].ratings.items()}) for of in several]
-    columns = [f"quality@{name}" for name in names]
-    verdicts = [tuple(row[name] >= _PASS_RATING for name in columns if name in row) for row in rows]
+    ratings = np.array([[run.ratings.get(n, math.nan) for n in names] for run, *_ in several])
+    votes = np.where(np.isnan(ratings), math.nan, ratings >= _PASS_RATING)
     title = f"raters {', '.join(names)}" if names else "no run with ratings of two authors"
-    made = _agreement(title, rows, verdicts, dict(zip(columns, names, strict=True)))
-    if len(names) != _KAPPA_RATERS:
-        counts = list(map(sum, verdicts)), list(map(len, verdicts))
-        made["alpha"] = krippendorff_alpha(*counts, _case_numbers(rows))
-    return Agreement(**made)
+    return Agreement(**_agreement(title, rows, votes, {f"quality@{name}": name for name in names}))
 
 
 def _row(run: Run, case: Case, release: str, figures: Mapping[str, float]) -> dict[str, Any]:
@@ -245,45 +239,101 @@ def _row(run: Run, case: Case, release: str, figures: Mapping[str, float]) -> di
 def _agreement(
     title: str,
     rows: Sequence[Mapping[str, Any]],
-    verdicts: Sequence[tuple[bool, ...]],
-    names: Mapping[str, str],
+    votes: Sequence[Sequence[float]] | Floats,
+    raters: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the common fields of an agreement.
 
-    `names` maps columns of `rows` to raters; `verdicts` has whether each of them passes each run.
+    `votes` has whether each of the raters passes each run, NaN without a rating; `raters` maps
+    columns of `rows` to names.
     """
-    import pandas as pd
-
-    unlike = [row for row, votes in zip(rows, verdicts, strict=True) if len(set(votes)) > 1]
-    columns = ("case_id", "release", *names, "id")
-    agreement = _share([(r, len(set(v)) == 1) for r, v in zip(rows, verdicts, strict=True)])
+    passes = np.array(votes, dtype=np.float64).reshape(len(rows), len(raters))
+    ratings, passed = (~np.isnan(passes)).sum(axis=1), np.nansum(passes, axis=1)
+    cases, is_unlike = _case_numbers(rows), (passed > 0) & (passed < ratings)
+    unlike, agreement = [rows[at] for at in is_unlike.nonzero()[0]], _share(~is_unlike, cases)
+    columns = ("case_id", "release", *raters, "id")
     made: dict[str, Any] = {
         "title": title,
         "n": agreement.n,
         "agreement": agreement,
         "disagreements": {name: [row.get(name) for row in unlike] for name in columns},
     }
-    if len(names) == _KAPPA_RATERS:
-        counts = [[0] * len(_KINDS) for _ in range(agreement.n)]
-        for at, pair in zip(_case_numbers(rows), verdicts, strict=True):
-            counts[at][_KINDS.index(pair)] += 1
-        table = [sum(column) for column in zip(*counts, strict=True)] or [0] * len(_KINDS)
-        index, across = ([f"{who}: pass", f"{who}: fail"] for who in names.values())
-        made["confusion"] = pd.DataFrame([table[:2], table[2:]], index=index, columns=across)
-        made["kappa"] = cohen_kappa(counts)
-    return made
+    if len(raters) != _KAPPA_RATERS:
+        return made | {"alpha": stats.krippendorff_alpha(passed, ratings, cases)}
+    counts = np.zeros((agreement.n, 4))  # both pass, only the first, only the second, neither
+    np.add.at(counts, (cases, (3 - passes @ [2, 1]).astype(np.intp)), 1)
+    index, across = ([f"{name}: pass", f"{name}: fail"] for name in raters.values())
+    table = counts.sum(axis=0).astype(np.int64).reshape(2, 2)
+    made["confusion"] = pd.DataFrame(table, index=index, columns=across)
+    return made | {"kappa": stats.cohen_kappa(counts)}
 
 
-def _case_numbers(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(row["case_id"], len(numbers)) for row in rows]
+def _case_numbers(rows: Sequence[Mapping[str, Any]]) -> Ints:
+    return pd.factorize(np.array([row["case_id"] for row in rows], dtype=object))[0]
 
 
-def _share(hits: Sequence[tuple[Mapping[str, Any], bool]]) -> Estimate:
+def _share(hits: Bools, cases: Ints) -> Estimate:
     """Return the share of hits; its interval is that of the effective number of cases (Kish)."""
-    if not hits:
+    if not len(hits):
         return NO_ESTIMATE
-    sizes = Counter(row["case_id"] for row, _ in hits).values()
-    share = sum(hit for _, hit in hits) / len(hits)
-    interval = share_interval(share, len(hits) ** 2 / sum(size**2 for size in sizes))
+    sizes = np.unique(cases, return_counts=True)[1]
+    interval = stats.share_interval(float(hits.mean()), len(hits) ** 2 / float(sizes @ sizes))
     return replace(interval, n=len(sizes))
+
+
+def _bias_frame(rated: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return the effects documented in `Agreement.bias`."""
+    cases = pd.factorize(np.array([case.case_id for case in rated["case"]], dtype=object))[0]
+    controls = rated[["rating", "passes"]].to_numpy(dtype=np.float64)
+    errors = rated["error"].to_numpy(dtype=np.float64)
+    rows: list[tuple[str, Any, Estimate]] = []
+    for column in by:
+        terms = _terms(column, rated, cases)
+        effects = [(value, stats.slope(errors, x, controls, cases)) for value, x in terms]
+        rows += [(column, value, effect) for value, effect in effects or [(None, NO_ESTIMATE)]]
+    cells = [
+        (column, cell(value), e.mean, e.low, e.high, p, e.n, _finding(e, p))
+        for (column, value, e), p in zip(rows, stats.holm([e.p for *_, e in rows]), strict=True)
+    ]
+    names = ("by", "value", "effect", "low", "high", "p", "n", "finding")
+    return frame_of_cells({name: [row[at] for row in cells] for at, name in enumerate(names)})
+
+
+def _finding(effect: Estimate, p: float | None) -> str:
+    if p is None:
+        return "missing"
+    if p > _ALPHA:
+        return "undecided"
+    return "too high" if effect.mean > 0 else "too low"
+
+
+def _terms(column: str, rated: pd.DataFrame, cases: Ints) -> Iterator[tuple[Any, Floats]]:
+    """Yield the regressors of a column: the length, or an indicator of each frequent value.
+
+    Of two values, the second is compared with the first.
+    """
+    if column == "length":
+        yield "100 tokens", rated["length"].to_numpy(dtype=np.float64) / _PER_LENGTH
+        return
+    values = _values(column, rated)
+    codes, levels = pd.factorize(np.array([value_key(value) for value in values], dtype=object))
+    for code in range(len(levels) == _TWO, len(levels)):
+        is_value = codes == code
+        if min(len(np.unique(cases[mask])) for mask in (is_value, ~is_value)) >= stats.LEAST_UNITS:
+            yield values[is_value.argmax()], is_value.astype(np.float64)
+
+
+def _values(column: str, rated: pd.DataFrame) -> list[Any]:
+    """Return the value of a column per run, or raise if no case has it."""
+    if column == "release":
+        return rated["release"].tolist()
+    side, _, name = column.partition(".")
+    cases: list[Case] = rated["case"].tolist()
+    sides = {"label": [case.labels for case in cases], "input": [case.inputs for case in cases]}
+    dicts = sides.get(side, [])
+    if cases and not any(name in values for values in dicts):
+        known = (f"{s}.{key}" for s, values in sides.items() for row in values for key in row)
+        columns = dict.fromkeys(["length", "release", *known])
+        msg = f"{column!r} is not a column of the rated cases{available(columns)}"
+        raise InputError(msg)
+    return [values.get(name) for values in dicts]

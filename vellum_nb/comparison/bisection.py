@@ -7,18 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import error_text
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import plural, same_value, value_line
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _MAX_REPEATS = 5  # runs per release if they disagree
 _NOTHING = object()
@@ -110,8 +107,6 @@ class Bisection:
         `changed` (differs from the oldest release), `reused` (was in the history), `state`,
         `latency_s`, `id`.
         """
-        import pandas as pd
-
         oldest = self._tested[0].value
         rows = [
             {

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import BlindRatings, column, frame_of_cells
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.blind import (
     BlindChoice,
@@ -27,10 +28,6 @@ from vellum_nb.models.blind import (
 )
 from vellum_nb.models.checks import available, check_text, check_texts, refuse
 from vellum_nb.rendering.format import p_sentence, percent, plural
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 QUESTION = "Which answer would you rather send?"
 
@@ -342,8 +339,6 @@ class BlindSession:
         exact 95 % interval is in ``.low`` and ``.high``. `p` is that of the sign test, or
         `p_at_any_time` if cases are unrated.
         """
-        import pandas as pd
-
         row = self.outcome().row() | {"seed": self.record.seed, "session_id": self.record.id}
         return pd.DataFrame([row])
 

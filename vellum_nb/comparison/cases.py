@@ -6,21 +6,16 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+from typing import Any, Literal, TypeAlias, Union
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
+from vellum_nb.lazy import Ints, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available, check_text
 from vellum_nb.models.inputs import format_value, unknown_name
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import same_value, value_key
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
 
 Chosen: TypeAlias = Union["pd.DataFrame", str, "Case", Run, Iterable[Union[str, "Case", Run]]]
 Status = Literal["same", "differs", "missing"]
@@ -351,13 +346,11 @@ def expected_problem(column: str, outputs: Collection[str], role: str) -> InputP
     return replace(unknown_name(name, outputs, role), variable=column)
 
 
-def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:
+def cluster_numbers(cases: Sequence[Case], name: str) -> Ints:
     """Return the cluster index of each case: cases with the same label or input share a cluster.
 
     A case without a value is a cluster of its own. `InputError`: all cases lack a value.
     """
-    import pandas as pd
-
     check_text("cluster", name)
     side, _, label = name.partition(".")
     rows = [

@@ -6,18 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, CallLimits, SweepRuns, require
 from vellum_nb.comparison.agreement import Agreement, rater_check
-from vellum_nb.comparison.blind import (
-    QUESTION,
-    BlindSession,
-    begin_blind_session,
-    checked_pair,
-)
+from vellum_nb.comparison.blind import QUESTION, BlindSession, begin_blind_session, checked_pair
 from vellum_nb.comparison.cases import (
     Case,
     Chosen,
@@ -29,7 +25,7 @@ from vellum_nb.comparison.cases import (
     without_run,
 )
 from vellum_nb.comparison.decisions import Decisions, MarginOption
-from vellum_nb.comparison.duels import DuelJudge, Duels, made_duels, plan_duels
+from vellum_nb.comparison.duels import DuelJudge, Duels, charts_required, made_duels, plan_duels
 from vellum_nb.comparison.figures import (
     ComparisonData,
     ComparisonFigures,
@@ -66,7 +62,6 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import plan
-from vellum_nb.comparison.ranking import charts_required
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -78,6 +73,7 @@ from vellum_nb.history import (
     write_csv_frame,
     write_parquet_frame,
 )
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
@@ -97,8 +93,6 @@ from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from vellum_nb.comparison.charts import Chart, Picture
 
 
@@ -279,11 +273,7 @@ class Comparison(ComparisonData):
         return self.figures.result(release, name)
 
     def decide(
-        self,
-        metric: Names = None,
-        *,
-        margin: MarginOption = None,
-        missing: MissingOption = None,
+        self, metric: Names = None, *, margin: MarginOption = None, missing: MissingOption = None
     ) -> Decisions:
         """Return whether each release may replace the baseline.
 
@@ -364,8 +354,7 @@ class Comparison(ComparisonData):
             return self.changed()
         if only != "unstable":
             refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
-        pairs = zip(self.cases, self.figures.unstable, strict=True)
-        return self._rows([case for case, is_unstable in pairs if is_unstable])
+        return self._rows(compress(self.cases, self.figures.unstable))
 
     def summary(self, *, columns: FrameView = "short") -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
@@ -375,25 +364,15 @@ class Comparison(ComparisonData):
 
         Of all `cases`, `n` have an answer, `failed` have runs but no answer, and `missing` have no
         run. ``metric.<name>`` is the mean over cases with its 95 % interval from ``.low`` to
-        ``.high``; ``.delta`` is the mean difference to the baseline with its interval, ``.p`` its p
-        value and ``.noise`` the difference expected from repeats alone. `wins`, `ties` and `losses`
-        count cases by the first metric; `p` is that of its mean difference, by the `test` that
-        decides, and `sign_p` that of better against worse cases. All p values have Holm's
-        correction over the releases. `noise_floor_pct` is the share of repeats that differ,
-        `finding` the verdict, `clusters` the number of clusters. If the sweep stopped early, p
-        values are valid at any time, and `interval` is ``"confidence sequence"``: so are the
-        intervals of differences. Other intervals assume a fixed number of cases, and a metric other
-        than that of `stop_when` has no p value.
+        ``.high``; ``.delta`` is the mean difference to the baseline with its interval, and ``.p``
+        its p value. `wins`, `ties` and `losses` count cases by the first metric. All p values have
+        Holm's correction over the releases. If the sweep stopped early, they are valid at any time,
+        and `interval` is ``"confidence sequence"``: so are the intervals of differences. Other
+        intervals assume a fixed number of cases.
 
-        For a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
-        often its verdicts on one answer differ. ``.corrected`` estimates the mean rating by people,
-        from all verdicts and ``.corrected_n`` rated cases (PPI++), and ``.corrected_delta`` the
-        difference, each with ``_low`` and ``_high``. The rated cases must be a random sample of at
-        least 20.
-
-        `cost_usd` is the cost per case, `cost_per_pass` per passed case. ``first_changed.<node>``
-        counts the `traced` cases in which a node is the first to differ; it needs traces on both
-        releases.
+        For a judge, ``.check`` says whether it agrees with people. ``.corrected`` estimates the
+        mean rating by people, from all verdicts and at least 20 rated cases, which must be a random
+        sample. The reference page *Columns of a comparison* describes all columns.
 
         Warns if cases share a label that would change a verdict as `cluster`.
         """
@@ -502,8 +481,8 @@ class Comparison(ComparisonData):
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` with an answer that differs from the baseline's."""
         columns = [self.figures.statuses[name] for name in self.figures.others_of(release)]
-        rows = zip(self.cases, *columns, strict=True)
-        return self._rows([case for case, *statuses in rows if "differs" in statuses])
+        is_changed = ["differs" in statuses for statuses in zip(*columns, strict=True)]
+        return self._rows(compress(self.cases, is_changed))
 
     def errors(self) -> pd.DataFrame:
         """Return one row per run and metric that raised, with the message."""
@@ -535,7 +514,7 @@ class Comparison(ComparisonData):
         name = self.figures.metric_name(metric)
         return self._rows(self.figures.cases_by(verdict, self.figures.others_of(release), name))
 
-    def _rows(self, cases: Sequence[Case]) -> pd.DataFrame:
+    def _rows(self, cases: Iterable[Case]) -> pd.DataFrame:
         places = [case.number - 1 for case in cases]
         return self.frame().iloc[places].reset_index(drop=True)
 
@@ -961,11 +940,7 @@ class Comparison(ComparisonData):
         self, path: str | Path, *, interactive: bool = False, overwrite: bool = False
     ) -> Path: ...
     def to_html(
-        self,
-        path: str | Path | None = None,
-        *,
-        interactive: bool = False,
-        overwrite: bool = False,
+        self, path: str | Path | None = None, *, interactive: bool = False, overwrite: bool = False
     ) -> str | Path:
         """Return the comparison as one self-contained HTML page, or write it to `path`.
 

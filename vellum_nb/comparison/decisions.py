@@ -6,22 +6,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import ERROR_RATE, INTERVAL, SHARE, Against, Scored
-from vellum_nb.comparison.power import Pilot, cases_for
-from vellum_nb.comparison.statistics import Estimate
+from vellum_nb.comparison.statistics import Estimate, Pilot
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
+from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.format import figure, interval_digits, number_text, plural
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
 
 MayReplace = Literal["may replace", "should not replace", "cannot tell yet"]
 _YES: MayReplace = "may replace"
@@ -132,8 +127,6 @@ class Decisions(Mapping[str, Decision]):
 
     def frame(self) -> pd.DataFrame:
         """Return one row per release and metric."""
-        import pandas as pd
-
         names = ("release", "metric", "verdict", "margin", "n", "more", "reason", "interval")
         decisions = [each for made in self.values() for each in made.by_metric.values()]
         rows = [
@@ -161,8 +154,8 @@ class Evidence:
     against: Against
     margin: float  # in units of the metric
     relative: float | None  # the margin as a share of the baseline's mean
-    allowed: NDArray[np.float64]  # acceptable loss of each case; its mean is the margin
-    clusters: NDArray[np.intp] | None
+    allowed: Floats  # acceptable loss of each case; its mean is the margin
+    clusters: Ints | None
     gap_texts: Sequence[str]
     blocked: bool  # too many cases have no pair
     least: float  # smallest gain that can remain on top of an acceptable loss
@@ -202,8 +195,6 @@ class Evidence:
     @cached_property
     def margin_test(self) -> tuple[float, bool, str]:
         """Two-sided p value of a loss of the margin, whether the loss is smaller, and the test."""
-        import numpy as np
-
         has = ~np.isnan(self.against.differences)
         gains = self.metric.sign * self.against.differences[has]
         is_smaller = bool(len(gains)) and float(np.mean(gains + self.allowed[has])) > 0
@@ -216,7 +207,7 @@ class Evidence:
             p = None
         return (1.0 if p is None else p), is_smaller, test
 
-    def _at_any_time(self, has: NDArray[np.bool_]) -> float | None:
+    def _at_any_time(self, has: Bools) -> float | None:
         """Return p of a loss of the margin that is valid at any time; None without a test.
 
         Cases after a decision that the release is worse do not count.
@@ -236,9 +227,7 @@ class Evidence:
             margin_p = 1.0 if clustered_p is None else max(margin_p, clustered_p)
         return min(gain_p, margin_p)
 
-    def _shifted(
-        self, gains: NDArray[np.float64], has: NDArray[np.bool_]
-    ) -> tuple[float | None, str]:
+    def _shifted(self, gains: Floats, has: Bools) -> tuple[float | None, str]:
         """Return p of `gains` against the acceptable losses of their cases, and the test."""
         clusters = None if self.clusters is None else self.clusters[has]
         bounds, (better, worse) = self.scored.bounds, stats.unequal_units(gains, clusters)
@@ -499,7 +488,7 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
     if pilot is None:
         return None
     predict = partial(pilot.power, alpha=alpha)
-    total = cases_for(predict, least=number + 1, target=_PREDICTED_POWER)
+    total = stats.cases_for(predict, least=number + 1, target=_PREDICTED_POWER)
     least = 1 if evidence.scored.passes else _MIN_CASES - number
     return None if total is None else max(least, total - number)
 

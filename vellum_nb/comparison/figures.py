@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import chain, islice
 from numbers import Real
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
@@ -57,15 +57,10 @@ from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells
+from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available, check_text, check_texts, refuse
 from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
 
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 """The verdict on a whole release, against the baseline; see `ReleaseResult`."""
@@ -106,8 +101,6 @@ def runs_table(
     release. Equal answers share a number in `kind`, which is -1 without an answer. `rating` is the
     mean rating by people. `evaluations` maps metric and run id to earlier results.
     """
-    import pandas as pd
-
     table = _rows_of(cases, releases)
     runs: list[Run] = table["run"].tolist()
     for name in ("state", "latency_s", "cost_usd", "quality"):
@@ -132,8 +125,6 @@ def runs_table(
 @collection_paused()
 def _rows_of(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
     """Return one row per run, without figures."""
-    import pandas as pd
-
     rows = [
         (at, column, repeat, run, run is counting, is_answer(run))
         for at, case in enumerate(cases)
@@ -361,7 +352,7 @@ class ComparisonFigures(ComparisonData):
         }
 
     @cached_property
-    def clusters(self) -> NDArray[np.intp] | None:
+    def clusters(self) -> Ints | None:
         """Cluster index of each case, or None without clusters."""
         return None if self.cluster is None else cluster_numbers(self.cases, self.cluster)
 
@@ -391,12 +382,11 @@ class ComparisonFigures(ComparisonData):
         return against
 
     @cached_property
-    def was_run(self) -> NDArray[np.bool_]:
+    def was_run(self) -> Bools:
         """Whether there are runs, case by release."""
-        import numpy as np
-
-        rows = [[bool(case.tries.get(name)) for name in self.releases] for case in self.cases]
-        return np.array(rows, dtype=np.bool_).reshape(len(rows), len(self.releases))
+        was_run = np.zeros((len(self.cases), len(self.releases)), dtype=np.bool_)
+        was_run[self.answers["case"], self.answers["release"]] = True
+        return was_run
 
     @property
     def remaining(self) -> int:
@@ -466,8 +456,6 @@ class ComparisonFigures(ComparisonData):
     @cached_property
     def statuses(self) -> dict[str, list[Status]]:
         """Status of each case against the baseline, by release."""
-        import numpy as np
-
         rows = self.answers[self.answers["counts"]]
         kinds = np.full((len(self.cases), len(self.releases)), -1)
         kinds[rows["case"], rows["release"]] = rows["kind"]
@@ -488,9 +476,7 @@ class ComparisonFigures(ComparisonData):
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if not (old and new and old.nodes and new.nodes):
-                return None
-            if not is_comparable(old.nodes, new.nodes):
+            if not (old and new and is_comparable(old.nodes, new.nodes)):
                 return None
             first = first_difference(old.nodes, new.nodes)
             return "" if first is None else first.name
@@ -518,26 +504,19 @@ class ComparisonFigures(ComparisonData):
         runs = self.answers.loc[self.answers["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
-    def values(self, name: str, release: str) -> NDArray[np.float64]:
+    def values(self, name: str, release: str) -> Floats:
         """Return the mean over repeats of a metric or column of `table`, per case.
 
         Lost answers that count as failures are included.
         """
-        import numpy as np
-
         column = self.releases.index(release)
         if name in self.scored:
             return self.scored[name].counted[:, column]
         answers = self.answers[self.answers["is_answer"] & (self.answers["release"] == column)]
-        means = answers.groupby("case")[name].mean()
-        values = np.full(len(self.cases), np.nan)
-        values[means.index] = means
-        return values
+        return answers.groupby("case")[name].mean().reindex(range(len(self.cases))).to_numpy()
 
     def estimate(self, name: str, release: str, cases: Any = slice(None)) -> Estimate:
         """Return the mean of `values` over all or some cases, with its interval."""
-        import numpy as np
-
         values = self.values(name, release)[cases]
         has = ~np.isnan(values)
         values, is_share = values[has], name in self.scored and self.scored[name].passes
@@ -550,15 +529,11 @@ class ComparisonFigures(ComparisonData):
         return replace(estimate, low=max(estimate.low, 0.0))  # costs and seconds are not negative
 
     @property
-    def unstable(self) -> NDArray[np.bool_]:
+    def unstable(self) -> Bools:
         """Boolean per case: repeats on one release have different answers."""
-        import numpy as np
-
         answers = self.answers[self.answers["is_answer"]]
-        kinds = answers.groupby(["case", "release"])["kind"].nunique()
-        unstable = np.zeros(len(self.cases), dtype=bool)
-        unstable[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
-        return unstable
+        kinds = answers.groupby(["case", "release"])["kind"].nunique().groupby("case").max()
+        return (kinds.reindex(range(len(self.cases))) > 1).to_numpy()
 
     def is_left_out(self, case: Case, release: str, metric: str) -> bool:
         """Return whether a case was skipped because a sweep had decided without it."""
@@ -680,8 +655,6 @@ class ComparisonFigures(ComparisonData):
         return self.decisions(must_have_margin=False)
 
     def _evidence(self, release: str, metric: str, given: tuple[float, bool] | None) -> Evidence:
-        import numpy as np
-
         margin, is_relative = given or (math.nan, False)
         scored, against = self.scored[metric], self.against[release, metric]
         relative = margin if is_relative else None
@@ -730,42 +703,35 @@ class ComparisonFigures(ComparisonData):
 
     def _new_result(self, release: str, metric: str | None) -> ReleaseResult:
         statuses, is_baseline = Counter(self.statuses.get(release, ())), release == self.baseline
-        result = ReleaseResult(
-            release,
-            changed=statuses["differs"],
-            unchanged=statuses["same"],
-            missing=statuses["missing"],
-            line="" if is_baseline else f"{release} {self.output_counts(release)}",
-            remark="" if is_baseline or metric else "".join(self._answers_sentence(release)),
+        made: dict[str, Any] = {"missing": statuses["missing"], "line": ""}
+        if metric is not None:
+            floor, pairs = self._noise_floor(release, metric)
+            mean = self.estimate(metric, release)
+            made |= {"metric": metric, "mean": mean, "noise_floor": floor, "noise_pairs": pairs}
+        if not is_baseline:
+            made["line"] = f"{release} {self.output_counts(release)}"
+            made["remark"] = "".join(self._answers_sentence(release))
+            made |= self._result_fields(release, metric) if metric else {}
+        return ReleaseResult(
+            release, changed=statuses["differs"], unchanged=statuses["same"], **made
         )
-        if metric is None:
-            return result
-        floor, pairs = self._noise_floor(release, metric)
-        result = replace(
-            result,
-            metric=metric,
-            mean=self.estimate(metric, release),
-            noise_floor=floor,
-            noise_pairs=pairs,
-        )
-        if is_baseline:
-            return result
-        against, key = self.against[release, metric], (release, metric)
+
+    def _result_fields(self, release: str, metric: str) -> dict[str, Any]:
+        key, against = (release, metric), self.against[release, metric]
         counts: Any = against.counts
-        return replace(
-            result,
-            line=self.line(*key),
-            remark="; ".join(filter(None, (self._remark(*key), self.cluster_note(*key)))),
-            verdict=self.finding(*key),
-            delta=replace(against.change, p=against.p),
-            p=against.p,
-            sign_p=against.sign_p,
-            noise_band=against.band,
-            test=against.test,
-            interval=against.interval,
-            decision=self._decision(*key),
+        return {
+            "line": self.line(*key),
+            "remark": "; ".join(filter(None, (self._remark(*key), self.cluster_note(*key)))),
+            "verdict": self.finding(*key),
+            "delta": replace(against.change, p=against.p),
+            "p": against.p,
+            "sign_p": against.sign_p,
+            "noise_band": against.band,
+            "test": against.test,
+            "interval": against.interval,
+            "decision": self._decision(*key),
             **counts,
-        )
+        }
 
     def verdict_sentence(self, release: str) -> tuple[str, str]:
         """Return the decision or, without a margin, whether answers differ, in head and body."""
@@ -860,8 +826,6 @@ class ComparisonFigures(ComparisonData):
         return texts + against.left_out_texts
 
     def _cases(self, against: Against) -> str:
-        import numpy as np
-
         if self.clusters is None:
             return plural(against.change.n, "case")
         has = ~np.isnan(against.differences)
@@ -946,11 +910,9 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
     cells: dict[str, list[Any]] = {}
     for name, scored in figures.scored.items():
         for at, release in enumerate(figures.releases):
-            cells[f"metric.{name}@{release}"] = _numbers(scored.mean[:, at].tolist())
+            cells[f"metric.{name}@{release}"] = _cells(scored.mean[:, at])
         for release in figures.others:
-            cells[f"delta.{name}@{release}"] = _numbers(
-                figures.against[release, name].delta.tolist()
-            )
+            cells[f"delta.{name}@{release}"] = _cells(figures.against[release, name].delta)
     for release in figures.others if figures.metrics else ():
         codes = figures.against[release, figures.metrics[0].name].codes
         cells[f"verdict@{release}"] = [VERDICTS[code] for code in codes.tolist()]
@@ -965,17 +927,16 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
         "case_id": [case.case_id for _, case, _ in figures.runs],
         "release": [release for *_, release in figures.runs],
     }
-    for name in (*_RUN_TEXTS, "repeat", "state", "timestamp", "latency_s", "cost_usd"):
-        cells[name] = [getattr(run, name) for run in runs]
-    cells["repeat"] = table["repeat"].tolist()
-    cells["timestamp"] = list(map(micros, cells["timestamp"]))
+    cells |= {name: [getattr(run, name) for run in runs] for name in _RUN_TEXTS}
+    cells |= {"repeat": table["repeat"].tolist(), "state": table["state"].tolist()}
+    cells["timestamp"] = [micros(run.timestamp) for run in runs]
+    cells |= {name: _cells(table[name]) for name in ("latency_s", "cost_usd")}
     cells |= _dict_cells("output.", [run.outputs for run in runs])
     for metric in figures.metrics:
-        cells[f"metric.{metric.name}"] = _numbers(table[f"metric.{metric.name}"].tolist())
+        cells[f"metric.{metric.name}"] = _cells(table[f"metric.{metric.name}"])
         errors = table[f"metric_error.{metric.name}"]
         if errors.notna().any():
-            texts = [cell(error) if isinstance(error, str) else None for error in errors]
-            cells[f"metric_error.{metric.name}"] = texts
+            cells[f"metric_error.{metric.name}"] = _cells(errors)
     cells["error"] = [cell(error_text(run) or None) for run in runs]
     cells["id"] = [run.id for run in runs]
     return _frame_of(cells)
@@ -1007,8 +968,8 @@ def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, li
     return {prefix + key: [cell(values.get(key)) for values in dicts] for key in keys}
 
 
-def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values]
+def _cells(values: Any) -> list[Any]:
+    return list(map(cell, values.tolist()))
 
 
 def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
@@ -1034,8 +995,6 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
 
 def _cost_per_pass(figures: ComparisonFigures, release: str) -> Estimate:
     """Return the cost per passed case, by the first metric that is pass or fail."""
-    import numpy as np
-
     costs = figures.values("cost_usd", release)
     passes = np.full(len(costs), np.nan)
     for name, scored in reversed(figures.scored.items()):
@@ -1062,8 +1021,6 @@ def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
 
 def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rows of `summary_rows` as a DataFrame."""
-    import pandas as pd
-
     frame = pd.DataFrame(list(rows))
     texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
@@ -1122,8 +1079,6 @@ def _metric_figures(figures: ComparisonFigures, release: str, metric: str) -> di
 
 def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> dict[str, Any]:
     """Return the check of a judge, its noise, and means corrected by people's ratings."""
-    import numpy as np
-
     check, (noise, answers) = figures.checks[judge.name], judge.noise()
     row: dict[str, Any] = {"check": check.problem or check.line}
     row |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}

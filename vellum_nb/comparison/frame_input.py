@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,14 +13,11 @@ from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
 from vellum_nb.history import COLUMN_KINDS, refuse_short_view
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, check_text, refuse
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 
@@ -115,8 +112,6 @@ def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as plain values without missing ones; times are µs since the epoch."""
-    import pandas as pd
-
     rows: list[dict[str, Any]] = [{} for _ in range(len(frame))]
     for at, name in enumerate(map(str, frame.columns)):
         column = frame.iloc[:, at]

@@ -12,7 +12,7 @@ from vellum_nb.comparison.decisions import Decisions
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InconclusiveError, RegressionError
 from vellum_nb.escaping import printable, printed, warn
-from vellum_nb.models.checks import check_keywords, refuse
+from vellum_nb.models.checks import check_integer, check_keywords, refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
     number_text,
@@ -99,13 +99,12 @@ def failures(
     """Return the gate results by release and metric; limits as in `assert_no_regressions`."""
     limits: dict[str, Any] = {**REGRESSION_LIMITS, **given}
     check_keywords("assert_no_regressions", given, REGRESSION_LIMITS)
-    for name in ("max_regressions", "max_missing", "alpha"):
-        value = limits[name]
-        kinds = (int, float) if name == "alpha" else (int,)
-        fits = isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
-        if value is not None and not (fits and (name != "alpha" or value <= 1)):
-            expected = "a number from 0 to 1" if name == "alpha" else "a whole number from 0 on"
-            refuse(name, value, f"{expected}, or None for no limit")
+    for name in ("max_regressions", "max_missing"):
+        check_integer(name, limits[name], optional=True)
+    alpha = limits["alpha"]
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if alpha is not None and not (is_number and 0 <= alpha <= 1):
+        refuse("alpha", alpha, "a number from 0 to 1, or None for no limit")
     figures.check_others()
     limits["require_checked_judge"] = require_checked_judge
     return [_result(figures, release, m, **limits) for release in releases for m in metrics]

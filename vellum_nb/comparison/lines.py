@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.pairs import VERDICTS, Against
 from vellum_nb.history import clean
+from vellum_nb.lazy import Bools, np
 from vellum_nb.models import Run
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.diff import MISSING, side_html
@@ -31,10 +32,6 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 STATES = {
     "different": "Different",
@@ -277,11 +274,9 @@ class CaseOrder:
     """
 
     def __init__(self, figures: ComparisonFigures, metric: str | None) -> None:
-        import numpy as np
-
         self.figures, self.metric = figures, metric
         self._nowhere = np.zeros(len(figures.cases), dtype=bool)
-        self._states: dict[str, dict[str, NDArray[np.bool_]]] = {}
+        self._states: dict[str, dict[str, Bools]] = {}
         states, compared = self.states(), figures.others
         worse, better = states["regressions"], self._has(compared, "better")
         is_changed = states["different"] | self._has(compared, "noise", "error")
@@ -301,10 +296,8 @@ class CaseOrder:
                 size += np.where(is_so, delta, 0.0)
         self.places: list[int] = np.lexsort((-size, ranks)).tolist()
 
-    def states(self, release: str = "") -> dict[str, NDArray[np.bool_]]:
+    def states(self, release: str = "") -> dict[str, Bools]:
         """Return a Boolean per case for each of `STATES`, on any release or on one."""
-        import numpy as np
-
         figures = self.figures
         compared = (release,) if release in figures.others else figures.others
         key = release if release in figures.others else ""
@@ -326,22 +319,18 @@ class CaseOrder:
         figures, metric = self.figures, self.metric
         return [figures.against[release, metric] for release in releases] if metric else []
 
-    def _has(self, releases: Sequence[str], *verdicts: str) -> NDArray[np.bool_]:
+    def _has(self, releases: Sequence[str], *verdicts: str) -> Bools:
         """Return whether each case has one of `verdicts` on any of `releases`."""
-        import numpy as np
-
         codes = [VERDICTS.index(verdict) for verdict in verdicts]
         on = [np.isin(pairs.codes, codes) for pairs in self._against(releases)]
-        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
+        matching: Bools = np.any([self._nowhere, *on], axis=0)
         return matching
 
-    def _is(self, releases: Sequence[str], status: str) -> NDArray[np.bool_]:
+    def _is(self, releases: Sequence[str], status: str) -> Bools:
         """Return whether each case has `status` on any of `releases`."""
-        import numpy as np
-
         statuses = self.figures.statuses
         on = [np.array(statuses[release], dtype=object) == status for release in releases]
-        matching: NDArray[np.bool_] = np.any([self._nowhere, *on], axis=0)
+        matching: Bools = np.any([self._nowhere, *on], axis=0)
         return matching
 
     @cached_property

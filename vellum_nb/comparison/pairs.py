@@ -6,20 +6,15 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.escaping import printable
+from vellum_nb.lazy import Bools, Floats, Ints, NDArray, np, pd
 from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.format import plural
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
 
 Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
 """Verdict on a case on one release.
@@ -60,19 +55,12 @@ def finite_bounds(metric: Metric, *, passes: bool) -> tuple[float, float] | None
 
 
 def acceptable_losses(
-    margin: float,
-    base: NDArray[np.float64],
-    bounds: tuple[float, float] | None,
-    sign: int,
-    *,
-    is_relative: bool,
-) -> tuple[NDArray[np.float64], float]:
+    margin: float, base: Floats, bounds: tuple[float, float] | None, sign: int, *, is_relative: bool
+) -> tuple[Floats, float]:
     """Return the acceptable loss of each case, and the smallest gain that can remain on top of it.
 
     `base` has the figures of the baseline; a relative margin is a share of them.
     """
-    import numpy as np
-
     has = ~np.isnan(base)
     slope = margin * float(np.sign(base[has].mean())) if is_relative and has.any() else 0.0
     constant = 0.0 if is_relative else margin
@@ -100,16 +88,16 @@ class Scored:
     """The figures of one metric, case by release."""
 
     metric: Metric
-    mean: NDArray[np.float64]  # over `count` repeats
+    mean: Floats  # over `count` repeats
     count: NDArray[np.int64]
-    variance: NDArray[np.float64]  # NaN for fewer than two repeats
+    variance: Floats  # NaN for fewer than two repeats
     failed: NDArray[np.int64]  # number of repeats for which the metric raised
-    answered: NDArray[np.bool_]
-    rejected: NDArray[np.bool_]  # all answers are rejected runs
+    answered: Bools
+    rejected: Bools  # all answers are rejected runs
     pooled: tuple[float | None, ...]  # variance between repeats, per release
     pairs: tuple[tuple[int, int], ...]  # pairs of repeats that differ, and all pairs, per release
     passes: bool  # every figure is pass or fail
-    lost: NDArray[np.bool_]  # no figure, because the runs failed or were rejected
+    lost: Bools  # no figure, because the runs failed or were rejected
     missing: Missing  # how lost answers count
 
     @property
@@ -118,13 +106,11 @@ class Scored:
         return finite_bounds(self.metric, passes=self.passes)
 
     @cached_property
-    def counted(self) -> NDArray[np.float64]:
+    def counted(self) -> Floats:
         """`mean`, with the worst figure for a lost answer that counts as a failure.
 
         A case that no release answered does not count.
         """
-        import numpy as np
-
         if self.missing != "fail" or self.bounds is None:
             return self.mean
         is_failure = self.lost & (self.count > 0).any(axis=1, keepdims=True)
@@ -140,8 +126,6 @@ def scored_by(
     table: pd.DataFrame, metric: Metric, shape: tuple[int, int], missing: MissingOption
 ) -> Scored:
     """Return the figures of `metric`, a column of `table`; `shape` is (cases, releases)."""
-    import numpy as np
-
     rows = table[table["is_answer"]]
     cell_of = (rows["case"] * shape[1] + rows["release"]).to_numpy(dtype=np.intp)
     values = rows[f"metric.{metric.name}"].to_numpy(dtype=np.float64)
@@ -187,8 +171,8 @@ class Against:
     """One release compared with the baseline by one metric."""
 
     codes: NDArray[np.int8]  # index of each case's verdict in `VERDICTS`
-    delta: NDArray[np.float64]  # difference of each case's means; NaN without both
-    differences: NDArray[np.float64]  # `delta`, lost answers at their worst for the release
+    delta: Floats  # difference of each case's means; NaN without both
+    differences: Floats  # `delta`, lost answers at their worst for the release
     counts: dict[Verdict, int]
     change: Estimate  # the mean difference, lost answers included: `paired`, or `paired_share`
     test: str  # name of the test that p comes from
@@ -199,7 +183,7 @@ class Against:
     spread: float  # standard deviation of the differences
     units: int  # cases, or clusters
     passes: bool  # every figure is pass or fail
-    order: NDArray[np.intp] | None  # of a sweep that could stop, up to a decision that it is worse
+    order: Ints | None  # of a sweep that could stop, up to a decision that it is worse
     is_decided: bool  # the test of a sweep that can stop early has decided
     lost: tuple[int, int]  # cases lost on the release only, and on the baseline only
     gap_counts: tuple[int, ...]  # cases without a pair by `_GAPS`, the first reason that applies
@@ -220,8 +204,6 @@ class Against:
 
         Lost answers with a positive (or, for a `sign` of -1, negative) difference are included.
         """
-        import numpy as np
-
         has_verdict = np.isin(self.codes, (_BETTER, _WORSE))
         is_lost = np.isnan(self.delta) & ~has_verdict & (sign * self.differences > 0)
         is_counted = (self.codes == VERDICTS.index(verdict)) | is_lost
@@ -280,9 +262,9 @@ def compared_with(
     column: int,
     *,
     alpha: float,
-    clusters: NDArray[np.intp] | None = None,
+    clusters: Ints | None = None,
     order: Sequence[int] | None = None,
-    was_run: NDArray[np.bool_] | None = None,
+    was_run: Bools | None = None,
     stopped_by: str | None = None,
 ) -> Against:
     """Compare the release in `column` with `baseline` at level `alpha` for this pair.
@@ -290,8 +272,6 @@ def compared_with(
     `was_run` marks the cases that have runs, by release. Default: all. `stopped_by` is the metric
     that stopped the sweep, if that is another one: this one, chosen later, has no p value.
     """
-    import numpy as np
-
     columns = [baseline, column]
     sides = figures.mean[:, columns], figures.lost[:, columns]
     (delta,) = differences(*sides, figures.metric.sign, None, "drop")
@@ -348,11 +328,7 @@ def compared_with(
 
 
 def _gap_counts(
-    figures: Scored,
-    columns: Sequence[int],
-    codes: NDArray[np.int8],
-    has: NDArray[np.bool_],
-    was_run: NDArray[np.bool_],
+    figures: Scored, columns: Sequence[int], codes: NDArray[np.int8], has: Bools, was_run: Bools
 ) -> tuple[int, ...]:
     """Return the number of cases without a pair by the first of `_GAPS` that applies.
 
@@ -366,19 +342,13 @@ def _gap_counts(
 
 
 def differences(
-    mean: NDArray[np.float64],
-    lost: NDArray[np.bool_],
-    sign: int,
-    bounds: tuple[float, float] | None,
-    missing: Missing,
-) -> list[NDArray[np.float64]]:
+    mean: Floats, lost: Bools, sign: int, bounds: tuple[float, float] | None, missing: Missing
+) -> list[Floats]:
     """Return the difference of each case, whose figures are on the baseline and on a release.
 
     Lost answers that count as bounds have two differences, the worst for the release first. NaN
     without a pair.
     """
-    import numpy as np
-
     is_lost = lost & ~np.isnan(mean).all(axis=1, keepdims=True)
     worst, best = (math.nan, math.nan) if bounds is None else bounds[::sign]
     figures = {"fail": [(worst, worst)], "bounds": [(best, worst), (worst, best)]}
@@ -393,11 +363,7 @@ def differences(
 
 
 def _change(
-    figures: Scored,
-    pairs: Sequence[NDArray[np.float64]],
-    clusters: NDArray[np.intp] | None,
-    *,
-    is_single: bool,
+    figures: Scored, pairs: Sequence[Floats], clusters: Ints | None, *, is_single: bool
 ) -> tuple[Estimate, str]:
     """Return the mean difference, widest over `pairs`, and the name of its test."""
     estimates, test = [], "Student's paired test"
@@ -423,10 +389,10 @@ def _change(
 
 def _at_any_time(
     figures: Scored,
-    extremes: Sequence[NDArray[np.float64]],
+    extremes: Sequence[Floats],
     codes: NDArray[np.int8],
     *,
-    order: NDArray[np.intp],
+    order: Ints,
     floor: float,
     **rule: Any,
 ) -> tuple[float, float, int | None]:
@@ -435,8 +401,6 @@ def _at_any_time(
     `extremes` are the differences with lost answers at their worst, and at their best if that
     differs. `floor` is the smallest possible p.
     """
-    import numpy as np
-
     sums = [float(np.nansum(differences)) for differences in extremes]
     values = [np.nan_to_num(differences) for differences in extremes]
     gaps = [np.where(np.abs(one) > figures.metric.tolerance, one, 0.0) for one in values]
@@ -455,8 +419,8 @@ def _at_any_time(
 def _at_all_times(
     figures: Scored,
     change: Estimate,
-    extremes: Sequence[NDArray[np.float64]],
-    order: NDArray[np.intp],
+    extremes: Sequence[Floats],
+    order: Ints,
     *,
     is_clustered: bool,
 ) -> Estimate:
@@ -464,8 +428,6 @@ def _at_all_times(
 
     It contains the interval of `change`, which clusters and differing later cases make wider.
     """
-    import numpy as np
-
     if figures.bounds is None or not change.n:
         return replace(change, low=math.nan, high=math.nan)
     width = figures.bounds[1] - figures.bounds[0]
@@ -485,11 +447,7 @@ def _at_all_times(
     return replace(change, low=low, high=high)
 
 
-def _codes(
-    figures: Scored, baseline: int, column: int, delta: NDArray[np.float64]
-) -> NDArray[np.int8]:
-    import numpy as np
-
+def _codes(figures: Scored, baseline: int, column: int, delta: Floats) -> NDArray[np.int8]:
     gain = figures.metric.sign * delta
     edge = max(figures.metric.tolerance, _EQUAL)
     has = ~np.isnan(delta)
@@ -517,9 +475,7 @@ def _codes(
     return codes
 
 
-def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> float | None:
-    import numpy as np
-
+def _band(figures: Scored, columns: Sequence[int], has: Bools) -> float | None:
     variances = [pooled for at in columns if (pooled := figures.pooled[at]) is not None]
     number = int(has.sum())
     if not variances or not number:

@@ -6,25 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.decisions import MarginOption
 from vellum_nb.comparison.figures import ComparisonFigures
-from vellum_nb.comparison.power import cases_for, mean_power, share_margin_power
 from vellum_nb.errors import InputError
-from vellum_nb.models.checks import (
-    available,
-    check_integer,
-    check_list,
-    check_number,
-    refuse,
-)
+from vellum_nb.lazy import np, pd
+from vellum_nb.models.checks import available, check_integer, check_list, check_number, refuse
 from vellum_nb.models.inputs import format_value
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _STEPS = (20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # cases
 _HIGHEST = 1e100  # of an assumption
@@ -94,8 +84,6 @@ def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptio
 
     For shares, the variance is that with two more cases that differ by a half.
     """
-    import numpy as np
-
     scored, at = figures.scored[metric], figures.releases.index(release)
     columns = [figures.releases.index(figures.baseline), at]
     delta = scored.mean[:, at] - scored.mean[:, columns[0]]
@@ -163,15 +151,15 @@ def power(
         unequal = spread**2 + assumptions.difference**2
         half = assumptions.difference / 2
         shares = unequal / 2 + half, unequal / 2 - half
-        return share_margin_power(*shares, cases, margin, alpha)
-    return mean_power(distance, spread, cases, alpha)
+        return stats.share_margin_power(*shares, cases, margin, alpha)
+    return stats.mean_power(distance, spread, cases, alpha)
 
 
 def planned_cases(
     assumptions: Assumptions, repeats: int, *, margin: float, target: float, alpha: float
 ) -> int | None:
     """Return the smallest number of cases with this power; None if infeasible."""
-    return cases_for(
+    return stats.cases_for(
         lambda cases: power(assumptions, cases, repeats, margin=margin, alpha=alpha),
         least=stats.LEAST_UNITS,
         target=target,
@@ -191,8 +179,6 @@ def plan(
     sweep: PlannedSweep | None = None,
 ) -> pd.DataFrame:
     """Return the plans documented in `Comparison.plan`, or in `SweepPlan.power` for a `sweep`."""
-    import pandas as pd
-
     figures, _ = figures.deciding(metric, margin)
     name, others = figures.metric_name(metric), figures.others_of(release)
     ((chosen, decision),) = figures.decisions([name], others[:1]).items()
@@ -231,8 +217,6 @@ def _remaining_calls(
     figures: ComparisonFigures, metric: str, release: str
 ) -> Callable[[int, int], int]:
     """Return a function that counts the calls still to be made for cases and repeats."""
-    import numpy as np
-
     columns = [figures.releases.index(name) for name in (figures.baseline, release)]
     answers: Any = figures.scored[metric].count[:, columns]
 

@@ -1,4 +1,4 @@
-"""Paired tests, intervals, and the noise between repeats. All tests are two-sided.
+"""Paired tests, intervals, power, and the noise between repeats. All tests are two-sided.
 
 `benchmarks/simulate_statistics.py` measures their coverage.
 """
@@ -9,15 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Ints = NDArray[np.intp]
-
+from vellum_nb.lazy import Floats, Ints, np, optimize, special
 
 Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
@@ -30,6 +24,10 @@ _LARGEST_SKEW = 0.9  # of a mean of clusters, times the critical value
 _BETS = 64  # half of them on positive differences
 _LEAST_ERROR = 1e-100  # values with a smaller standard error are equal
 _LARGEST_EXPONENT = 700.0  # exp() overflows above 709
+_POWER = 0.8
+_MAX_CASES = 100_000  # more are infeasible
+_LEAST_VARIANCE = 1e-12
+_VALUES = 15  # equally likely values of an uncertain figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +58,7 @@ def sign_test(better: int, worse: int) -> float:
     >>> sign_test(9, 0)
     0.00390625
     """
-    from scipy.special import bdtr
-
-    return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
+    return min(1.0, 2 * float(special.bdtr(min(better, worse), better + worse, 0.5)))
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -74,14 +70,11 @@ def mcnemar(gained: int, lost: int) -> float:
     >>> mcnemar(9, 0), mcnemar(5, 0), mcnemar(4, 0)
     (0.001953125, 0.03125, 0.0625)
     """
-    from scipy.special import bdtr, gammaln
-
     number, least = gained + lost, min(gained, lost)
     if gained == lost:
         return 1.0
-    ways = gammaln(number + 1) - gammaln(least + 1) - gammaln(number - least + 1)
-    observed = math.exp(float(ways) - number * math.log(2))
-    return min(1.0, 2 * float(bdtr(least, number, 0.5)) - observed)
+    fewer = float(special.bdtr(least - 1, number, 0.5)) if least else 0.0
+    return float(special.bdtr(least, number, 0.5)) + fewer
 
 
 def win_rate(won: int, lost: int) -> Estimate:
@@ -122,13 +115,11 @@ def share_interval(share: float, number: float) -> Estimate:
     >>> round(found.low, 4), round(found.high, 4)
     (0.7077, 0.7654)
     """
-    from scipy.special import betaincinv
-
     if not number:
         return NO_ESTIMATE
     passed = share * number
-    low = float(betaincinv(passed, number - passed + 1, 0.025)) if passed > 0 else 0.0
-    high = float(betaincinv(passed + 1, number - passed, 0.975)) if passed < number else 1.0
+    low = float(special.betaincinv(passed, number - passed + 1, 0.025)) if passed > 0 else 0.0
+    high = float(special.betaincinv(passed + 1, number - passed, 0.975)) if passed < number else 1.0
     return Estimate(share, low, high, n=int(number))
 
 
@@ -141,8 +132,6 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
     >>> round(found.low, 3), round(found.high, 3)
     (-0.059, -0.021)
     """
-    from scipy.optimize import brentq
-
     if not number:
         return NO_ESTIMATE
     mean, edge = (gained - lost) / number, 1 - 1e-9
@@ -152,7 +141,7 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
             return float(sign)
         ends = sorted((sign * edge, max(-edge, min(edge, mean))))
         score = partial(_tango_score, gained, lost, number)
-        return float(brentq(lambda share: score(share) + sign * Z95, *ends))
+        return float(optimize.brentq(lambda share: score(share) + sign * Z95, *ends))
 
     return Estimate(mean, limit(-1), limit(1), mcnemar(gained, lost), number)
 
@@ -172,11 +161,9 @@ def paired_share_p(gained: int, lost: int, number: int, share: float) -> float:
     >>> round(paired_share_p(0, 0, 73, -0.05), 3), round(paired_share_p(86, 150, 1600, -0.021), 2)
     (0.05, 0.05)
     """
-    from scipy.special import ndtr
-
     if not number or abs(share) >= 1:
         return 1.0
-    return 2 * float(ndtr(-abs(_tango_score(gained, lost, number, share))))
+    return 2 * float(special.ndtr(-abs(_tango_score(gained, lost, number, share))))
 
 
 def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
@@ -184,8 +171,6 @@ def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
 
     For clusters of unequal size, these are the effective number of clusters (Kish) minus 1.
     """
-    import numpy as np
-
     mean = values.mean()
     if clusters is None:
         return values - mean, len(values) - 1.0
@@ -228,8 +213,6 @@ def mean_interval(
     their Student's interval includes two more values at a distance of one half from the mean. If
     all shares are equal, it is at least as wide as the exact interval.
     """
-    import numpy as np
-
     if not len(values):
         return NO_ESTIMATE
     mean, (units, free) = float(values.mean()), _deviations(values, clusters)
@@ -267,15 +250,13 @@ def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
     `t` is the mean divided by its error, `skew` the skewness divided by the root of the number of
     values. Hall (1992): a cubic function of t, inverted here, is less skewed than t.
     """
-    from scipy.special import cbrt, stdtr
-
     edge = float(two_sided(0.05, free))
     ends = [edge, edge]
     if abs(skew) > ROUNDING:
-        turned = (3 * (cbrt(1 + skew * (q - skew / 6)) - 1) / skew for q in (edge, -edge))
+        turned = (3 * (special.cbrt(1 + skew * (q - skew / 6)) - 1) / skew for q in (edge, -edge))
         ends = [max(edge, abs(float(end))) for end in turned]
     straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
-    return ends[0], ends[1], 2 * float(stdtr(free, -min(abs(t), abs(straight))))
+    return ends[0], ends[1], 2 * float(special.stdtr(free, -min(abs(t), abs(straight))))
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
@@ -284,8 +265,6 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
     Fieller's method: the interval has the ratios r for which the interval of the mean of parts - r
     * wholes includes zero. It needs 20 cases, and a mean of `wholes` distinct from zero.
     """
-    from scipy.optimize import brentq
-
     if not wholes.any():
         return replace(NO_ESTIMATE, n=len(parts))
     ratio = float(parts.mean() / wholes.mean())
@@ -307,15 +286,15 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
         most *= 2
         if most > _LARGEST_RATIO * ratio:
             return nothing
-    low = brentq(lambda r: difference(r).low, 0.0, ratio) if difference(0.0).low > 0 else 0.0
-    high = brentq(lambda r: difference(r).high, ratio, most)
+    low = 0.0
+    if difference(0.0).low > 0:
+        low = optimize.brentq(lambda r: difference(r).low, 0.0, ratio)
+    high = optimize.brentq(lambda r: difference(r).high, ratio, most)
     return replace(nothing, low=float(low), high=float(high))
 
 
 def unequal_units(differences: Floats, clusters: Ints | None = None) -> tuple[int, int]:
     """Return the numbers of differences, or of their sums over clusters, above and below zero."""
-    import numpy as np
-
     sums = differences if clusters is None else np.bincount(clusters, differences)
     return int((sums > 0).sum()), int((sums < 0).sum())
 
@@ -327,8 +306,6 @@ def bounded(
 
     The interval includes that for which each difference is the largest possible one.
     """
-    import numpy as np
-
     number = len(differences) if clusters is None else len(np.unique(clusters))
     gained, lost = unequal_units(differences, clusters)
     if number < LEAST_UNITS or gained + lost >= LEAST_UNEQUAL:
@@ -348,8 +325,6 @@ def paired(
     four differences must not be zero. For shares, p is at least the smallest p of the sign test,
     and equal to it if all differences are equal.
     """
-    import numpy as np
-
     estimate = mean_interval(differences, clusters=clusters, is_share=is_share, least=-1.0)
     unequal = sum(unequal_units(differences, clusters))
     least_p = sign_test(unequal, 0)
@@ -387,8 +362,6 @@ def sequential_test(
     >>> sequential_test([1.0] * 6).side, sequential_test([1.0] * 7).side
     (0, 1)
     """
-    import numpy as np
-
     values = np.asarray(differences, dtype=np.float64)
     largest = np.maximum.accumulate(np.abs(values))
     parts = np.divide(values, largest, out=np.zeros(len(values)), where=largest > 0)
@@ -419,8 +392,6 @@ def gain_evidence(gains: Floats, least: float) -> Floats:
     >>> int((evidence < np.log(1 / 0.05)).sum())
     90
     """
-    import numpy as np
-
     bets = np.cos(np.pi * (np.arange(_BETS // 2) + 0.5) / _BETS)
     stakes = np.log1p(np.outer(gains / max(-least, _EQUAL), bets)).cumsum(axis=0)
     worth: Floats = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
@@ -439,7 +410,6 @@ def confidence_sequence(
     >>> round(low, 2), round(high, 2)
     (0.14, 0.4)
     """
-    from scipy.optimize import brentq
 
     def lower_end(values: Floats, least: float) -> float:
         def excess(mean: float) -> float:
@@ -448,7 +418,9 @@ def confidence_sequence(
         start, mean = least + _EQUAL * (ends[1] - ends[0]), float(values.mean())
         if mean <= start or excess(start) <= 0:
             return least
-        return mean if excess(mean) >= 0 else float(brentq(excess, start, mean, xtol=_EQUAL))
+        if excess(mean) >= 0:
+            return mean
+        return float(optimize.brentq(excess, start, mean, xtol=_EQUAL))
 
     return lower_end(values, ends[0]), -lower_end(-values, -ends[1])
 
@@ -465,8 +437,6 @@ def cohen_kappa(counts: Sequence[Sequence[float]] | Floats) -> Estimate:
     >>> round(found.mean, 4), round(found.low, 4), round(found.high, 4)
     (0.4, 0.1216, 0.6191)
     """
-    import numpy as np
-
     sums = np.asarray(counts, dtype=np.float64).reshape(-1, 4)
     number, total = len(sums), sums.sum(axis=0)
     if number < _MIN_CASES or (total.max() == total.sum() and total.argmax() in {0, 3}):
@@ -484,8 +454,6 @@ def _kappa(counts: Floats) -> Any:
 
 def _jackknife(sums: Floats, statistic: Callable[[Floats], Any]) -> tuple[float, float]:
     """Return a statistic of the sum of rows, and its standard error by leaving out each row."""
-    import numpy as np
-
     total = sums.sum(axis=0)
     variance = float(np.var(statistic(total - sums)))
     return float(statistic(total)), math.sqrt((len(sums) - 1) * variance)
@@ -510,8 +478,6 @@ def krippendorff_alpha(
     >>> round(krippendorff_alpha([3, 0, 2, 2, 1] * 4, [3, 3, 3, 2, 3] * 4).mean, 4)
     0.4271
     """
-    import numpy as np
-
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
     rows = np.column_stack([ones * (of - ones) / (of - 1), ones, of])
     at = np.arange(len(rows)) if cases is None else np.unique(cases, return_inverse=True)[1]
@@ -545,9 +511,6 @@ def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
     >>> round(found.mean, 2), round(found.low, 2), round(found.high, 2)
     (0.5, 0.49, 0.51)
     """
-    import numpy as np
-    from scipy.special import stdtr
-
     units, at = np.unique(cases, return_inverse=True)
     number, nothing = len(units), replace(NO_ESTIMATE, n=len(units))
     if number < _MIN_CASES or (np.bincount(at, np.abs(values)) > 0).sum() < LEAST_UNEQUAL:
@@ -565,7 +528,7 @@ def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
     free = number - others.shape[1] - 1
     pooled = _pooled_error(residuals, unexplained[:, 1] - mean * residuals, others, at)
     error = max(error, pooled * math.sqrt(number / free))
-    edge, p = float(two_sided(0.05, free)), 2 * float(stdtr(free, -abs(mean) / error))
+    edge, p = float(two_sided(0.05, free)), 2 * float(special.stdtr(free, -abs(mean) / error))
     return Estimate(mean, mean - edge * error, mean + edge * error, p, number)
 
 
@@ -574,8 +537,6 @@ def _pooled_error(x: Floats, values: Floats, controls: Floats, at: Ints) -> floa
 
     `x` and `values` are residuals. All pairs of values of a case have the same correlation.
     """
-    import numpy as np
-
     squares = values**2
     fitted = controls @ np.linalg.lstsq(controls, squares, rcond=None)[0]
     deviations = np.sqrt(np.maximum(fitted, 0.0))
@@ -589,8 +550,6 @@ def _pooled_error(x: Floats, values: Floats, controls: Floats, at: Ints) -> floa
 
 def _slopes(design: Floats, values: Floats, at: Ints) -> Floats:
     """Return the first coefficient of least squares without each case, and with all cases."""
-    import numpy as np
-
     number, width = int(at.max()) + 1, design.shape[1]
     squares, products = np.zeros((number + 1, width, width)), np.zeros((number + 1, width))
     np.add.at(squares, at, design[:, :, None] * design[:, None, :])
@@ -610,8 +569,6 @@ def corrected_mean(
     random sample. The interval includes two more cases, rated as in `ends`, with an uninformative
     judge: it is valid for few cases and for equal ratings.
     """
-    import numpy as np
-
     number = len(people)
     if number < _MIN_CASES:
         return replace(NO_ESTIMATE, n=number)
@@ -623,8 +580,6 @@ def corrected_mean(
 
 def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, float]:
     """Return the prediction-powered mean and its standard error."""
-    import numpy as np
-
     number, unrated_number = len(people), len(unrated)
     spread = float(np.concatenate([judge, unrated]).var(ddof=1))
     trust = 0.0
@@ -641,8 +596,6 @@ def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, flo
 
 def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
     """Return the number of differing pairs of repeats, and of all pairs."""
-    import numpy as np
-
     if not len(cells):
         return 0, 0
     _, repeats = np.unique(cells, return_counts=True)
@@ -654,8 +607,6 @@ def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
 
 def pooled_variance(cells: Ints, values: Floats) -> float | None:
     """Return the variance between repeats, pooled over cases, or None without repeats."""
-    import numpy as np
-
     _, at, counts = np.unique(cells, return_inverse=True, return_counts=True)
     free = int((counts - 1).sum())
     if free == 0:
@@ -681,6 +632,118 @@ def two_sided(alpha: float, free: Any = MANY) -> Any:
     >>> [round(float(two_sided(0.05, free)), 2) for free in (2, 30, MANY)]
     [4.3, 2.04, 1.96]
     """
-    from scipy.special import stdtrit
+    return -special.stdtrit(free, alpha / 2)
 
-    return -stdtrit(free, alpha / 2)
+
+def share_margin_power(
+    gained: float, lost: float, number: int, margin: float, alpha: float = 0.05
+) -> float:
+    """Return the power of Tango's score test to show that the loss is smaller than `margin`.
+
+    >>> round(share_margin_power(0.1, 0.1, 400, 0.05), 2)
+    0.61
+    """
+    unequal, mean = gained + lost, gained - lost
+    spread = math.sqrt(max(unequal - mean**2, _LEAST_VARIANCE))
+    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, _LEAST_VARIANCE))
+    distance = (mean + margin) * math.sqrt(number) - float(two_sided(alpha)) * at_margin
+    return float(special.ndtr(distance / spread))
+
+
+def mean_power(mean: float, spread: float, number: int, alpha: float = 0.05) -> float:
+    """Return the power of Student's paired test; add the margin to `mean` to test a margin.
+
+    >>> round(mean_power(0.5, 1.0, 34), 2)
+    0.81
+    """
+    if number < 2 or spread <= 0:  # noqa: PLR2004
+        return 0.0
+    edge = float(two_sided(alpha, number - 1))
+    return 1 - float(special.nctdtr(number - 1, abs(mean) / spread * math.sqrt(number), edge))
+
+
+def cases_for(
+    power_of: Callable[[int], float], *, least: int = 1, target: float = _POWER
+) -> int | None:
+    """Return the smallest number of cases with the power `target`; None if infeasible."""
+    low, high = least - 1, max(1, least)
+    while power_of(high) < target:
+        low, high = high, 2 * high
+        if high > _MAX_CASES:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_of(middle) >= target else (middle, high)
+    return high
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Gains of the cases compared so far, and what they leave uncertain about further cases.
+
+    The other fields are equally likely values of standard deviations of a case's gain.
+    """
+
+    mean: float
+    number: int
+    margin: float
+    expected: float  # gain of further cases
+    spreads: Floats
+    at_margin: Floats  # assumed by the test of the margin
+    at_zero: Floats  # assumed by the test of no difference
+    is_share: bool
+
+    @classmethod
+    def of_shares(cls, gained: int, lost: int, number: int, margin: float) -> Pilot:
+        """Return a pilot of pass or fail cases, some of which pass only on one release."""
+        mean = (gained - lost) / number
+        variance = max((gained + lost) / number - mean**2, 0.5 / number)
+        expected = expected_gain(mean, math.sqrt(variance / number))
+        unequal = special.betaincinv(gained + lost + 1, number - gained - lost + 1, _chances())
+        unequal = np.maximum(unequal, abs(expected))
+        at_margin = np.sqrt(np.maximum(np.maximum(unequal, margin) - margin**2, _LEAST_VARIANCE))
+        spreads = np.sqrt(np.maximum(unequal - expected**2, _LEAST_VARIANCE))
+        return cls(
+            mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True
+        )
+
+    @classmethod
+    def of_numbers(cls, mean: float, spread: float, number: int, margin: float) -> Pilot:
+        """Return a pilot of gains with this mean and standard deviation."""
+        spreads = spread * np.sqrt((number - 1) / special.chdtri(number - 1, _chances()))
+        expected = expected_gain(mean, spread / math.sqrt(number))
+        return cls(mean, number, margin, expected, spreads, spreads, spreads, is_share=False)
+
+    def power(self, total: int, alpha: float) -> float:
+        """Return the probability that `total` cases, these included, decide.
+
+        That they exclude a loss of the margin or, if that is likelier, show a significant loss.
+
+        >>> pilot = Pilot.of_shares(2, 3, 40, 0.1)
+        >>> round(pilot.power(100, 0.05), 2)
+        0.74
+        """
+        more = total - self.number
+        center = (self.number * self.mean + more * self.expected) / total
+        spreads = self.spreads * math.sqrt(more) / total
+        edge = float(two_sided(alpha) if self.is_share else two_sided(alpha, total - 1))
+        edge /= math.sqrt(total)
+        excluded = special.ndtr((center + self.margin - edge * self.at_margin) / spreads)
+        if self.expected < 0:
+            worse = special.ndtr((-center - edge * self.at_zero) / spreads)
+            excluded = np.maximum(excluded, worse)
+        return float(excluded.mean())
+
+
+def _chances() -> Floats:
+    """Return the probabilities of equally likely values."""
+    return (np.arange(_VALUES) + 0.5) / _VALUES
+
+
+def expected_gain(mean: float, error: float) -> float:
+    """Return the gain that a plan expects: the observed one, less its standard error.
+
+    >>> expected_gain(-0.25, 0.1), expected_gain(0.05, 0.1)
+    (-0.15, 0.0)
+    """
+    return math.copysign(max(0.0, abs(mean) - error), mean) if mean else 0.0
