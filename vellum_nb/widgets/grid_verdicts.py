@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vellum_nb.comparison import Comparison
@@ -25,12 +25,11 @@ def verdicts_html(
     *,
     can_rate: bool,
     more: Callable[[Decision], str] = lambda _: "",
-    notes: Collection[str] = (),
 ) -> str:
     """Return the sentence of `Comparison.decide` on each candidate, with the next step.
 
     `rows` is the summary by release. `more` returns what the additional cases of a decision cost;
-    they are offered then. `notes` are displayed elsewhere, and left out.
+    they are offered then.
     """
     figures = comparison.figures
     if not (comparison.cases and figures.others):
@@ -48,8 +47,7 @@ def verdicts_html(
             step = {"show": "add", "label": "Add cases…", "metric": "", "release": release}
         parts = {"icon": name, "head": head, "body": body, "added": added}
         made.append(parts | {"step": step, "note": note})
-    further = [note for note in decisions.notes if note not in notes]
-    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=further)
+    return render("grid_verdicts.html.j2", icon=icon, verdicts=made, notes=decisions.notes)
 
 
 def _next_step(
