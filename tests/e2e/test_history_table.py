@@ -14,8 +14,8 @@ def table(lab):
 
 def test_the_table_fits_its_place(lab):
     table = TablePage(lab.run_notebook([SETUP], width=500))
-    table.filter.fill("charged")
-    expect(table.rows.first.locator("b").first).to_have_text("charged")
+    table.filter.fill("thanks")
+    expect(table.rows.first.locator("b").first).to_have_text("Thanks")
     table.rows.nth(0).get_by_role("checkbox").click()
     table.rows.nth(1).get_by_role("checkbox").click()
     table.shows_selected(2)

@@ -211,12 +211,12 @@ def test_deleted_run_is_closed(page, ws):
 
 def test_filters_offer_the_values_of_the_runs(page, ws):
     menus = {menu["name"]: menu["values"] for menu in page.state("_head")["filters"]}
-    assert list(menus) == ["state", "release_tag"]
+    assert list(menus) == ["state", "release_tag", "rating"]
     assert dict(menus["release_tag"]) == {"v1": "v1", "v2": "v2"}
     page.send(kind="filter", name="release_tag", value="v2")
     head = page.state("_head")
     assert head["chips"] == [{"name": "release_tag", "text": "release_tag v2"}]
-    assert [menu["name"] for menu in head["filters"]] == ["state"]
+    assert [menu["name"] for menu in head["filters"]] == ["state", "rating"]
     page.view.refresh()
     assert [row["cells"][1] for row in page.state("_first")["rows"]] == ["v2"]
     page.send(kind="filter", name="state", value="<script>")

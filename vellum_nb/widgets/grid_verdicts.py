@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vellum_nb.comparison import Comparison
@@ -19,12 +19,11 @@ def verdicts_html(
     *,
     can_rate: bool,
     more: Callable[[Decision], str] = lambda _: "",
-    notes: Collection[str] = (),
 ) -> str:
     """Return the sentence of `Comparison.decide` on each candidate, with the next step.
 
     `rows` is the summary by release. `more` returns what the additional cases of a decision cost;
-    they are offered then. `notes` are displayed elsewhere, and left out.
+    they are offered then.
     """
     figures, steps = comparison.figures, {}
     verdicts = release_verdicts(figures, rows)
@@ -35,8 +34,8 @@ def verdicts_html(
         if note:
             step = {"show": "add", "label": "Add cases…", "metric": ""}
         steps[verdict.release] = note, step
-    further = [note for note in figures.all_decisions.remarks if note not in notes]
-    context = {"all": verdicts, "steps": steps, "notes": further, "icon": icon}
+    notes = figures.all_decisions.remarks
+    context = {"all": verdicts, "steps": steps, "notes": notes, "icon": icon}
     return render("grid_verdicts.html.j2", **context) if verdicts else ""
 
 

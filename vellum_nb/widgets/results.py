@@ -139,12 +139,7 @@ class AnswerBars(ThreadSafeWidget):
 
     def submit(self, call: Callable[[], None]) -> None:
         """Run `call` in the thread of the bars; errors are shown above them."""
-
-        def work() -> None:
-            with self._boundary:
-                call()
-
-        self._executor.submit(work)
+        self._executor.submit(self._boundary.guarded(call))
 
     def _run(self, run_id: object) -> Run | None:
         return next((run for run in self._runs if run.id and run.id == run_id), None)
@@ -330,9 +325,7 @@ class Answers:
 
     def _show_answers(self, pairs: Any, progress: Progress, live: Live | None) -> None:
         open_ = [request.release_tag for request, outcome in pairs if outcome is None]
-        self._latest = (
-            {tag: live.get(tag, Progressing()) for tag in open_} if live is not None else {}
-        )
+        self._latest = {} if live is None else {t: live.get(t, Progressing()) for t in open_}
         has_words = any(any(stream.texts.values()) for stream in self._latest.values())
         come = [name for run in progress.runs for name in run.outputs]
         coming = [name for stream in self._latest.values() for name in stream.texts]

@@ -474,9 +474,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             comparison = self.sweep.compare(max_calls=0, progress=False)
             more = partial(more_cases_text, record=control.record, now=control.progress())
             rows = summary_by_release(comparison)
-            verdicts = verdicts_html(
-                comparison, rows, can_rate=True, more=more, notes=self.sweep.notes
-            )
+            verdicts = verdicts_html(comparison, rows, can_rate=True, more=more)
             results = results_model(comparison, control.record.release_tags)
             with self._lock:
                 if finished == self._finished:
