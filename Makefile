@@ -44,7 +44,7 @@ STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_j
 others: $(VENV)/.compiled # in many processes, which wait: those in one process go first
 	@echo "==> all other tests" && nice -n 5 $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
 OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL) $(STATISTICS))
-MANY := --dist loadfile --no-loadscope-reorder -n 5 # many tests wait; tests/conftest.py orders the files
+MANY := --dist loadfile --no-loadscope-reorder -n 4 # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
 	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint units units-official units-statistics

@@ -42,8 +42,7 @@ def run(folder, conftest, test, *options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize(("test", "status"), [(CACHES, 0), (LEAVES, 1)])
+@pytest.mark.parametrize(("test", "status", "workers"), [(CACHES, 0, "0"), (LEAVES, 1, "2")])
 def test_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status, workers):
     returned, output = run(tmp_path, ROOT / "conftest.py", test, "-n", workers)
     assert returned == status

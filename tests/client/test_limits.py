@@ -48,6 +48,7 @@ def endless(head, part, pause=0.0):
     return behave
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "encoding"), [(BOMB, "gzip"), (NESTED_BOMB, "gzip, gzip")], ids=["once", "twice"]
 )

@@ -150,6 +150,7 @@ def test_power_of_numbers_is_that_of_statsmodels(number):
     assert power(assumptions, number, 2, **OPTIONS) == pytest.approx(peer, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_the_planned_cases_deliver_the_power(repeats):
     rng = np.random.default_rng(repeats)

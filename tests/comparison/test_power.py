@@ -1,6 +1,7 @@
 """Power and numbers of cases against enumeration, and against a peer."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from vellum_nb.comparison.statistics import (
     paired_share,
     share_margin_power,
 )
+
+share = cache(paired_share)  # of counts that are drawn again and again
 
 
 def drawn(number: int, gained: float, lost: float, times: int = 3_000):
@@ -39,7 +42,7 @@ def test_power_of_a_pilot_is_the_share_of_samples_that_decide(gained, lost):
         if min(shares) < 0:
             shares = (unequal, 0.0) if pilot.expected > 0 else (0.0, unequal)
         up, down, _ = rng.multinomial(total - number, [*shares, 1 - sum(shares)])
-        estimate = paired_share(gained + int(up), lost + int(down), total)
+        estimate = share(gained + int(up), lost + int(down), total)
         hits += estimate.low > -margin, estimate.mean < 0 and estimate.p <= 0.05
     assert pilot.power(total, 0.05) == pytest.approx(max(hits) / 1_500, abs=0.06)
 
@@ -59,7 +62,7 @@ def test_power_of_numbers_includes_the_uncertainty_of_their_spread():
 def test_cases_that_exclude_a_loss_deliver_the_power():
     assert cases_for(lambda n: share_margin_power(0, 0, n, 0.05)) == 73  # z**2 (1 - m) / m
     number = cases_for(lambda n: share_margin_power(0.1, 0.1, n, 0.1))
-    excluded = [paired_share(up, down, number).low > -0.1 for up, down in drawn(number, 0.1, 0.1)]
+    excluded = [share(up, down, number).low > -0.1 for up, down in drawn(number, 0.1, 0.1)]
     assert 0.76 < np.mean(excluded) < 0.86
 
 

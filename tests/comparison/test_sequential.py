@@ -39,6 +39,7 @@ def stop_at(differences: np.ndarray, margin: float) -> int | None:
     return min(ends, default=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [pass_or_fail, skewed_scores])
 def test_release_that_loses_the_margin_rarely_passes(draw):
     rng = np.random.default_rng(1)
@@ -49,6 +50,7 @@ def test_release_that_loses_the_margin_rarely_passes(draw):
     assert passes / TIMES <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [-0.2, -MARGIN, 0.0, 0.15])
 def test_confidence_sequence_holds_after_a_stop(mean):
     rng = np.random.default_rng(2)

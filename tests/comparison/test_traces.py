@@ -9,7 +9,6 @@ from scipy.stats import ttest_1samp
 import vellum_nb as vnb
 from vellum_nb import Run
 from vellum_nb.comparison.statistics import mean_interval, mean_ratio
-from vellum_nb.local import samples
 from vellum_nb.models import NodeRun, WorkflowStreamEvent, nodes_of_spans, nodes_of_stream
 from vellum_nb.models.contract import VellumSpan
 
@@ -149,24 +148,6 @@ def test_cases_are_counted_by_first_changed_node(tmp_path):
     assert not [name for name in compared(run("v1")).summary(columns="all") if "traced" in name]
 
 
-def test_traces_of_a_stream_and_of_spans_are_alike():
-    with vnb.LocalServer(samples=True) as server, vnb.connect(server, history=":memory:") as ws:
-        for name in samples.names():
-            runs = []
-            cases, tags = pd.read_csv(samples.cases(name)).head(3), ["v1", "v2"]
-            for has_stream in (True, False):
-                options = {"expand_meta": has_stream, "existing": "restart", "progress": False}
-                for each in ws.sweep(name, cases, release_tags=tags, **options).runs():
-                    tag = f"{each.release_tag}, {'streamed' if has_stream else 'read'}"
-                    ws.trace(each)
-                    nodes = ws.history.get(each.id).nodes
-                    fields = {"deployment": "words", "nodes": nodes, "release_tag": tag}
-                    runs.append(each.model_copy(update=fields))
-            for tag in tags:
-                cmp = compared(*runs, tags=(f"{tag}, streamed", f"{tag}, read"))
-                assert set(cmp.frame()[f"first_changed_node@{tag}, read"]) == {""}
-
-
 @pytest.fixture
 def streamed_and_read():
     """Return the same node from a stream, without a name, and from a span."""
@@ -221,6 +202,7 @@ def test_interval_of_a_ratio_with_equal_costs():
     assert np.isnan(mean_ratio(0.01 * passes, passes.astype(float)).low)  # what fails is free
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "rate"), [(20, 0.8), (50, 0.5)])
 def test_coverage_of_the_interval_of_a_ratio(number, rate):
     rng = np.random.default_rng(number)

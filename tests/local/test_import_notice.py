@@ -16,6 +16,7 @@ with loading.slow_import_notice(), suppress(ImportError):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "announced"), [("vellum_nb.local.sdk.workflow", True), ("vellum", False)]
 )

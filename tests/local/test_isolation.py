@@ -451,6 +451,7 @@ def test_wrong_faults_are_refused():
         assert server.faults is None
 
 
+@pytest.mark.slow
 def test_a_script_that_ends_during_a_run_prints_no_traceback():
     script = (
         "import time, vellum_nb as vnb\n"

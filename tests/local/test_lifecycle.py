@@ -202,6 +202,7 @@ def test_run_forever_ends_cleanly_on_a_signal(number):
     assert (out, err, process.returncode) == ("stopped\n", "", 0)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_process_stops_a_running_server():
     code = (
         "import time\n"
@@ -213,6 +214,7 @@ def test_the_end_of_the_process_stops_a_running_server():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_room_loads_no_web_framework_and_without_fastapi_a_sentence_says_what_to_install():
     code = (
         "import sys\n"

@@ -172,6 +172,7 @@ def test_a_run_whose_stream_nobody_reads_is_cancelled(quick, asking):
     assert ended["error"]["message"] == "The client hung up"
 
 
+@pytest.mark.slow
 def test_the_events_of_a_run_are_bounded(asking):
     def endless() -> Generator[str, None, None]:
         piece = "x" * 4_000_000

@@ -226,6 +226,7 @@ def test_a_push_that_does_not_fit_is_refused(api, content, fields, status, messa
     assert message in answer.json()["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_an_archive_that_unpacks_to_too_much_is_refused(api, kind):
     size = 33 if kind == tarfile.REGTYPE else 65

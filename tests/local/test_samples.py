@@ -177,6 +177,7 @@ with vnb.connect("local", history=":memory:") as ws:
 """
 
 
+@pytest.mark.slow
 def test_run_of_a_sample_without_its_extra_names_the_extra():
     command = [sys.executable, "-c", WITHOUT_SDK]
     done = subprocess.run(command, capture_output=True, check=True, text=True)

@@ -123,6 +123,7 @@ def test_a_path_without_source_is_refused(tmp_path, name, message):
         LocalServer().deploy(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_left_out_and_a_folder_with_too_many_files_refused(project):
     (project / ".env").write_text("KEY=secret")
     (project / "__pycache__").mkdir()

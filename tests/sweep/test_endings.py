@@ -98,6 +98,7 @@ def test_an_interpreter_that_ends_cuts_off_what_takes_long(tmp_path):
         assert swept(history, record, answered).resume().state == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_has_no_part_in_it(tmp_path):
     script = """
@@ -116,6 +117,7 @@ print(sweep.wait().state)
     assert output_of(script, tmp_path) == "True\nTrue\nTrue\n0 running\ndone\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_forked_while_a_sweep_starts_does_not_wait_for_its_locks(tmp_path):
     script = """

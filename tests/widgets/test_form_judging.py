@@ -8,9 +8,8 @@ from dom_kit import text_of
 from form_kit import PATIENCE, answer, bar, bars, press, ran, release, shown
 from wire_kit import Page
 
-from vellum_nb.errors import APIConnectionError, InputError
+from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, RunError
-from vellum_nb.widgets.corrections import corrected_outputs, correction_fields
 
 REPLY = {"to": "Ann", "urgent": False, "links": ["a"]}
 OUTPUTS = {"category": "account", "score": 1, "tags": ["card"], "long": "a" * 50_000}
@@ -123,14 +122,6 @@ def test_second_correction_of_an_object_keeps_the_first(letter, judge):
     for texts in ({"reply.to": "Bob"}, {"reply.urgent": "true"}):
         press(letter, "v2", "save", texts=by_path(texts))
     assert letter.runs[0].desired == {"reply": REPLY | {"to": "Bob", "urgent": True}}
-
-
-def test_line_ends_that_a_page_replaces_are_no_correction(ws):
-    run = ws.run("answer", {"ticket": "one\r\ntwo"}, release_tag="v1")
-    (field,), _ = correction_fields(run)
-    assert field["text"] == "calm one\r\ntwo"
-    with pytest.raises(InputError, match="Nothing was changed"):
-        corrected_outputs(run, {field["name"]: "calm one\ntwo"})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from dom_kit import dom
 from jupyter_client.manager import start_new_kernel
 
+pytestmark = pytest.mark.slow  # a kernel takes seconds to start
 PATIENCE = 60
 VIEW = "application/vnd.jupyter.widget-view+json"
 SETUP = f"""

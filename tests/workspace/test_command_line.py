@@ -167,6 +167,7 @@ def test_export_writes_the_rows_and_columns_that_are_named(recorded, tmp_path):
     pd.testing.assert_frame_equal(vnb.read_parquet(path), frame[["state", "output.loud", "id"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
@@ -251,6 +252,7 @@ def test_every_command_has_help(command, capsys):
     assert "usage: vellum-nb" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_serve_says_where_and_with_which_key_and_ends_on_interrupt():
     command = [sys.executable, "-m", "vellum_nb", "serve", "--port", "0"]
     with subprocess.Popen(

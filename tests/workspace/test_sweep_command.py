@@ -113,6 +113,7 @@ def test_only_the_most_frequent_reasons_of_failures_are_printed(server, command,
     assert [error["runs"] for error in errors] == [1] * 5
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(server, command, cases):
     calls, entered = [], threading.Event()
 

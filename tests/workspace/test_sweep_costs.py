@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.local import Faults
 from vellum_nb.sweep.progress import facts
 
 sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
@@ -58,34 +57,6 @@ def test_cost_tokens_and_nodes_are_in_the_rows_when_they_are_asked_for(ws):
     assert {*frame[columns].itertuples(index=False, name=None)} == {(7, 3, "tiny", "Hello")}
     assert {len(run.nodes) for run in sweep.runs()} == {1}
     assert swept(ws, existing="restart", dry_run=True).cost_usd == pytest.approx(12 * OF_ONE)
-
-
-def test_a_limit_of_cost_stops_it_and_a_higher_one_goes_on(ws):
-    sweep = swept(ws, limits={"max_cost_usd": 5 * OF_ONE - 0.01})
-    now = progress_of(sweep)
-    assert (sweep.state, now.why) == ("stopped", f"max_cost_usd={5 * OF_ONE - 0.01} is reached")
-    assert now.done == 5
-    assert executions(ws) == now.done == len(sweep.runs())
-    assert now.cost_usd == pytest.approx(now.done * OF_ONE)
-    again = swept(ws, limits={"max_cost_usd": 100})
-    assert (again.id, again.state, progress_of(again).cost_problem) == (sweep.id, "done", None)
-    assert progress_of(again).cost_usd == pytest.approx(12 * OF_ONE)
-    assert executions(ws) == 12
-
-
-@pytest.mark.parametrize("fault", ["truncated_stream", "reset_after"])
-def test_a_run_that_the_server_cancelled_is_made_again(ws, fault):
-    """The local server cancels a run whose client hangs up: that is no answer."""
-    ws.server.faults = Faults(**{fault: 0.5}, paths="/v1/execute-workflow-stream", seed=7)
-    sweep = swept(ws, expand_meta=True)
-    made = ws.history.runs(sweep_id=sweep.id)
-    assert executions(ws) == len(made) > 12
-    assert {run.state for run in made} == {"FULFILLED", "CANCELLED"}
-    ws.server.faults = None
-    now = progress_of(sweep.resume())
-    assert (now.done, now.failed) == (12, 0)
-    assert [run.cost_usd for run in sweep.runs()] == pytest.approx([OF_ONE] * 12)
-    assert executions(ws) == len(ws.history.runs(sweep_id=sweep.id))
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """A sweep that stops as soon as it is decided which release is better, and what it may claim."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -201,6 +200,7 @@ def killed(server, tmp_path, until, forks):
     return kill
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_look_ups")
 @pytest.mark.parametrize("options", [DECIDED, EQUAL], ids=["decided", "margin"])
 def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, killed, options):
@@ -408,28 +408,3 @@ def test_metric_chosen_after_a_stop_is_refused(ws):
     assert sweep.compare(metrics=zero).result("same").p is None
     again = ws.sweep("count", CASES, existing="restart", **options | {"stop_when": rule})
     assert again.compare().result("same").metric == "zero"
-
-
-def test_calls_that_were_cut_off_are_made_again(server, tmp_path):
-    """A local server cancels a run whose client hangs up: that is no answer."""
-    begun, ends, numbers = threading.Semaphore(0), threading.Event(), set()
-
-    def slow(n):
-        if n not in numbers:  # only the first call of a case is cut off
-            numbers.add(n)
-            begun.release()
-            ends.wait(60)
-        return n
-
-    server.deploy(slow)
-    with vnb.connect(server, history=tmp_path / "runs.db") as ws:
-        cases = [{"n": number} for number in range(4)]
-        sweep = ws.sweep("slow", cases, concurrency=4, background=True, progress=False)
-        assert all(begun.acquire(timeout=60) for _ in cases)
-        sweep.stop(now=True)
-        sweep.wait()
-        now = progress_of(sweep.resume())
-        ends.set()
-        assert (now.state, now.done, now.failed) == ("done", 4, 0)
-        assert ws.history.count(state="CANCELLED") == 4
-        assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 4

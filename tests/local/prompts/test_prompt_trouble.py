@@ -102,6 +102,7 @@ def test_no_part_of_a_key_is_left_where_a_message_is_cut(server, vellum, model, 
     assert KEY[:6] not in event.error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
 def test_an_answer_that_has_no_end_is_given_up(server, vellum, model, kind):
     def endless(handler, _):

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from sdk_kit import outputs
 
+import vellum_nb as vnb
 from vellum_nb.client import Client
+from vellum_nb.comparison import compare_runs
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import LocalServer
+from vellum_nb.local import LocalServer, samples
 from vellum_nb.local.samples import declared, project_files
 from vellum_nb.models.trace import nodes_of_stream
 
@@ -155,3 +158,23 @@ def test_a_project_that_cannot_be_loaded_is_refused_with_the_reason(
     with pytest.raises(VellumNBError) as refused:
         server.deploy(write(tmp_path / "broken", workflow=source))
     assert message in str(refused.value)
+
+
+@pytest.mark.slow
+def test_traces_of_a_stream_and_of_spans_are_alike():
+    tags = ["v1", "v2"]
+    with LocalServer(samples=True) as server, vnb.connect(server, history=":memory:") as ws:
+        for name in samples.names():
+            runs, cases = [], pd.read_csv(samples.cases(name)).head(3)
+            for source in ("streamed", "read"):
+                options = {"expand_meta": source == "streamed", "existing": "restart"}
+                sweep = ws.sweep(name, cases, release_tags=tags, progress=False, **options)
+                for run in sweep.runs():
+                    ws.trace(run)
+                    nodes = ws.history.get(run.id).nodes
+                    fields = {"nodes": nodes, "release_tag": f"{run.release_tag}, {source}"}
+                    runs.append(run.model_copy(update=fields))
+            for tag in tags:
+                both = [f"{tag}, streamed", f"{tag}, read"]
+                cmp = compare_runs(runs, deployment=name, release_tags=both)
+                assert set(cmp.frame()[f"first_changed_node@{tag}, read"]) == {""}

@@ -3,9 +3,7 @@
 import sys
 from pathlib import Path
 
-import dask
 import pytest
-from distributed import LocalCluster
 
 import vellum_nb as vnb
 
@@ -34,6 +32,9 @@ def ws(server, tmp_path):
 @pytest.fixture
 def cluster(tmp_path):
     """Return what starts clusters, with Dask's configuration as keyword."""
+    import dask  # here: it takes a second, in each process that collects the tests
+    from distributed import LocalCluster
+
     opened = []
 
     def start(config=(), **options):
