@@ -36,12 +36,11 @@ from vellum_nb.history.rows import (
     run_of,
 )
 from vellum_nb.history.store import DatabaseUrl, not_a_file
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from vellum_nb.history.backends import Snapshot, Store
     from vellum_nb.history.query import Filters, Selection
     from vellum_nb.history.store import Row
@@ -350,8 +349,6 @@ def _is_mixed(values: pd.Series[Any]) -> bool:
 
 def _conformed(frame: pd.DataFrame, dtypes: dict[str, pd.Series[Any]]) -> pd.DataFrame:
     """Return a part of a frame with the columns and dtypes of the export."""
-    import pandas as pd
-
     columns: dict[str, Any] = {}
     for name, sample in dtypes.items():
         values = frame[name] if name in frame else column([None] * len(frame), "text")

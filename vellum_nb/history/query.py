@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Union, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, Union, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
@@ -18,11 +18,9 @@ from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import DamagedRunError, clean, columns, restore_large, run_of
 from vellum_nb.history.store import Row
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run, RunState
 from vellum_nb.models.checks import available, check_integer, check_text, check_texts
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.client.client import client_settings, contains_key, open_client
@@ -26,6 +26,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -77,9 +78,6 @@ from vellum_nb.sweep.sweep import (
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _TAG_CHECK_INTERVAL_S = 5.0
 _TAG_CHECK_TRIES = 3
