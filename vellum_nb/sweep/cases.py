@@ -12,7 +12,7 @@ from html import escape
 from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias, Union
 from uuid import UUID
 
 from vellum_nb.comparison.cases import expected_problem, label_note, outputs_meant
@@ -25,16 +25,13 @@ from vellum_nb.history import (
     typed,
     unguarded,
 )
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
 from vellum_nb.models.media import ADDRESSES, MEDIA_TYPES
 from vellum_nb.models.sweeps import MOST_RUNS, SweepCase
 from vellum_nb.rendering.format import one_line, plural, visible_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
 Use = Literal["input", "expected", "label", "previous"]
@@ -274,8 +271,6 @@ def _of_csv(content: bytes, name: str) -> Table:
 
 def _of_parquet(content: bytes, name: str) -> Table:
     """Read a Parquet file, unless its unpacked size is too large."""
-    import pandas as pd
-
     try:
         import pyarrow.parquet as pq
     except ImportError as exc:
@@ -612,7 +607,9 @@ class _Checker:
 
     def _questions(self, column: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield notes on a label that could be an input or expected value, and its likely names."""
-        label = self._labels.get(column, "")
+        label = self._labels.get(column)
+        if label is None:
+            return
         for variable in (name for name, mistyped in self._mistyped.items() if mistyped == label):
             meant = f"input.{variable}" if self._table.stored else variable
             yield f"the column {label} is used as a label; did you mean {variable}?", (meant,)
