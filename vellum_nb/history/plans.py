@@ -19,14 +19,7 @@ from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
 from vellum_nb.history.history import History, recorder_of
-from vellum_nb.history.leases import (
-    Lease,
-    LeaseHeldError,
-    has_ended,
-    held_error,
-    is_own,
-    leases,
-)
+from vellum_nb.history.leases import Lease, LeaseHeldError, has_ended, held_error, is_own, leases
 from vellum_nb.history.recorder import RunRecorder
 from vellum_nb.history.rows import (
     CASE,
@@ -407,10 +400,10 @@ class Sweeps:
         possibly executed. CUT_OFF: the execution was cancelled. CANCELLED: deleted without an
         answer.
         """
-        sql = "SELECT 1 FROM sweeps WHERE id = :sweep AND judge IS NOT NULL"
-        is_judge = self._store.read(sql, {"sweep": sweep_id})
-        state = _JUDGED_STATE if is_judge else _PLANNED_STATE
-        sql = f"SELECT id, {state} FROM runs WHERE sweep_id = :sweep"
+        sql = (
+            f"SELECT r.id, CASE WHEN s.judge IS NULL THEN {_PLANNED_STATE} ELSE {_JUDGED_STATE} END"
+            " FROM runs r LEFT JOIN sweeps s ON s.id = r.sweep_id WHERE r.sweep_id = :sweep"
+        )
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:

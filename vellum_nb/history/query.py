@@ -87,15 +87,15 @@ def select(filters: Filters, store: Store) -> Selection:
         is_one = len(values) == 1
         terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
         bound[name] = values[0] if is_one else store.dialect.listed(values)
-    words = filters.get("search")
-    check_text("search", words, optional=True, error=HistoryError)
-    if words is not None and words.strip():
-        term, more = search.condition(store, words)
-        terms.append(term)
-        bound |= more
-    limit: Any = filters.get("limit")
-    check_integer("limit", limit, optional=True, error=HistoryError)
-    limit = None if limit is None else min(int(limit), 2**63 - 1)
+    if (words := filters.get("search")) is not None:
+        check_text("search", words, optional=True, error=HistoryError)
+        if words.strip():
+            term, more = search.condition(store, words)
+            terms.append(term)
+            bound |= more
+    if (limit := filters.get("limit")) is not None:
+        check_integer("limit", limit, optional=True, error=HistoryError)
+        limit = min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
 
 

@@ -8,21 +8,19 @@ import math
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
 from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import warn
+from vellum_nb.history.backends import Reader, Transaction
 from vellum_nb.history.columns import COLUMNS, PAYLOADS, SCALARS, WHOLE, Kind
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run, canonical_json
 from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord, most_rounds
 from vellum_nb.sqlite import Converting
-
-if TYPE_CHECKING:
-    from vellum_nb.history.backends import Reader, Transaction
 
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError),
