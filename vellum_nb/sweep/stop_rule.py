@@ -224,11 +224,7 @@ class StopRule:
         return (side, used, can_decide or can_pass) if after is None else (1, after, True)
 
     def _excluded(
-        self,
-        gains: Floats,
-        base: Floats,
-        bounds: tuple[float, float],
-        until: int,
+        self, gains: Floats, base: Floats, bounds: tuple[float, float], until: int
     ) -> tuple[int | None, bool]:
         """Return after how many of the cases a loss of the margin is excluded, and if it can be."""
         margin, is_relative = self._margin or (math.nan, False)

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 from vellum_nb.clock import micros
-from vellum_nb.comparison.comparison import CompareOptions, compare_options
+from vellum_nb.comparison.comparison import CompareOptions, Comparison, compare_options
 from vellum_nb.errors import HistoryError, InputError, OutOfReachError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import (
@@ -53,9 +53,6 @@ from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
 
-if TYPE_CHECKING:
-    from vellum_nb.comparison import Comparison
-
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way
 _CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
 _EXIT_GRACE_S = 2.0  # and when the interpreter exits
@@ -87,6 +84,7 @@ class _Worker(Protocol):
     """
 
     compare: Callable[..., Comparison]
+    history: History
     read_timeout_s: float
 
     @property
@@ -138,16 +136,14 @@ class SweepControl:
     def __init__(
         self,
         record: SweepRecord,
-        *,
-        history: History,
         worker: _Worker,
         options: SweepOptions,
         plan: SweepPlan | None = None,
     ) -> None:
         self.record, self.plan = record, plan
-        self.history, self.worker, self.options = history, worker, options
+        self.history, self.worker, self.options = worker.history, worker, options
         self.sweep: Sweep | None = None
-        key = (Sweeps(history).identity, record.id)
+        key = (Sweeps(self.history).identity, record.id)
         with _SHARED_LOCK:
             self._shared = _SHARED.setdefault(key, _Shared())
         self._sessions = self._shared.sessions  # that have ended when the record was read
