@@ -563,6 +563,7 @@ class _Checker:
         missing = [name for name in self._inputs or () if name not in names["input"]]
         close = {name: get_close_matches(name, missing, 1, 0.75) for name in self._labels.values()}
         self._mistyped = {matches[0]: label for label, matches in close.items() if matches}
+        self._questions = {c: dict(self._asked(label)) for c, label in self._labels.items()}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 
@@ -594,7 +595,7 @@ class _Checker:
 
     def _check_names(self) -> None:
         """Note names that look misspelt; a name that no release knows is a problem."""
-        self._notes += (note for label in self._labels for note, _ in self._questions(label))
+        self._notes += chain.from_iterable(self._questions.values())
         inputs = self._inputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
@@ -605,11 +606,8 @@ class _Checker:
             if use == "expected":
                 self._check_expected(column, name)
 
-    def _questions(self, column: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _asked(self, label: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield notes on a label that could be an input or expected value, and its likely names."""
-        label = self._labels.get(column)
-        if label is None:
-            return
         for variable in (name for name, mistyped in self._mistyped.items() if mistyped == label):
             meant = f"input.{variable}" if self._table.stored else variable
             yield f"the column {label} is used as a label; did you mean {variable}?", (meant,)
@@ -626,7 +624,7 @@ class _Checker:
                 meant = [f"{column.partition('.')[0]}.{name}"] if is_free else []
                 columns.append(CaseColumn(column, use, problem.message, meant=tuple(meant)))
             else:
-                questions = dict(self._questions(column))
+                questions = self._questions.get(column, {})
                 names = tuple(chain.from_iterable(questions.values()))
                 columns.append(CaseColumn(column, use, notes=tuple(questions), meant=names))
         return tuple(columns)
