@@ -135,7 +135,7 @@ def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 
 
 def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
-    # Series would be aligned, which takes most of the time; the dtype of plain objects is inferred.
+    # Aligning Series is slow. Columns of objects are Series, which preserve the dtype.
     arrays = {name: c if c.dtype == "object" else c.array for name, c in columns.items()}
     return pd.DataFrame(arrays, index=pd.RangeIndex(rows))
 
