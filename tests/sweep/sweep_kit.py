@@ -115,9 +115,7 @@ def swept(history: History, record: SweepRecord, attempt: Attempt, **options: An
     """Return a sweep that makes its calls by `attempt`."""
     worker = Maker(history, record, attempt)
     options["limits"] = as_limits(options.get("limits"))
-    return Sweep(
-        SweepControl(record, history=history, worker=worker, options=SweepOptions(**options))
-    )
+    return Sweep(SweepControl(record, worker, SweepOptions(**options)))
 
 
 def again_later(history: History, sweep: Sweep, attempt: Attempt, **options: Any) -> Sweep:

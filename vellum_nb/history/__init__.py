@@ -21,6 +21,7 @@ from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
     column,
     frame_of_cells,
+    frame_of_records,
     short_view,
     trace_frame,
     unguarded,
@@ -78,6 +79,7 @@ __all__ = [
     "csv_table",
     "format_bytes",
     "frame_of_cells",
+    "frame_of_records",
     "index_for_search",
     "json_objects",
     "moment",

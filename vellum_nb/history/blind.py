@@ -6,21 +6,19 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from vellum_nb.clock import from_micros, micros
+from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.leases import Lease, LeaseHeldError
-from vellum_nb.history.rows import clean, damaged
+from vellum_nb.history.rows import clean, damaged, fields_of
 from vellum_nb.history.store import insert
+from vellum_nb.lazy import pd
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BLIND = tuple(BlindRecord.model_fields)
 PAIR = ("position", "number", "case_id", "first", "second", "same")
@@ -223,11 +221,8 @@ def _renew(lease: Lease, stop: threading.Event) -> None:
 
 def blind_of(row: Sequence[Any]) -> BlindRecord:
     """Return the blind rating of a row of `BLIND`; raise a `HistoryError` if it is damaged."""
-    fields = dict(zip(BLIND, row, strict=True))
     with damaged(f"Blind rating {row[0]!r:.100}"):
-        ended = None if fields["ended"] is None else from_micros(fields["ended"])
-        times = {"created": from_micros(fields["created"]), "ended": ended}
-        return BlindRecord(**fields | times)
+        return BlindRecord(**fields_of(BLIND, row))
 
 
 def pairs_of(rows: Iterable[Sequence[Any]]) -> list[BlindPair]:
@@ -238,11 +233,8 @@ def pairs_of(rows: Iterable[Sequence[Any]]) -> list[BlindPair]:
 
 def rating_of(row: Sequence[Any]) -> BlindRating:
     """Return the rating of a row of `RATING`; raise a `HistoryError` if it is damaged."""
-    fields = dict(zip(RATING, row, strict=True))
     with damaged(f"Rating {row[0]!r:.100}"):
-        times = {name: fields[name] for name in ("rated", "undone", "sent")}
-        fields |= {name: None if at is None else from_micros(at) for name, at in times.items()}
-        return _RATING.validate_python(fields)
+        return _RATING.validate_python(fields_of(RATING, row))
 
 
 def _now() -> int:

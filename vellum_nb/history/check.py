@@ -14,13 +14,7 @@ from vellum_nb.escaping import printed
 from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
 from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.merge import plans_of
-from vellum_nb.history.rows import (
-    DAMAGE,
-    DamagedRunError,
-    columns,
-    large_hashes,
-    run_of,
-)
+from vellum_nb.history.rows import DAMAGE, DamagedRunError, columns, large_hashes, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import reading, schema_problem, text_or_bytes

@@ -10,12 +10,13 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import warn
 from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
+from vellum_nb.history.backends import Snapshot, Store
 from vellum_nb.history.columns import COLUMN_KINDS, HEAD, OPTIONAL_COLUMNS, SCALARS, WHOLE
 from vellum_nb.history.frames import (
     NOT_SHOWN,
@@ -29,22 +30,12 @@ from vellum_nb.history.frames import (
     values_of,
 )
 from vellum_nb.history.progress import progress_line
-from vellum_nb.history.rows import (
-    DamagedRunError,
-    clean,
-    damaged,
-    run_of,
-)
-from vellum_nb.history.store import DatabaseUrl, not_a_file
+from vellum_nb.history.query import Filters, Selection
+from vellum_nb.history.rows import DamagedRunError, clean, damaged, run_of
+from vellum_nb.history.store import DatabaseUrl, Row, not_a_file
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vellum_nb.history.backends import Snapshot, Store
-    from vellum_nb.history.query import Filters, Selection
-    from vellum_nb.history.store import Row
 
 JSON_COLUMNS = b"vellum_nb.json"
 """Metadata key of a Parquet file for the columns of mixed types, stored as JSON text."""
@@ -350,8 +341,6 @@ def _is_mixed(values: pd.Series[Any]) -> bool:
 
 def _conformed(frame: pd.DataFrame, dtypes: dict[str, pd.Series[Any]]) -> pd.DataFrame:
     """Return a part of a frame with the columns and dtypes of the export."""
-    import pandas as pd
-
     columns: dict[str, Any] = {}
     for name, sample in dtypes.items():
         values = frame[name] if name in frame else column([None] * len(frame), "text")

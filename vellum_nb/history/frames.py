@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, compress, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
@@ -28,10 +28,8 @@ from vellum_nb.history.columns import (
     FrameView,
 )
 from vellum_nb.history.rows import DAMAGE, DamagedRunError, cell, clean, damaged, run_of
+from vellum_nb.lazy import np, pd
 from vellum_nb.models import NodeRun, RunState
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PAYLOAD_PREFIXES = {"input": "inputs", "output": "outputs", "desired": "desired"}
 """Payload columns by the prefix of their columns in a frame."""
@@ -137,9 +135,7 @@ def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 
 
 def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
-    import pandas as pd
-
-    # Series would be aligned, which takes most of the time; the dtype of plain objects is inferred.
+    # Aligning Series is slow. Columns of objects are Series, which preserve the dtype.
     arrays = {name: c if c.dtype == "object" else c.array for name, c in columns.items()}
     return pd.DataFrame(arrays, index=pd.RangeIndex(rows))
 
@@ -155,8 +151,6 @@ def column(values: Sequence[Any], kind: str | None) -> Any:
 
 
 def _series(values: Sequence[Any], dtype: str) -> Any:
-    import pandas as pd
-
     if dtype == "str":
         is_modern = int(pd.__version__.split(".", 1)[0]) > _LAST_PANDAS_WITH_OBJECT_TEXT
         dtype = "str" if is_modern else "object"
@@ -171,8 +165,6 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
 
 
 def _category(values: Sequence[Any], first: Sequence[str]) -> Any:
-    import pandas as pd
-
     categories = [*first, *sorted(set(_present(values)) - set(first))]
     codes = {value: code for code, value in enumerate(categories)} | {None: -1}
     coded = [codes[value] for value in values]
@@ -180,8 +172,6 @@ def _category(values: Sequence[Any], first: Sequence[str]) -> Any:
 
 
 def _times(values: Sequence[Any]) -> Any:
-    import pandas as pd
-
     moments = _series([NO_TIME if value is None else value for value in values], "int64")
     return pd.Series(pd.DatetimeIndex(moments.to_numpy().view("datetime64[us]"), tz="UTC"))
 
@@ -370,8 +360,6 @@ def values_of(series: pd.Series[Any]) -> list[Any]:
 def _pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
     """Return the format of a column in a CSV line, and the values to format."""
     if str(series.dtype).startswith("datetime64"):
-        import numpy as np
-
         texts = np.datetime_as_string(series.dt.tz_convert(None).to_numpy(), unit="us").tolist()
         if not series.hasnans:
             return "%s+00:00", texts

@@ -11,7 +11,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
+from typing import Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.escaping import printed
@@ -31,14 +31,12 @@ from vellum_nb.history.query import Filters, Ids
 from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
+from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.run import with_rating
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LISTED_RUNS = 10  # in the HTML representation
 _LARGE_FILE = 1_000_000  # bytes; the repr omits smaller sizes, which differ between machines
@@ -506,8 +504,6 @@ class History:
 
     @printed
     def _repr_html_(self) -> str:
-        import pandas as pd
-
         names = ["release_tag", "timestamp", "deployment", "state", "latency_s", "execution_id"]
         try:
             store, selection = self._selected({"limit": _LISTED_RUNS})

@@ -20,10 +20,13 @@ from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING, blind_of, pairs_of, rating_of
 from vellum_nb.history.columns import COLUMNS, ENDED, PAYLOADS, SCALARS, WHOLE
-from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, cases_of, sweep_of
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
+    CASE,
+    REUSED,
+    SWEEP,
     DamagedRunError,
+    cases_of,
     columns,
     copy_large,
     encoded,
@@ -32,6 +35,7 @@ from vellum_nb.history.rows import (
     restore_large,
     run_of,
     scalar_row,
+    sweep_of,
     tags_text,
 )
 from vellum_nb.history.store import insert

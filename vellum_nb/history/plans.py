@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError, OutOfReachError
@@ -19,27 +19,24 @@ from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
 from vellum_nb.history.history import History, recorder_of
-from vellum_nb.history.leases import (
-    Lease,
-    LeaseHeldError,
-    has_ended,
-    held_error,
-    is_own,
-    leases,
-)
-from vellum_nb.history.plan_rows import (
+from vellum_nb.history.leases import Lease, LeaseHeldError, has_ended, held_error, is_own, leases
+from vellum_nb.history.recorder import RunRecorder
+from vellum_nb.history.rows import (
     CASE,
     REUSED,
     SWEEP,
     case_row,
     cases_of,
+    clean,
     column_value,
+    damaged,
+    extract_large,
+    restore_large,
     sweep_of,
 )
-from vellum_nb.history.recorder import RunRecorder
-from vellum_nb.history.rows import clean, damaged, extract_large, restore_large
 from vellum_nb.history.store import insert
 from vellum_nb.history.writes import rename_run
+from vellum_nb.lazy import pd
 from vellum_nb.models import DoubtKind, Run
 from vellum_nb.models.sweeps import (
     IN_DOUBT_SQL,
@@ -50,13 +47,13 @@ from vellum_nb.models.sweeps import (
     planned_ids,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _RETRIED_JUDGEMENTS = frozenset({"REJECTED", "FAILED", "CUT_OFF"})
 _PAST_RUNS = 2_000
 _IDS_PER_QUERY = 2_000
 _RUN_IDS = "SELECT id FROM runs WHERE sweep_id = :sweep"
+_ADD_SWEEP = f"{insert('sweeps', SWEEP)} ON CONFLICT DO NOTHING"
+_ADD_CASE = insert("sweep_cases", ("sweep", *CASE))
+_ADD_REUSED = f"{insert('sweep_reused', ('sweep', *REUSED))} ON CONFLICT DO NOTHING"
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _PLANNED_STATE = (
@@ -264,12 +261,12 @@ class Sweeps:
         rows = [case_row(case) for case in cases]
 
         def change(tx: Transaction) -> bool:
-            if not tx.execute(f"{insert('sweeps', SWEEP)} ON CONFLICT DO NOTHING", row):
+            if not tx.execute(_ADD_SWEEP, row):
                 return False
             for row_of_case in rows:
                 case = {"sweep": sweep.id, **row_of_case}
                 case["large"] = extract_large(tx, case, ("inputs",))
-                tx.execute(insert("sweep_cases", ("sweep", *CASE)), case)
+                tx.execute(_ADD_CASE, case)
             _insert_reused(sweep.id, reused or {}, tx)
             return True
 
@@ -403,10 +400,10 @@ class Sweeps:
         possibly executed. CUT_OFF: the execution was cancelled. CANCELLED: deleted without an
         answer.
         """
-        sql = "SELECT 1 FROM sweeps WHERE id = :sweep AND judge IS NOT NULL"
-        is_judge = self._store.read(sql, {"sweep": sweep_id})
-        state = _JUDGED_STATE if is_judge else _PLANNED_STATE
-        sql = f"SELECT id, {state} FROM runs WHERE sweep_id = :sweep"
+        sql = (
+            f"SELECT r.id, CASE WHEN s.judge IS NULL THEN {_PLANNED_STATE} ELSE {_JUDGED_STATE} END"
+            " FROM runs r LEFT JOIN sweeps s ON s.id = r.sweep_id WHERE r.sweep_id = :sweep"
+        )
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
@@ -573,12 +570,11 @@ class Sweeps:
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
-    sql = insert("sweep_reused", ("sweep", *REUSED)) + " ON CONFLICT DO NOTHING"
     rows = [
         {"sweep": sweep_id, "run": run, **{name: getattr(place, name) for name in REUSED[:-1]}}
         for place, run in reused.items()
     ]
-    tx.execute_many(sql, rows)
+    tx.execute_many(_ADD_REUSED, rows)
 
 
 def _no_sweep(sweep_id: str) -> HistoryError:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Union, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, Union, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
@@ -18,11 +18,9 @@ from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import DamagedRunError, clean, columns, restore_large, run_of
 from vellum_nb.history.store import Row
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run, RunState
 from vellum_nb.models.checks import available, check_integer, check_text, check_texts
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
@@ -100,15 +98,15 @@ def select(filters: Filters, store: Store) -> Selection:
         is_one = len(values) == 1
         terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
         bound[name] = values[0] if is_one else store.dialect.listed(values)
-    words = filters.get("search")
-    check_text("search", words, optional=True, error=HistoryError)
-    if words is not None and words.strip():
-        term, more = search.condition(store, words)
-        terms.append(term)
-        bound |= more
-    limit: Any = filters.get("limit")
-    check_integer("limit", limit, optional=True, error=HistoryError)
-    limit = None if limit is None else min(int(limit), 2**63 - 1)
+    if (words := filters.get("search")) is not None:
+        check_text("search", words, optional=True, error=HistoryError)
+        if words.strip():
+            term, more = search.condition(store, words)
+            terms.append(term)
+            bound |= more
+    if (limit := filters.get("limit")) is not None:
+        check_integer("limit", limit, optional=True, error=HistoryError)
+        limit = min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
@@ -30,11 +30,9 @@ from vellum_nb.history.frames import (
 from vellum_nb.history.rows import cell, payload_row, scalar_row, tags_text
 from vellum_nb.history.schema import second_version_of
 from vellum_nb.history.store import DatabaseUrl, not_a_file
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run, case_id
 from vellum_nb.sqlite import Converting
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LINES = "JSON lines of a history"
 _MAX_PARQUET_CELLS = 100_000_000  # compressed files can be very small

@@ -15,20 +15,17 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import warn
+from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import INT64
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import restore_large
 from vellum_nb.history.schema import SEARCH_INDEX
+from vellum_nb.lazy import pd
 from vellum_nb.search_text import BREAK, LONGEST_PHRASE, VERSION, Search, document
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vellum_nb.history.backends import Reader, Store, Transaction
 
 Condition: TypeAlias = "tuple[str, dict[str, Any]]"  # SQL that is true or false of a run `r`
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError
@@ -31,12 +31,10 @@ from vellum_nb.history.rows import (
     scalar_row,
 )
 from vellum_nb.history.store import Row, insert
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut_list
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 """Columns of other tables that hold ids of runs."""

@@ -12,7 +12,7 @@ from html import escape
 from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias, Union
 from uuid import UUID
 
 from vellum_nb.comparison.cases import expected_problem, label_note, outputs_meant
@@ -25,16 +25,13 @@ from vellum_nb.history import (
     typed,
     unguarded,
 )
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
 from vellum_nb.models.media import ADDRESSES, MEDIA_TYPES
 from vellum_nb.models.sweeps import MOST_RUNS, SweepCase
 from vellum_nb.rendering.format import one_line, plural, visible_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
 Use = Literal["input", "expected", "label", "previous"]
@@ -274,8 +271,6 @@ def _of_csv(content: bytes, name: str) -> Table:
 
 def _of_parquet(content: bytes, name: str) -> Table:
     """Read a Parquet file, unless its unpacked size is too large."""
-    import pandas as pd
-
     try:
         import pyarrow.parquet as pq
     except ImportError as exc:
@@ -568,6 +563,7 @@ class _Checker:
         missing = [name for name in self._inputs or () if name not in names["input"]]
         close = {name: get_close_matches(name, missing, 1, 0.75) for name in self._labels.values()}
         self._mistyped = {label: matches[0] for label, matches in close.items() if matches}
+        self._questions = {c: dict(self._asked(label)) for c, label in self._labels.items()}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 
@@ -599,7 +595,7 @@ class _Checker:
 
     def _check_names(self) -> None:
         """Note names that look misspelt; a name that no release knows is a problem."""
-        self._notes += (note for label in self._labels for note, _ in self._questions(label))
+        self._notes += chain.from_iterable(self._questions.values())
         inputs = self._inputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
@@ -610,9 +606,8 @@ class _Checker:
             if use == "expected":
                 self._check_expected(column, name)
 
-    def _questions(self, column: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _asked(self, label: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield notes on a label that could be an input or expected value, and its likely names."""
-        label = self._labels.get(column, "")
         if variable := self._mistyped.get(label):
             meant = f"input.{variable}" if self._table.stored else variable
             yield f"the column {label} is used as a label; did you mean {variable}?", (meant,)
@@ -629,7 +624,7 @@ class _Checker:
                 meant = [f"{column.partition('.')[0]}.{name}"] if is_free else []
                 columns.append(CaseColumn(column, use, problem.message, meant=tuple(meant)))
             else:
-                questions = dict(self._questions(column))
+                questions = self._questions.get(column, {})
                 names = tuple(chain.from_iterable(questions.values()))
                 columns.append(CaseColumn(column, use, notes=tuple(questions), meant=names))
         return tuple(columns)

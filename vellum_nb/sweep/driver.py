@@ -22,11 +22,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from vellum_nb.clock import uptime
 from vellum_nb.errors import OutOfReachError
-from vellum_nb.history import LeaseLostError
+from vellum_nb.history import LeaseLostError, SweepLease
 from vellum_nb.models import Cancellation, DoubtKind, Run
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.options import MAX_CONCURRENCY, SweepOptions
@@ -43,9 +43,6 @@ from vellum_nb.sweep.retry_policy import (
     cancelled,
 )
 from vellum_nb.sweep.stop_rule import StopRule
-
-if TYPE_CHECKING:
-    from vellum_nb.history import SweepLease
 
 Result: TypeAlias = Outcome | BaseException
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import count, takewhile
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.decisions import MarginOption
@@ -19,23 +19,14 @@ from vellum_nb.comparison.planning import PlannedSweep
 from vellum_nb.comparison.planning import plan as plan_power
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
-from vellum_nb.history import PastRun, Sweeps
+from vellum_nb.history import PastRun, Sweeps, frame_of_records
+from vellum_nb.lazy import pd
 from vellum_nb.models import new_run_id
 from vellum_nb.models.checks import cut_list
-from vellum_nb.models.sweeps import (
-    MOST_RUNS,
-    Place,
-    SweepCase,
-    SweepRecord,
-    planned_id,
-    signature,
-)
+from vellum_nb.models.sweeps import MOST_RUNS, Place, SweepCase, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import CaseColumn, Releases, columns_by_role, columns_html
 from vellum_nb.sweep.options import SweepOptions
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Reused: TypeAlias = Mapping[Place, str]
 """Ids of runs of the history that replace planned ones."""
@@ -43,7 +34,11 @@ _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _REPEATED_STATES = frozenset({"CUT_OFF"})
 _REPEATED_JUDGE_STATES = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # without a judgement
 _FINAL_STATES = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})  # `retry_failed` keeps these
-_COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
+_COLUMNS = {  # of a plan's frame, with their kinds
+    **dict.fromkeys(("release_tag", "release_id"), "text"),
+    **dict.fromkeys(_COUNTS, "int"),
+    **dict.fromkeys(("median_s", "cost_usd"), "float"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +208,8 @@ class SweepPlan:
 
     def frame(self) -> pd.DataFrame:
         """Return one row per release tag: counts of runs, expected latency and cost."""
-        import pandas as pd
-
-        rows = [[getattr(tag, name) for name in _COLUMNS] for tag in self.tags]
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-        return frame.astype({"median_s": "float64", "cost_usd": "float64"})
+        rows = [{name: getattr(tag, name) for name in _COLUMNS} for tag in self.tags]
+        return frame_of_records(_COLUMNS, rows)
 
     @printed
     def __str__(self) -> str:

@@ -7,9 +7,9 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from statistics import fmean
 from types import FunctionType
-from typing import TYPE_CHECKING
 
 from vellum_nb.comparison.cases import is_answer
 from vellum_nb.comparison.decisions import MayReplace, checked_margin, head_text
@@ -24,21 +24,15 @@ from vellum_nb.comparison.pairs import (
 )
 from vellum_nb.comparison.statistics import gain_evidence, sequential_test
 from vellum_nb.errors import InputError
+from vellum_nb.lazy import Bools, Floats, np
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.options import StopWhen
 from vellum_nb.sweep.plan import PlannedRun
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _FAILED_CASES = 5  # a metric that fails on all of the first cases stops the sweep
 _LOOKS = 50  # looks per sweep: each one walks through all compared cases
-
-Figures = list[float | None]
-"""Figures of the repeats: None if the run failed or was rejected, else NaN without a figure."""
 
 
 def checked_stop_when(
@@ -136,8 +130,11 @@ class StopRule:
         self._places = {run.run_id: run.place for run in planned}
         ranks = {position: rank for rank, position in enumerate(self._order)}
         self._unsent_ranks = [ranks[run.place.position] for run in planned if run.state is None]
+        # Figures of the repeats: None if the run failed or was rejected, else NaN without a figure.
         self._values = defaultdict[tuple[int, str], dict[int, float | None]](dict)
-        self._compared: list[list[Figures]] = []  # by case and release
+        self._means: list[list[float]] = []  # of compared cases, by release
+        self._lost: list[list[bool]] = []  # whether no repeat has an answer
+        self._passes = True  # all figures of compared cases are pass or fail
         self._next_look = 1  # compared cases
         for run in planned:
             if run.state not in {None, "STARTED", "IN_DOUBT"}:  # NaN remains for a deleted run
@@ -177,39 +174,29 @@ class StopRule:
 
     def startable(self, more: int) -> int:
         """Return how many runs can start: up to the next case to compare, and `more`."""
-        return bisect_right(self._unsent_ranks, len(self._compared)) + more
+        return bisect_right(self._unsent_ranks, len(self._means)) + more
 
     def _compare_cases(self) -> int:
         """Compare the next cases without missing runs; return the number of compared cases."""
-        for position in self._order[len(self._compared) :]:
-            runs = [list(self._values[position, tag].values()) for tag in self._tags]
+        for position in self._order[len(self._means) :]:
+            runs = [self._values[position, tag].values() for tag in self._tags]
             if any(len(values) < self._repeats for values in runs):
                 break
-            self._compared.append(runs)
-        return len(self._compared)
+            figures = [[v for v in run if v is not None and not math.isnan(v)] for run in runs]
+            self._means.append([fmean(values) if values else math.nan for values in figures])
+            self._lost.append([all(value is None for value in values) for values in runs])
+            self._passes = self._passes and {0, 1}.issuperset(chain.from_iterable(figures))
+        return len(self._means)
 
+    @property
     def _bounds(self) -> tuple[float, float] | None:
-        """Return the bounds of the metric: those of pass or fail if all figures are."""
-        values = {value for runs in self._compared for figures in runs for value in figures}
-        passes = all(value in {0, 1, None} or math.isnan(value) for value in values)
-        return finite_bounds(self._metric, passes=passes)
-
-    def _pairs(self, column: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the figures of cases on the baseline and a release, and which answers are lost."""
-        import numpy as np
-
-        figures = [runs[at] for runs in self._compared for at in (0, column)]
-        lost = [all(value is None for value in repeats) for repeats in figures]
-        mean = np.array(list(map(_mean, figures)), np.float64).reshape(-1, 2)
-        return mean, np.array(lost, np.bool_).reshape(-1, 2)
+        return finite_bounds(self._metric, passes=self._passes)
 
     def _tested(self, column: int) -> tuple[int, int, bool]:
         """Return the side that a release is decided for, after how many cases, and if it can be."""
-        import numpy as np
-
-        bounds, sign = self._bounds(), self._metric.sign
+        bounds, sign = self._bounds, self._metric.sign
         policy = missing_policy(self._metric, None, bounds)
-        mean, lost = self._pairs(column)
+        mean, lost = (np.array(rows)[:, [0, column]] for rows in (self._means, self._lost))
         extremes = [sign * delta for delta in differences(mean, lost, sign, bounds, policy)]
         left = len(self._order) - len(mean)
         tests = [
@@ -237,15 +224,9 @@ class StopRule:
         return (side, used, can_decide or can_pass) if after is None else (1, after, True)
 
     def _excluded(
-        self,
-        gains: NDArray[np.float64],
-        base: NDArray[np.float64],
-        bounds: tuple[float, float],
-        until: int,
+        self, gains: Floats, base: Floats, bounds: tuple[float, float], until: int
     ) -> tuple[int | None, bool]:
         """Return after how many of the cases a loss of the margin is excluded, and if it can be."""
-        import numpy as np
-
         margin, is_relative = self._margin or (math.nan, False)
         allowed, least = acceptable_losses(
             margin, base, bounds, self._metric.sign, is_relative=is_relative
@@ -258,12 +239,8 @@ class StopRule:
         is_excluded = len(reached) and reached[0] < len(rows) and np.nanmean(gains) > 0
         return (int(rows[reached[0]]) + 1 if is_excluded else None), len(reached) > 0
 
-    def _has_gaps(
-        self, mean: NDArray[np.float64], lost: NDArray[np.bool_], gains: NDArray[np.float64]
-    ) -> bool:
+    def _has_gaps(self, mean: Floats, lost: Bools, gains: Floats) -> bool:
         """Return whether so many cases have no pair that, by `decide`, no release may replace."""
-        import numpy as np
-
         has_failed = np.isin(self._order[: len(mean)], list(self._failed))
         is_unscored = np.isnan(mean).all(axis=1) & ~(lost.any(axis=1) | has_failed)
         has_pair = ~np.isnan(gains)
@@ -272,7 +249,7 @@ class StopRule:
 
     def _decision(self) -> str | None:
         verdicts, number, used, is_open = [], len(self._order), 0, False
-        if self._margin is not None and self._bounds() is None:
+        if self._margin is not None and self._bounds is None:
             self._lacks_bounds = True
             return None
         for column, tag in enumerate(self._candidates, start=1):
@@ -294,9 +271,3 @@ class StopRule:
 
 _VERDICTS: tuple[MayReplace, ...] = ("cannot tell yet", "may replace", "should not replace")
 """By side: 0, 1 and -1."""
-
-
-def _mean(figures: Figures) -> float:
-    """Return the mean of the figures, NaN without any."""
-    has = [value for value in figures if value is not None and not math.isnan(value)]
-    return fmean(has) if has else math.nan

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
-from vellum_nb.comparison.comparison import CompareOptions, compare_options
+from vellum_nb.clock import micros
+from vellum_nb.comparison.comparison import CompareOptions, Comparison, compare_options
 from vellum_nb.errors import HistoryError, InputError, OutOfReachError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import (
@@ -30,8 +31,10 @@ from vellum_nb.history import (
     cell,
     check_view,
     column,
+    frame_of_records,
     short_view,
 )
+from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import (
     ATTEMPTS,
@@ -50,19 +53,17 @@ from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vellum_nb.comparison import Comparison
-
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way
 _CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
 _EXIT_GRACE_S = 2.0  # and when the interpreter exits
+_UNKNOWN = -1  # number of sessions while another process drives the sweep
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
-_TEXTS = ("sweep_id", "deployment", "release_tags", "state")
-_NUMBERS = ("planned", "done", "failed", "started", "to_go", "cases", "repeats")
-_TIMES = ("created", "ended")
-_COLUMNS = (*_TEXTS, *_NUMBERS, *_TIMES, "why", "environment")
+_COLUMNS = {  # of `Workspace.sweeps`, with their kinds
+    **dict.fromkeys(("sweep_id", "deployment", "release_tags", "state"), "text"),
+    **dict.fromkeys(("planned", "done", "failed", "started", "to_go", "cases", "repeats"), "int"),
+    **dict.fromkeys(("created", "ended"), "time"),
+    **dict.fromkeys(("why", "environment"), "text"),
+}
 
 
 class SweepInterrupt(KeyboardInterrupt):
@@ -83,6 +84,7 @@ class _Worker(Protocol):
     """
 
     compare: Callable[..., Comparison]
+    history: History
     read_timeout_s: float
 
     @property
@@ -134,23 +136,19 @@ class SweepControl:
     def __init__(
         self,
         record: SweepRecord,
-        *,
-        history: History,
         worker: _Worker,
         options: SweepOptions,
         plan: SweepPlan | None = None,
     ) -> None:
         self.record, self.plan = record, plan
-        self.history, self.worker, self.options = history, worker, options
+        self.history, self.worker, self.options = worker.history, worker, options
         self.sweep: Sweep | None = None
-        key = (Sweeps(history).identity, record.id)
+        key = (Sweeps(self.history).identity, record.id)
         with _SHARED_LOCK:
             self._shared = _SHARED.setdefault(key, _Shared())
         self._sessions = self._shared.sessions  # that have ended when the record was read
-        self._is_elsewhere = False  # driven by another process when its state was last read
         self._lease: SweepLease | None = None
         self.last_driver: Driver | None = None
-        self._why: str | None = record.why
         self._rule: StopRule | None = None
         self._cut_off: Tally[Place] = Tally()  # executions that the server cancelled
         self._counter = Counter(record.release_tags, record.cases * record.repeats)
@@ -166,10 +164,10 @@ class SweepControl:
         if self._counter.left <= 0:
             return "done"
         with suppress(HistoryError):  # the history was closed
-            self._is_elsewhere = Sweeps(self.history).held_elsewhere(self.record) is not None
-            if self._is_elsewhere:
+            if Sweeps(self.history).held_elsewhere(self.record) is not None:
+                self._sessions = _UNKNOWN
                 return "running"
-        return "ready" if self._why is None else "stopped"
+        return "ready" if self.record.why is None else "stopped"
 
     @property
     def driver(self) -> Driver | None:
@@ -182,7 +180,7 @@ class SweepControl:
         driving = self._shared.driving()
         if driving is not None and driving.driver is not None:
             return driving
-        if self._sessions != self._shared.sessions or self._is_elsewhere:
+        if self._sessions != self._shared.sessions:
             with self._shared.lock, suppress(HistoryError):  # closed, or out of reach
                 self._update()
         return self
@@ -193,9 +191,8 @@ class SweepControl:
         if self.driver is not None:  # it was started meanwhile
             return
         self._reload(find_sweep(Sweeps(self.history), self.record.id))
-        self._why = self.record.why
         self._read(look_up=False)
-        self._sessions, self.last_driver, self._is_elsewhere = sessions, None, False
+        self._sessions, self.last_driver = sessions, None
 
     def progress(self) -> Progress:
         """Return the progress."""
@@ -203,7 +200,7 @@ class SweepControl:
         return self._counter.progress(
             self.state,
             lost=self.record.lost,
-            why=self._why,
+            why=self.record.why,
             max_cost_usd=self.options.limits.max_cost_usd,
             moved=self.worker.moved,
             **(driver.facts if driver else {}),
@@ -357,7 +354,7 @@ class SweepControl:
         if is_next_round:
             self._begin_round()
             states, reused, in_doubt = self._read(look_up=True, expected=expected)
-        self._why = None
+        self.record = self.record.model_copy(update={"why": None})
         executor = options.executor
         pool = executor_pool(attempt, executor, most) if executor else thread_pool(attempt, most)
         planned = planned_runs(self.record, states, reused)
@@ -431,12 +428,11 @@ class SweepControl:
 
     def _settle(self, why: str | None) -> None:
         """Store the end of the sweep or the reason of its stop."""
-        has_ended = self._counter.left <= 0
-        self._why = None if has_ended else why
-        ended = (self.record.ended or datetime.now(UTC)) if has_ended else None
-        lost = self.record.lost if has_ended else None
-        self.record = self.record.model_copy(update={"lost": lost})
-        self._change(ended=ended, why=self._why)
+        record, has_ended = self.record, self._counter.left <= 0
+        lost, why = (record.lost, None) if has_ended else (None, why)
+        ended = (record.ended or datetime.now(UTC)) if has_ended else None
+        self.record = record.model_copy(update={"lost": lost, "why": why})
+        self._change(ended=ended, why=why)
 
     def _change(self, **fields: Any) -> None:
         """Store fields of the sweep, if this process has the lease."""
@@ -600,8 +596,6 @@ class Sweep:
         release tag and repeat of the run that they replace, and their own `sweep_id`. `columns` is
         ``"all"``, or ``"short"`` for reading on a screen, as in `History.frame`.
         """
-        import pandas as pd
-
         check_view(columns)
         sweeps = Sweeps(self._history)
         frame = sweeps.frame(self.id, exclude=self._repeated())
@@ -813,8 +807,6 @@ def _why(record: SweepRecord, *, begun: object) -> str | None:
 
 def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
     """Return one row per sweep, newest first."""
-    import pandas as pd
-
     held, tallies = sweeps.held(), sweeps.tallies()
     rows = []
     for record in sweeps.every():
@@ -834,11 +826,8 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
         row = {name: getattr(record, name, None) for name in _COLUMNS}
         row |= {"sweep_id": record.id, "release_tags": ", ".join(record.release_tags)}
         row |= {"done": tally["FULFILLED"], "failed": failed, "started": tally["STARTED"]}
+        row |= {"created": micros(record.created), "ended": record.ended and micros(record.ended)}
         row |= {"state": "running" if record.id in held else idle, "to_go": record.planned - begun}
         why = None if record.id in held else _why(record, begun=begun)
         rows.append(row | {"why": "stopped by hand" if why == BY_HAND else why})
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-    for name in _TIMES:
-        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
-    dtypes = {name: "int64" if name in _NUMBERS else "str" for name in _COLUMNS}
-    return frame.astype({name: dtypes[name] for name in _COLUMNS if name not in _TIMES})
+    return frame_of_records(_COLUMNS, rows)

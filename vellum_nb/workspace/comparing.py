@@ -7,24 +7,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, Unpack
+from typing import Any, NoReturn, TypeAlias, Unpack
 
 from vellum_nb.client.client import contains_key
 from vellum_nb.clock import micros
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.comparison import (
-    CompareOptions,
-    compare_options,
-    judged,
-    metric_options,
-)
+from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged, metric_options
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.metrics import Metrics, as_metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, moment
+from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
@@ -36,10 +32,6 @@ from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.sweeps import empty_sweep, start_sweep
 from vellum_nb.workspace.views import show
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _MAX_LISTED_IDS = 5
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from vellum_nb.client import Client
 from vellum_nb.errors import (
@@ -21,6 +21,7 @@ from vellum_nb.errors import (
     NotFoundError,
     VellumNBError,
 )
+from vellum_nb.lazy import pd
 from vellum_nb.models import (
     Cancellation,
     RunError,
@@ -36,9 +37,6 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import type_name
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _T = TypeVar("_T")
 
@@ -251,8 +249,6 @@ def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFram
 
 
 def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
     frame = pd.DataFrame(rows, columns=list(columns))
     frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
     return frame.astype({column: "str" for column in frame if column != "created"})
@@ -260,8 +256,6 @@ def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
 
 def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
     """Return the cases of a pulled project as a DataFrame."""
-    import pandas as pd
-
     rows = json.loads(texts.get("dataset.json", "[]"))
     if not rows:
         msg = (

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.client.client import client_settings, contains_key, open_client
@@ -26,6 +26,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -67,19 +68,10 @@ from vellum_nb.sweep.retry_policy import (
     not_sent_in_time,
 )
 from vellum_nb.sweep.stop_rule import checked_stop_when
-from vellum_nb.sweep.sweep import (
-    Sweep,
-    SweepControl,
-    control_of,
-    find_sweep,
-    running_controls,
-)
+from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of, find_sweep, running_controls
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _TAG_CHECK_INTERVAL_S = 5.0
 _TAG_CHECK_TRIES = 3
@@ -210,7 +202,7 @@ class SweepWorker:
         cases: Sequence[SweepCase] = (),
         releases: Releases | None = None,
     ) -> None:
-        self._runner, self._history, self._sweep = runner, runner.history, sweep
+        self._runner, self.history, self._sweep = runner, runner.history, sweep
         self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
         _, read = client_settings(runner.client).timeout
@@ -247,7 +239,7 @@ class SweepWorker:
         )
         if planned.state is None:
             return prepared
-        run = self._history.get(planned.run_id)
+        run = self.history.get(planned.run_id)
         kind, age = self._doubts.get(run.id, ("SENT", 0.0))
         why = "it was started, and no answer was recorded" if run.error is None else run.error.code
         may_resend = options.resend_in_doubt and (retry or run.state != "FAILED")
@@ -306,10 +298,10 @@ class SweepWorker:
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
-            self._cases = self._cases or Sweeps(self._history).cases(sweep.id)
+            self._cases = self._cases or Sweeps(self.history).cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
-        self._doubts = Sweeps(self._history).doubts(sweep.id)
-        checked = Sweeps(self._history).every(sweep.id)[0].checked
+        self._doubts = Sweeps(self.history).doubts(sweep.id)
+        checked = Sweeps(self.history).every(sweep.id)[0].checked
         for tag, release in self._releases.items():
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
@@ -334,7 +326,7 @@ class SweepWorker:
         """Return the live view of the sweep."""
         from vellum_nb.widgets.sweep_view import SweepView
 
-        cases = self._cases or Sweeps(self._history).cases(sweep.id)
+        cases = self._cases or Sweeps(self.history).cases(sweep.id)
         numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
         aliases = {
             tag: tuple(alias.name for alias in release.release_tags if alias.name != tag)
@@ -378,7 +370,7 @@ class SweepWorker:
         tries = _TAG_CHECK_TRIES
         settings = client_settings(self._runner.client, max_connections=1, max_tries=tries)
         client = open_client(settings)
-        resolve = Runner(client, self._history, Lookup(client)).resolve
+        resolve = Runner(client, self.history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         while not over:
             over = stop.wait(_TAG_CHECK_INTERVAL_S)
@@ -443,24 +435,13 @@ def start_sweep(
     record, plan = _store(sweeps, planned, make_plan, checked, reuse=reuse)
     options = with_stored_seed(options, record)
     worker = SweepWorker(runner, compare, record, checked, releases)
-    sweep = _new_sweep(runner, record, worker, options, plan)
+    sweep = Sweep(SweepControl(record, worker, options, plan))
     if plan.ended is None:
         return _begin(sweep, plan, options)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     if workspace in {None, record.workspace} and plan.found < plan.planned:
         sweep.resume(background=options.background, progress=False)
     return sweep
-
-
-def _new_sweep(
-    runner: Runner,
-    record: SweepRecord,
-    worker: SweepWorker,
-    options: SweepOptions,
-    plan: SweepPlan | None = None,
-) -> Sweep:
-    history = runner.history
-    return Sweep(SweepControl(record, history=history, worker=worker, options=options, plan=plan))
 
 
 def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:
@@ -489,7 +470,8 @@ def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequenc
     releases = {tag: runner.resolve(deployment, tag) for tag in tags}
     options = SweepOptions(release_tags=tags)
     record = new_sweep(deployment, releases, [], options, workspace=None)
-    return _new_sweep(runner, record, SweepWorker(runner, compare, record, [], releases), options)
+    worker = SweepWorker(runner, compare, record, [], releases)
+    return Sweep(SweepControl(record, worker, options))
 
 
 def open_sweep(
@@ -513,7 +495,7 @@ def open_sweep(
     if sweep is None:
         if changes and (error := sweeps.held_elsewhere(record)):
             raise error
-        return _new_sweep(runner, record, SweepWorker(runner, compare, record), options)
+        return Sweep(SweepControl(record, SweepWorker(runner, compare, record), options))
     if changes:
         control_of(sweep).apply(options)
     return sweep

@@ -21,6 +21,7 @@ from vellum_nb.comparison.metrics import Inputs, Metric, Value
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
+from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.checks import check_tags, check_text, refuse, with_options
 from vellum_nb.rendering.diff import CodeDiff
@@ -45,8 +46,6 @@ from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
 from vellum_nb.workspace.sweeps import open_sweep, start_sweep
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from vellum_nb.local import LocalServer
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.lab import LabPanel
