@@ -169,10 +169,8 @@ class Comparison(ComparisonData):
         share a number), ``metric.<name>``.
     by : str
         What the columns are.
-    alpha : float
-        Significance level.
-    cluster : str or None
-        The label or input that dependent cases share.
+    alpha, cluster : float, str or None
+        Significance level; the label or input that dependent cases share.
     margin, missing : optional
         Defaults of `decide`, which reports use as well.
 
@@ -868,16 +866,6 @@ class Comparison(ComparisonData):
             A release should not replace the baseline; the message lists the worse cases.
         InconclusiveError
             The result is inconclusive: no verdict yet.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
-        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
-        >>> sweep.compare().assert_not_worse(margin=0.1)
-        Traceback (most recent call last):
-        vellum_nb.errors.InconclusiveError: ...
         """
         figures, names = self.figures.deciding(metric, margin, missing)
         decisions, releases = figures.decisions(names), self.figures.others_of(release)
