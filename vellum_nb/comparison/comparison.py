@@ -653,7 +653,7 @@ class Comparison(ComparisonData):
             refuse("duel", duel, "a judge of duels, made by ws.duel_judge(...), or None")
         check_text("question", question)
         check_keywords("duels", limits, _DUEL_LIMITS)
-        given: dict[str, Any] = {**_DUEL_LIMITS, **limits}
+        given: Any = {**_DUEL_LIMITS, **limits}
         check_integer("max_calls", given["max_calls"], optional=True)
         check_number("max_cost_usd", given["max_cost_usd"], optional=True)
         if duel is not None and dry_run:
@@ -1126,7 +1126,8 @@ def judged(comparison: Comparison, actions: Actions | None, options: CompareOpti
     """
     if not any(isinstance(metric, Judge) for metric in comparison.metrics):
         return comparison
-    judgements = run_judges(plan_judges(comparison.figures, actions), options)
+    limits: Any = {k: v for k, v in options.items() if k in CallLimits.__annotations__}
+    judgements = run_judges(plan_judges(comparison.figures, actions), limits)
     metrics = tuple(
         metric.replaced(judgements=judgements[metric.name]) if isinstance(metric, Judge) else metric
         for metric in comparison.metrics
