@@ -6,7 +6,7 @@ from report_kit import compared, failed, run
 from scipy.stats import binomtest
 
 import vellum_nb as vnb
-from vellum_nb.comparison.failures import named, with_failure, without_failure
+from vellum_nb.comparison.cases import named, with_failure, without_failure
 from vellum_nb.errors import InputError
 
 

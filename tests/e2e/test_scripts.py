@@ -19,7 +19,7 @@ from wire_kit import Wire
 import vellum_nb
 from vellum_nb import History
 from vellum_nb.comparison import compare_runs
-from vellum_nb.comparison.failures import with_failure, without_failure
+from vellum_nb.comparison.cases import with_failure, without_failure
 from vellum_nb.rendering.assets import asset, script
 from vellum_nb.widgets.grid import ComparisonView
 from vellum_nb.widgets.outputs import side_by_side_html

@@ -15,10 +15,9 @@ import psycopg
 import pytest
 
 from vellum_nb import History
-from vellum_nb.history import Sweeps, leases
+from vellum_nb.history import Sweeps
 
 DATA = Path(__file__).with_name("data")
-MACHINE = "2516a20c-e1c1-4be6-9126-484008772f18 pid:[4026531836]"  # of the holder of a lease
 # The input of a single run, and its doubt after the migration.
 DOUBTS = {
     "fulfilled": None,
@@ -41,9 +40,8 @@ DOUBTS = {
 def write_version_1(place):
     """Write the history of version 1 to a file, or to an empty database."""
     if isinstance(place, Path):
-        script = (DATA / "version-1-sqlite.sql").read_text(encoding="utf-8")
         with closing(sqlite3.connect(place)) as db:
-            db.executescript(script.replace(MACHINE, str(leases._machine())))
+            db.executescript((DATA / "version-1-sqlite.sql").read_text(encoding="utf-8"))
         return
     with psycopg.connect(place, autocommit=True) as db:
         db.execute((DATA / "version-1-postgresql.sql").read_bytes())

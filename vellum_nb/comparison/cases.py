@@ -1,13 +1,19 @@
-"""Runs aligned: which release is a column, which run belongs to which case."""
+"""Runs aligned: which release is a column, which run belongs to which case. Failure names.
+
+A failure name is a tag of a run, such as ``failure:wrong category``, or with its author
+``failure@ann:wrong category``.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, Union
 
+from vellum_nb.comparison import statistics as stats
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
 from vellum_nb.lazy import Ints, pd
@@ -23,6 +29,12 @@ Status = Literal["same", "differs", "missing"]
 _EXPECTED = ("expected", "desired")
 _ID_CHARS = 8  # of an abridged release id
 _NOTHING: Any = object()
+_MAX_NAME_CHARS = 80  # of a failure name
+_MAX_PROPOSALS = 12  # failure names proposed by a judge for one answer
+_FAILURE_TAG = re.compile(r"failure(?:@([^:]*))?:(.*)", re.DOTALL)
+
+Failures: TypeAlias = tuple[dict[str, str], dict[str, str]]
+"""Failure names of an answer with their authors (or ""), and names proposed by judges."""
 
 
 def is_answer(run: Run | None) -> bool:
@@ -366,3 +378,70 @@ def cluster_numbers(cases: Sequence[Case], name: str) -> Ints:
         raise InputError(msg)
     keys = [at if value is None else value_key(value) for at, value in enumerate(values)]
     return pd.factorize(pd.Series(keys, dtype="object"))[0]
+
+
+def named(tags: Iterable[str]) -> dict[str, str]:
+    """Return the failures named by tags, and the author of each.
+
+    Examples
+    --------
+    >>> named(["checked", "failure@ann:rude", "failure: too  long"])
+    {'rude': 'ann', 'too long': ''}
+    """
+    matches = filter(None, map(_FAILURE_TAG.fullmatch, tags))
+    return {name: match[1] or "" for match in matches if (name := _clean(match[2]))}
+
+
+def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str]:
+    """Return tags with a failure added, unless it is there.
+
+    Raises
+    ------
+    InputError
+        The name is not text, is blank, or exceeds 80 characters.
+    """
+    check_text("name", name)
+    name = _clean(name)
+    if len(name) > _MAX_NAME_CHARS or not any(map(str.isprintable, name)):
+        msg = (
+            f"{name!r:.100} is not a failure name; give 1 to {_MAX_NAME_CHARS} printable characters"
+        )
+        raise InputError(msg)
+    by = f"@{_clean(author).replace(':', '-')}" if author else ""
+    return [*tags] if name in named(tags) else [*tags, f"failure{by}:{name}"]
+
+
+def without_failure(tags: Sequence[str], name: str) -> list[str]:
+    """Return tags without this failure."""
+    return [tag for tag in tags if _clean(name) not in named([tag])]
+
+
+def failure_names(texts: Iterable[Any]) -> list[str]:
+    """Return the valid failure names among the proposals of a judge."""
+    names = (_clean(text) for text in texts if isinstance(text, str))
+    return [name for name in names if 0 < len(name) <= _MAX_NAME_CHARS][:_MAX_PROPOSALS]
+
+
+def failure_rows(
+    releases: Sequence[str], cases: Sequence[Case], failures: Sequence[Mapping[str, Failures]]
+) -> list[dict[str, Any]]:
+    """Return one row per name and release, most frequent name first."""
+    numbers = {r: sum(bool(case.answers(r)) for case in cases) for r in releases}
+    counts, proposals = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    totals = Counter[str]()
+    for release, (names, proposed) in (pair for case in failures for pair in case.items()):
+        counts.update((name, release) for name in names)
+        proposals.update((name, release) for name in proposed)
+        totals.update([*names, *proposed])
+    rows = []
+    for name in sorted(totals, key=lambda name: (-totals[name], name)):
+        for release, n in numbers.items():
+            share = stats.share_interval(counts[name, release] / max(1, n), n)
+            row = {"name": name, "release": release, "count": counts[name, release], "n": n}
+            row |= {"share": share.mean, "low": share.low, "high": share.high}
+            rows.append(row | {"proposed": proposals[name, release]})
+    return rows
+
+
+def _clean(text: str) -> str:
+    return " ".join(text.split())

@@ -169,10 +169,8 @@ class Comparison(ComparisonData):
         share a number), ``metric.<name>``.
     by : str
         What the columns are.
-    alpha : float
-        Significance level.
-    cluster : str or None
-        The label or input that dependent cases share.
+    alpha, cluster : float, str or None
+        Significance level; the label or input that dependent cases share.
     margin, missing : optional
         Defaults of `decide`, which reports use as well.
 
@@ -655,7 +653,7 @@ class Comparison(ComparisonData):
             refuse("duel", duel, "a judge of duels, made by ws.duel_judge(...), or None")
         check_text("question", question)
         check_keywords("duels", limits, _DUEL_LIMITS)
-        given: dict[str, Any] = {**_DUEL_LIMITS, **limits}
+        given: Any = {**_DUEL_LIMITS, **limits}
         check_integer("max_calls", given["max_calls"], optional=True)
         check_number("max_cost_usd", given["max_cost_usd"], optional=True)
         if duel is not None and dry_run:
@@ -868,16 +866,6 @@ class Comparison(ComparisonData):
             A release should not replace the baseline; the message lists the worse cases.
         InconclusiveError
             The result is inconclusive: no verdict yet.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
-        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
-        >>> sweep.compare().assert_not_worse(margin=0.1)
-        Traceback (most recent call last):
-        vellum_nb.errors.InconclusiveError: ...
         """
         figures, names = self.figures.deciding(metric, margin, missing)
         decisions, releases = figures.decisions(names), self.figures.others_of(release)
@@ -1138,7 +1126,8 @@ def judged(comparison: Comparison, actions: Actions | None, options: CompareOpti
     """
     if not any(isinstance(metric, Judge) for metric in comparison.metrics):
         return comparison
-    judgements = run_judges(plan_judges(comparison.figures, actions), options)
+    limits: Any = {k: v for k, v in options.items() if k in CallLimits.__annotations__}
+    judgements = run_judges(plan_judges(comparison.figures, actions), limits)
     metrics = tuple(
         metric.replaced(judgements=judgements[metric.name]) if isinstance(metric, Judge) else metric
         for metric in comparison.metrics

@@ -13,13 +13,13 @@ from itertools import combinations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.actions import Actions, CallLimits
 from vellum_nb.comparison.agreement import Agreement, duel_check
 from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.judge_calls import (
     JudgeCalls,
-    remaining_cost,
+    are_exhausted,
     run_judge,
     stored_judgements,
     was_stopped,
@@ -225,30 +225,28 @@ def _requested(duel: Duel, judge: DuelJudge, requests: dict[str, Mapping[str, An
 def judged_duels(
     duels: Sequence[Duel],
     calls: JudgeCalls,
-    *,
+    limits: CallLimits,
     alpha: float,
-    max_calls: int | None,
-    max_cost_usd: float | None,
-    progress: bool,
 ) -> list[Duel]:
     """Judge planned duels in both orders, within the limits.
 
     If the calls do not suffice for all, they are made in rounds, which begin with the pairs of
     releases that are not decided yet.
     """
-    budget = calls.calls if max_calls is None else min(max_calls, calls.calls)
+    most = limits.get("max_calls")
+    budget = calls.calls if most is None else min(most, calls.calls)
     size = budget if budget == calls.calls else max(_MIN_ROUND, budget // _ROUNDS)
     judgements: dict[str, Judgement] = dict(calls.stored)
     made = [_decided(duel, calls.judge, judgements) for duel in duels]
-    is_stopped = max_cost_usd == 0
-    while not is_stopped and (keys := next_keys(made, judgements, min(size, budget), alpha)):
+    limits, is_stopped = {**limits, "max_calls": budget}, False
+    while not (is_stopped or are_exhausted(limits)):
+        keys = next_keys(made, judgements, min(size, limits["max_calls"] or 0), alpha)
+        if not keys:
+            break
         batch = replace(calls, cases={key: calls.cases[key] for key in keys})
-        new, runs = run_judge(batch, budget, max_cost_usd, progress=progress)
-        is_stopped = any(map(was_stopped, new))
-        pairs = zip(keys, new, strict=True)
-        judgements |= {key: judgement for key, judgement in pairs if not was_stopped(judgement)}
-        budget, max_cost_usd = budget - len(runs), remaining_cost(max_cost_usd, runs)
-        is_stopped |= max_cost_usd == 0
+        new, limits = run_judge(batch, limits)
+        is_stopped = any(map(was_stopped, new.values()))
+        judgements |= {key: j for key, j in new.items() if not was_stopped(j)}
         made = [_decided(duel, calls.judge, judgements) for duel in made]
     return made
 
@@ -488,7 +486,7 @@ def made_duels(
     judge: DuelJudge | None,
     ratings: pd.DataFrame,
     question: str,
-    limits: Mapping[str, Any],
+    limits: CallLimits,
 ) -> Duels:
     """Return the duels documented in `Comparison.duels`."""
     is_stopped = figures.is_stopped
@@ -507,7 +505,7 @@ def made_duels(
             msg = f"{asks}: rate with cmp.view(blind=True), or give a judge"
             raise InputError(msg)
         return made("people", check=None, _duels=rated)
-    judged = judged_duels(*plan_duels(figures, judge), alpha=figures.alpha, **limits)
+    judged = judged_duels(*plan_duels(figures, judge), limits, figures.alpha)
     people = {(duel.case.case_id, duel.pair): duel for duel in rated if duel.kind == "judged"}
     name, rows = judge.judge.name, list[dict[str, Any]]()
     for duel in judged:

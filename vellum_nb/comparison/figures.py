@@ -20,12 +20,15 @@ from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.agreement import Agreement, judge_check
 from vellum_nb.comparison.cases import (
     Case,
+    Failures,
     Status,
     cluster_numbers,
     error_text,
     expected_problem,
+    failure_rows,
     is_answer,
     label_note,
+    named,
 )
 from vellum_nb.comparison.decisions import (
     Decision,
@@ -39,7 +42,6 @@ from vellum_nb.comparison.decisions import (
     resolved_margin,
     zero_margin,
 )
-from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.pairs import (
     CONFIDENCE_SEQUENCE,
@@ -486,9 +488,9 @@ class ComparisonFigures(ComparisonData):
     @cached_property
     def failures(self) -> list[dict[str, Failures]]:
         """Failures of each case, by release."""
+        judges = [metric for metric in self.metrics if isinstance(metric, Judge)]
         return [
-            {name: failures_of(case, name, self.metrics) for name in self.releases}
-            for case in self.cases
+            {name: _failures(case, name, judges) for name in self.releases} for case in self.cases
         ]
 
     @cached_property
@@ -831,6 +833,14 @@ class ComparisonFigures(ComparisonData):
         has = ~np.isnan(against.differences)
         number = plural(len(np.unique(self.clusters[has])), "cluster")
         return f"{plural(against.change.n, 'case')} in {number}"
+
+
+def _failures(case: Case, release: str, judges: Sequence[Judge]) -> Failures:
+    """Return the failures of a case's answers on `release`, and those proposed by judges."""
+    runs = case.answers(release)
+    names = named(tag for run in runs for tag in run.tags)
+    proposed = ((f, j.name) for j in judges for run in runs for f in j.failures(run, case.expected))
+    return names, {name: judge for name, judge in proposed if name not in names}
 
 
 def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:

@@ -56,10 +56,8 @@ def stored_judgements(
     return {key: runs for key, runs in stored.items() if runs}
 
 
-def run_judge(
-    calls: JudgeCalls, max_calls: int | None, max_cost_usd: float | None, *, progress: bool
-) -> tuple[list[Judgement], list[Run]]:
-    """Judge each case; return the judgements in the order of the cases, and the new runs.
+def run_judge(calls: JudgeCalls, limits: CallLimits) -> tuple[dict[str, Judgement], CallLimits]:
+    """Judge each case; return the judgements, and the limits that remain.
 
     A case whose inputs do not fit gets the reason as its judgement. Raises if no case fits and no
     judgement is stored, since the judge itself is then misconfigured.
@@ -71,9 +69,7 @@ def run_judge(
         release_tag=judge.release_tag,
         repeats=judge.repeats,
         judge=judge_id(judge, actions.release(judge.deployment, judge.release_tag)),
-        max_calls=max_calls,
-        max_cost_usd=max_cost_usd,
-        progress=progress,
+        **limits,
     )
     rows = [{f"input.{k}": v for k, v in case.items()} for case in calls.cases.values()]
     unfit: dict[int, str] = {}
@@ -85,21 +81,37 @@ def run_judge(
         if not unfit or (len(unfit) == len(rows) and not calls.stored):
             raise
         if len(unfit) == len(rows):
-            return [unfit[at] for at in range(len(rows))], []
+            return {key: unfit[at] for at, key in enumerate(calls.cases)}, limits
         sweep = run_rows([row for at, row in enumerate(rows) if at not in unfit])
     runs = sweep.runs()
     by_case: dict[str, list[Run]] = {}
     for run in runs:
         by_case.setdefault(run.case_id, []).append(run)
     planned = iter(Sweeps(actions.history).cases(sweep.id))
-    judgements: list[Judgement] = []
-    for at in range(len(rows)):
+    judgements: dict[str, Judgement] = {}
+    for at, key in enumerate(calls.cases):
         judged = [] if at in unfit else by_case.get(next(planned).case_id, [])
         called = f"called {len(judged)} of {judge.repeats} times" if judged else "not called"
         is_complete = len(judged) == judge.repeats
         stopped = f"was {called}: {_STOPPED}"
-        judgements.append(unfit.get(at) or (judged if is_complete else stopped))
-    return judgements, [run for run in runs if run.sweep_id == sweep.id]
+        judgements[key] = unfit.get(at) or (judged if is_complete else stopped)
+    return judgements, _remaining(limits, [run for run in runs if run.sweep_id == sweep.id])
+
+
+def _remaining(limits: CallLimits, runs: Sequence[Run]) -> CallLimits:
+    """Return the limits that remain after `runs`."""
+    remaining = limits.copy()
+    if (max_calls := limits.get("max_calls")) is not None:
+        remaining["max_calls"] = max(0, max_calls - len(runs))
+    if (max_cost_usd := limits.get("max_cost_usd")) is not None:
+        spent = sum(run.cost_usd or 0.0 for run in runs)
+        remaining["max_cost_usd"] = max(0.0, max_cost_usd - spent)
+    return remaining
+
+
+def are_exhausted(limits: CallLimits) -> bool:
+    """Return whether no further call is allowed."""
+    return limits.get("max_calls") == 0 or limits.get("max_cost_usd") == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,23 +191,11 @@ def run_judges(plan: JudgePlan, limits: CallLimits) -> dict[str, Mapping[str, Ju
 
     An answer that was skipped because of a limit has no judgement. The next call judges it.
     """
-    max_calls, max_cost_usd = limits.get("max_calls"), limits.get("max_cost_usd")
-    progress = limits.get("progress", True)
     judgements: dict[str, Mapping[str, Judgement]] = {}
     for calls in plan.judges:
-        by_inputs: dict[str, Judgement] = {
-            k: v for k, v in calls.stored.items() if k not in calls.cases
-        }
-        if calls.cases and max_calls != 0 and max_cost_usd != 0:
-            new, runs = run_judge(calls, max_calls, max_cost_usd, progress=progress)
-            by_inputs |= zip(calls.cases, new, strict=True)
-            max_calls = None if max_calls is None else max(0, max_calls - len(runs))
-            max_cost_usd = remaining_cost(max_cost_usd, runs)
-        judgements[calls.judge.name] = by_inputs
+        stored = {key: runs for key, runs in calls.stored.items() if key not in calls.cases}
+        made: dict[str, Judgement] = {}
+        if calls.cases and not are_exhausted(limits):
+            made, limits = run_judge(calls, limits)
+        judgements[calls.judge.name] = {**stored, **made}
     return judgements
-
-
-def remaining_cost(max_cost_usd: float | None, runs: Sequence[Run]) -> float | None:
-    """Return the limit of the cost that remains after `runs`."""
-    spent = sum(run.cost_usd or 0.0 for run in runs)
-    return None if max_cost_usd is None else max(0.0, max_cost_usd - spent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -275,7 +275,6 @@ class CaseOrder:
 
     def __init__(self, figures: ComparisonFigures, metric: str | None) -> None:
         self.figures, self.metric = figures, metric
-        self._nowhere = np.zeros(len(figures.cases), dtype=bool)
         self._states: dict[str, dict[str, Bools]] = {}
         states, compared = self.states(), figures.others
         worse, better = states["regressions"], self._has(compared, "better")
@@ -322,15 +321,15 @@ class CaseOrder:
     def _has(self, releases: Sequence[str], *verdicts: str) -> Bools:
         """Return whether each case has one of `verdicts` on any of `releases`."""
         codes = [VERDICTS.index(verdict) for verdict in verdicts]
-        on = [np.isin(pairs.codes, codes) for pairs in self._against(releases)]
-        matching: Bools = np.any([self._nowhere, *on], axis=0)
-        return matching
+        return self._any(np.isin(pairs.codes, codes) for pairs in self._against(releases))
 
     def _is(self, releases: Sequence[str], status: str) -> Bools:
         """Return whether each case has `status` on any of `releases`."""
         statuses = self.figures.statuses
-        on = [np.array(statuses[release], dtype=object) == status for release in releases]
-        matching: Bools = np.any([self._nowhere, *on], axis=0)
+        return self._any(np.array(statuses[name], dtype=object) == status for name in releases)
+
+    def _any(self, masks: Iterable[Bools]) -> Bools:
+        matching: Bools = np.any([np.zeros(len(self.figures.cases), dtype=bool), *masks], axis=0)
         return matching
 
     @cached_property

@@ -19,7 +19,7 @@ from itertools import combinations
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.actions import Actions
-from vellum_nb.comparison.cases import checks, error_text
+from vellum_nb.comparison.cases import checks, error_text, failure_names
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
@@ -634,6 +634,16 @@ class Judge(Metric):
         names = {c.removeprefix("output.") for c in columns if c.startswith("output.")}
         outputs = run.outputs.items()
         return sum(len(_text(value)) for name, value in outputs if not names or name in names)
+
+    def failures(self, run: Run, expected: Mapping[str, Any]) -> list[str]:
+        """Return the failures that it names in its output `failures`: text, or a list of texts."""
+        named: list[Any] = []
+        with suppress(Exception):  # `evaluate` reports errors of user functions
+            judgements: Any = self.judgements[case_id(self.request(run, dict(expected)))]
+            for judgement in judgements if isinstance(judgements, list) else [judgements]:
+                names = judgement.outputs.get("failures")
+                named += names if isinstance(names, list) else [names]
+        return failure_names(named)
 
     def passes(self, figure: float) -> bool:
         """Return whether an answer with this figure passes."""

@@ -58,8 +58,8 @@ class Assumptions:
         return math.sqrt(max(0.0, self.variance + (self.noise or 0.0) / repeats))
 
 
-def _check_goal(margin: float, power: float, concurrency: int) -> None:
-    """Raise if a plan cannot have this goal."""
+def _check_goal(margin: float, power: float, concurrency: int, repeats: object) -> list[int]:
+    """Return the numbers of repeats; raise if a plan cannot have this goal."""
     if math.isnan(margin):
         msg = "a plan without compared cases needs a margin in units of the metric, without %"
         raise InputError(msg)
@@ -67,10 +67,6 @@ def _check_goal(margin: float, power: float, concurrency: int) -> None:
     if power >= 1:
         refuse("power", power, "a number between 0 and 1, such as 0.8")
     check_integer("concurrency", concurrency, least=1)
-
-
-def _checked_repeats(repeats: object) -> list[int]:
-    """Return the numbers of repeats; raise for an invalid value."""
     expected = "a list of whole numbers, such as [1, 2]"
     if not (numbers := check_list("repeats", repeats, expected)):
         refuse("repeats", repeats, expected)
@@ -182,8 +178,8 @@ def plan(
     figures, _ = figures.deciding(metric, margin)
     name, others = figures.metric_name(metric), figures.others_of(release)
     ((chosen, decision),) = figures.decisions([name], others[:1]).items()
-    _check_goal(decision.margin, target, concurrency)
-    allowed = _checked_repeats(repeats) + ([sweep.repeats] if sweep else [])
+    allowed = _check_goal(decision.margin, target, concurrency, repeats)
+    allowed += [sweep.repeats] if sweep else []
     sign = figures.scored[name].metric.sign
     known = observed(figures, name, chosen)
     assumptions = assumed(known, {} if assume is None else assume, sign=sign)
@@ -198,19 +194,16 @@ def plan(
     needed = [planned_cases(assumptions, each, target=target, **options) for each in choices]
     calls_of = sweep.calls if sweep else _remaining_calls(figures, name, chosen)
     sizes = _sizes(sweep.cases if sweep else len(figures.cases), needed, may_shrink=bool(sweep))
-    rows: list[dict[str, Any]] = []
-    for cases, number in product(sizes, choices):
-        calls = calls_of(cases, number)
-        row: dict[str, Any] = {"cases": cases, "repeats": number}
-        row |= {"power": power(assumptions, cases, number, **options), "calls": calls}
-        row["time_s"] = calls * assumptions.latency_s / concurrency
-        row["cost_usd"] = calls * assumptions.cost_usd
-        if sweep:
-            row["planned"] = (cases, number) == (sweep.cases, sweep.repeats)
-        rows.append(row)
-    enough = [row for row in rows if row["power"] >= target]
-    cheapest = min(enough, key=lambda row: row["calls"], default=None)
-    return pd.DataFrame([row | {"cheapest": row is cheapest} for row in rows])
+    frame = pd.DataFrame(product(sizes, choices), columns=["cases", "repeats"])
+    pairs = list(zip(frame["cases"].tolist(), frame["repeats"].tolist(), strict=True))
+    frame["power"] = [power(assumptions, *pair, **options) for pair in pairs]
+    frame["calls"] = [calls_of(*pair) for pair in pairs]
+    frame["time_s"] = frame["calls"] * assumptions.latency_s / concurrency
+    frame["cost_usd"] = frame["calls"] * assumptions.cost_usd
+    if sweep:
+        frame["planned"] = [pair == (sweep.cases, sweep.repeats) for pair in pairs]
+    calls = frame.loc[frame["power"] >= target, "calls"]
+    return frame.assign(cheapest=frame.index == (calls.idxmin() if len(calls) else None))
 
 
 def _remaining_calls(

@@ -13,9 +13,8 @@ from vellum_nb.client.client import contains_key
 from vellum_nb.clock import micros
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.actions import CaseOptions
-from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.cases import Case, with_failure, without_failure
 from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged, metric_options
-from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.metrics import Metrics, as_metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
