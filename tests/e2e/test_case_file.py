@@ -4,7 +4,7 @@ import pytest
 from form_page import open_form
 from playwright.sync_api import expect
 from sweep_page import GATE, SweepPage
-from test_scripts import AXE, RULES
+from test_scripts import violations
 
 pytestmark = pytest.mark.browser
 
@@ -86,11 +86,7 @@ def test_doubtful_columns_are_decided_before_a_run(lab):
         with lab.looking(look):
             form.notebook.screenshot(f"columns-{look}", form.root)
             assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
-            lab.page.evaluate(AXE)
-            found = lab.page.evaluate(
-                "(tags) => axe.run('.vnb-form', {runOnly: {type: 'tag', values: tags}})", RULES
-            )
-            assert found["violations"] == []
+            assert violations(lab.page, ".vnb-form") == []
 
     use = wrong.get_by_role("radio", name="Use expected.category", exact=True)
     use.focus()

@@ -3,7 +3,7 @@
 import pytest
 from form_page import FormPage, open_form
 from playwright.sync_api import expect
-from test_scripts import AXE, RULES
+from test_scripts import violations
 
 pytestmark = pytest.mark.browser
 
@@ -101,11 +101,7 @@ def test_form_fits_its_page_in_every_look(lab):
             notebook.screenshot(f"form-{look}", notebook.output(0))
             notebook.screenshot(f"history-{look}", notebook.output(1))
             assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
-            lab.page.evaluate(AXE)
-            found = lab.page.evaluate(
-                "(tags) => axe.run('.vnb-form', {runOnly: {type: 'tag', values: tags}})", RULES
-            )
-            assert found["violations"] == []
+            assert violations(lab.page, ".vnb-form") == []
 
 
 def test_ctrl_enter_runs_the_form_and_not_its_cell(lab):

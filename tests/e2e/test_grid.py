@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from test_scripts import violations
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +33,19 @@ OVERLAPS = """page => [...page.querySelectorAll('.vnb-case-line .vnb-grid-line')
     }).length"""
 
 
+def steps_and_names_a_failure_with_the_mouse(lab, output, case):
+    expect(case).to_contain_text("2 of 50")
+    expect(case.locator(".vnb-steps")).to_contain_text("v2 against v1")
+    case.get_by_role("button", name="Next (j)").click()
+    expect(case).to_contain_text("3 of 50")
+    expect(case.get_by_role("button", name="Next (j)")).to_be_focused()
+    case.get_by_role("button", name="Name a failure").nth(2).click()
+    number = (case.locator(".vnb-title").text_content() or "").removeprefix("Case ")
+    name = f"Failure of case {number.strip()} on v3"
+    expect(output.get_by_role("combobox", name=name)).to_be_focused()
+    lab.page.keyboard.press("Escape")
+
+
 def test_case_of_the_grid_is_opened_in_full(lab):
     notebook = lab.run_notebook([SETUP, "sweep.compare(baseline='v1')"])
     output, page = notebook.output(0), notebook.output(1).locator(".vnb-cmp-page")
@@ -57,7 +71,7 @@ def test_case_of_the_grid_is_opened_in_full(lab):
     number = (rows.first.locator(".vnb-grid-id").text_content() or "").removeprefix("case ")
     expect(case).to_contain_text(f"Case {number.strip()}")
     expect(case).to_contain_text("category (expected)")
-    expect(case.locator(".vnb-out-run")).to_have_count(3)
+    expect(case.locator(".vnb-answers .vnb-out-run")).to_have_count(3)
     expect(case.get_by_role("button", name="Trace of v2")).to_be_visible()
     lab.page.keyboard.press("j")
     second = (rows.nth(1).locator(".vnb-grid-id").text_content() or "").removeprefix("case ")
@@ -66,6 +80,7 @@ def test_case_of_the_grid_is_opened_in_full(lab):
     for look in ("light-520", "dark-520", "dark-1400", "light-1400"):
         with lab.looking(look):
             notebook.screenshot(f"open-case-{look}", of=output)
+            assert violations(lab.page, ".vnb-grid-view") == []
             beside, below = case.bounding_box(), rows.nth(1).bounding_box()
             if look.endswith("520"):
                 assert abs(beside["y"] - below["y"] - 51) <= 1
@@ -78,16 +93,7 @@ def test_case_of_the_grid_is_opened_in_full(lab):
     expect(grid).to_be_focused()
     rows.nth(1).locator(".vnb-grid-case").click()
     expect(case.get_by_role("button", name="Rate the answer of v2: good")).to_be_visible()
-    expect(case).to_contain_text("2 of 50")
-    expect(case.locator(".vnb-steps")).to_contain_text("v2 against v1")
-    case.get_by_role("button", name="Next (j)").click()
-    expect(case).to_contain_text("3 of 50")
-    expect(case.get_by_role("button", name="Next (j)")).to_be_focused()
-    case.get_by_role("button", name="Name a failure").nth(2).click()
-    third = (rows.nth(2).locator(".vnb-grid-id").text_content() or "").removeprefix("case ")
-    name = f"Failure of case {third.strip()} on v3"
-    expect(output.get_by_role("textbox", name=name)).to_be_focused()
-    lab.page.keyboard.press("Escape")
+    steps_and_names_a_failure_with_the_mouse(lab, output, case)
     case.get_by_role("button", name="Close the case").click()
     expect(case).to_have_count(0)
 

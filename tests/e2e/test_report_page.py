@@ -112,7 +112,7 @@ def test_interactive_report_has_search_filters_and_keys(browser, cmp, tmp_path, 
         page.get_by_role("button", name=re.compile("^Regressions")).click()
         expect(count).to_have_text(f"{regressions} of {total} cases, regressions first")
         page.get_by_role("button", name=re.compile("^Regressions")).click()
-        field = page.get_by_role("textbox", name="Search inputs and outputs")
+        field = page.get_by_role("searchbox", name="Search inputs and outputs")
         field.fill("no such words in it")
         expect(page.get_by_text("No case matches these filters.")).to_be_visible()
         field.fill("")

@@ -16,7 +16,8 @@ grid
 VIEWS = ['form = ws.form("triage")\nform', "ws.history.view()", COMPARED]
 REGIONS = ("Blind rating of triage", "Form of Triage", "History", "Comparison of triage")
 NAMED = re.compile(r"\S")
-CONTROLS = ("button", "checkbox", "combobox", "textbox", "grid", "spinbutton", "radio", "tab")
+CONTROLS = ("button", "checkbox", "combobox", "textbox", "searchbox", "grid", "spinbutton", "radio")
+CONTROLS += ("tab",)
 FOCUSED = """root => {
     const node = document.activeElement;
     if (!root.contains(node)) return null;

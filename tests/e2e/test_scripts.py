@@ -47,6 +47,20 @@ class Model {
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+def violations(page, place):
+    """Return what axe finds wrong in an element, which is chosen by a selector."""
+    page.evaluate(AXE)
+    options = {"runOnly": {"type": "tag", "values": RULES}}
+    found = page.evaluate("([place, options]) => axe.run(place, options)", [place, options])
+    return [
+        f"{each['id']}: {node['target']} {node['failureSummary'][:300]}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+
+
 # JupyterLab's dark theme, as far as the style sheets use it.
 DARK = {
     "--jp-layout-color0": "#111", "--jp-layout-color1": "#212121", "--jp-layout-color2": "#424242",
@@ -79,20 +93,12 @@ class Blank:
 
     def violations(self) -> list[str]:
         """Return what axe finds wrong in light and in dark."""
-        self.page.evaluate(AXE)
         found = []
         for theme, colours in (("light", {}), ("dark", DARK)):
             style = "".join(f"{name}: {value};" for name, value in colours.items())
             self.page.evaluate("(style) => { document.documentElement.style = style; }", style)
             self.page.evaluate("document.body.style.background = 'var(--jp-layout-color1, #fff)'")
-            result = self.page.evaluate(
-                "(tags) => axe.run('#el', {runOnly: {type: 'tag', values: tags}})", RULES
-            )
-            found += [
-                f"{theme} {each['id']}: {node['target']} {node['failureSummary'][:300]}"
-                for each in result["violations"]
-                for node in each["nodes"]
-            ]
+            found += [f"{theme} {problem}" for problem in violations(self.page, "#el")]
         return found
 
     def sent(self, kind: str = "") -> list[dict[str, Any]]:

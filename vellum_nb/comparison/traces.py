@@ -37,15 +37,9 @@ class NodeDifference:
 
 def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
     """Return nodes by start, each after its parent, with its depth from 0."""
-    inside = dict(_inside(nodes))
-    ordered: list[tuple[int, NodeRun]] = []
-    todo = [(0, node) for node in reversed(inside.pop(None, []))]
-    while todo:
-        depth, node = todo.pop()
-        ordered.append((depth, node))
-        todo += [(depth + 1, child) for child in reversed(inside.pop(node.span_id, []))]
-    # Append nodes with cyclic parents.
-    return ordered + [(0, node) for children in inside.values() for node in children]
+    ordered = [(depth, node) for depth, node, _ in pairs(nodes, ()) if node is not None]
+    reached = {id(node) for _, node in ordered}
+    return ordered + [(0, node) for node in nodes if id(node) not in reached]  # cyclic parents
 
 
 def _inside(nodes: Sequence[NodeRun]) -> Inside:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb.models.base import Model
+from vellum_nb.models.base import Model, utc
 from vellum_nb.models.contract import (
     PromptNodeExecutionMeta,
     VellumSpan,
@@ -79,7 +79,7 @@ class NodeRun(Model):
         """Seconds from start to end; None if one of them is unknown."""
         if self.start is None or self.end is None:
             return None
-        return (self.end - self.start).total_seconds()
+        return (utc(self.end) - utc(self.start)).total_seconds()
 
 
 def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...]:

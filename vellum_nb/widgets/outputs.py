@@ -111,14 +111,13 @@ def _steps_html(base: Run, run: Run) -> str:
     steps = []
     for depth, one, two in listed[:_MAX_NODES]:
         nodes = [(of, node) for of, node in ((base, one), (run, two)) if node is not None]
-        took = [_took(node) for _, node in nodes]
         values = [_with_outputs(of, _node_values(node)) for of, node in nodes]
         step = {
             "name": nodes[-1][1].name,
             "depth": min(depth, _MAX_DEPTH),
             "is_first": first is not None and one is first.base and two is first.other,
             "changes": _changes_html(one, two),
-            "took": [duration(seconds) for seconds in took if seconds is not None],
+            "took": [duration(n.duration_s) for _, n in nodes if n.duration_s is not None],
             "html": _columns_html(values, "inputs and outputs"),
         }
         steps.append(step)
@@ -182,7 +181,7 @@ def trace_html(
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> dict[str, Any]:
     picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
-    took, bar = _took(node), None
+    took, bar = node.duration_s, None
     if begin is not None and node.start is not None:
         offset = (utc(node.start) - begin).total_seconds()
         lasted = length - offset if took is None else took
@@ -198,13 +197,6 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
     )
     row = {"node": node, "depth": min(depth, _MAX_DEPTH), "picture": picture, "word": word}
     return row | {"took": took, "bar": bar, "values_html": values}
-
-
-def _took(node: NodeRun) -> float | None:
-    """Return the seconds that a node took, if it is known."""
-    if node.start is None or node.end is None:
-        return None
-    return max((utc(node.end) - utc(node.start)).total_seconds(), 0.0)
 
 
 def side_by_side_html(

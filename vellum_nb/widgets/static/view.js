@@ -348,13 +348,11 @@ class TableView extends WidgetView {
     container?.addEventListener("click", onClick, listeners);
     this.cleanups.push(() => listeners.abort());
     const step = (press, title) =>
-      h("button", {
-        type: "button",
-        class: "jupyter-button vnb-icon-button",
-        title,
-        "aria-label": title,
-        "data-press": press,
-      });
+      h(
+        "button",
+        { type: "button", title, "aria-label": title, "data-press": press },
+        icon("chevron"),
+      );
     this.where = h("span");
     const buttons = [step("k", "Previous (k)"), step("j", "Next (j)")];
     this.steps = h("span", { class: "vnb-case-steps" }, this.where, buttons);
