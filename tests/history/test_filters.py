@@ -42,6 +42,7 @@ def names(runs):
         ({"release_tag": "v2"}, "b"),
         ({"release_tag": ("v1", "v2")}, "dba"),
         ({"release_tag": []}, ""),
+        ({"rating": []}, ""),
         ({"state": "STARTED"}, "d"),
         ({"state": ["FAILED", "STARTED"]}, "dc"),
         ({"ids": ["a", "d", "nobody"]}, "da"),
