@@ -165,10 +165,13 @@ def folded(form, *names):
 
 
 def test_form_shows_the_parts_of_one_mode(cases):
-    names = "vnb-run", "vnb-results", "vnb-case-run", "vnb-case-repeats"
-    assert folded(cases.form, *names) == [True, True, False, False]
+    for_one, for_file = (
+        ("vnb-run", "vnb-results", "vnb-notices"),
+        ("vnb-case-run", "vnb-case-repeats"),
+    )
+    assert folded(cases.form, *for_one, *for_file) == [True] * 3 + [False] * 2
     parts(cases.form, "vnb-mode")[0].value = "One input"
-    assert folded(cases.form, *names) == [False, False, True, True]
+    assert folded(cases.form, *for_one, *for_file) == [False] * 3 + [True] * 2
 
 
 def test_run_is_the_next_step_until_the_sweep_is_finished(cases, gated):
