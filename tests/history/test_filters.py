@@ -42,7 +42,6 @@ def names(runs):
         ({"release_tag": "v2"}, "b"),
         ({"release_tag": ("v1", "v2")}, "dba"),
         ({"release_tag": []}, ""),
-        ({"rating": []}, ""),
         ({"state": "STARTED"}, "d"),
         ({"state": ["FAILED", "STARTED"]}, "dc"),
         ({"ids": ["a", "d", "nobody"]}, "da"),
@@ -67,6 +66,7 @@ def test_filter_names_ratings(filled):
         filled.annotate(name, quality=quality)
     assert names(filled.runs(rating="unrated")) == "d"
     assert names(filled.runs(rating=["good", "bad"])) == "ba"
+    assert names(filled.runs(rating=[])) == ""
     with pytest.raises(HistoryError, match="Unknown rating 'fair'; available: rated, unrated"):
         filled.runs(rating="fair")
 
