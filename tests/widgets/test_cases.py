@@ -19,7 +19,7 @@ import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.widgets.cases import case_plan_html, plan_line_html, problems_html
+from vellum_nb.widgets.cases import case_plan_html, problems_html
 from vellum_nb.widgets.sweep_view import SweepView
 
 GOOD = b"ticket\ncharged twice\nno login\n"
@@ -406,6 +406,6 @@ def test_hostile_names_and_cells_are_escaped(text):
 def test_plan_shows_counts_time_and_cost():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     plan = SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x")
-    line, found = text_of(plan_line_html(plan)), "1 found, 1 to be looked up, 2 to be sent"
-    assert line.endswith(f"{found}, about 2.50 s at up to 2 at once, about $0.50")
+    found = "1 found, 1 to be looked up, 2 to be sent"
+    assert plan.headline.endswith(f"{found}, about 2.50 s at up to 2 at once, about $0.50")
     assert texts(case_plan_html(plan), "td") == ["2", "1", "1", "2.50 s", "$0.50"]
