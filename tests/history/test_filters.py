@@ -67,6 +67,7 @@ def test_filter_names_ratings(filled):
         filled.annotate(name, quality=quality)
     assert names(filled.runs(rating="unrated")) == "d"
     assert names(filled.runs(rating=["good", "bad"])) == "ba"
+    assert names(filled.runs(rating=[])) == ""
     with pytest.raises(HistoryError, match="Unknown rating 'fair'; available: rated, unrated"):
         filled.runs(rating="fair")
 

@@ -19,7 +19,7 @@ import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.widgets.cases import case_plan_html, plan_line_html, problems_html
+from vellum_nb.widgets.cases import case_plan_html, problems_html
 from vellum_nb.widgets.sweep_view import SweepView
 
 GOOD = b"ticket\ncharged twice\nno login\n"
@@ -165,10 +165,13 @@ def folded(form, *names):
 
 
 def test_form_shows_the_parts_of_one_mode(cases):
-    names = "vnb-run", "vnb-results", "vnb-case-run", "vnb-case-repeats"
-    assert folded(cases.form, *names) == [True, True, False, False]
+    for_one, for_file = (
+        ("vnb-run", "vnb-results", "vnb-notices"),
+        ("vnb-case-run", "vnb-case-repeats"),
+    )
+    assert folded(cases.form, *for_one, *for_file) == [True] * 3 + [False] * 2
     parts(cases.form, "vnb-mode")[0].value = "One input"
-    assert folded(cases.form, *names) == [False, False, True, True]
+    assert folded(cases.form, *for_one, *for_file) == [False] * 3 + [True] * 2
 
 
 def test_run_is_the_next_step_until_the_sweep_is_finished(cases, gated):
@@ -403,6 +406,6 @@ def test_hostile_names_and_cells_are_escaped(text):
 def test_plan_shows_counts_time_and_cost():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     plan = SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x")
-    line, found = text_of(plan_line_html(plan)), "1 found, 1 to be looked up, 2 to be sent"
-    assert line.endswith(f"{found}, about 2.50 s at up to 2 at once, about $0.50")
+    found = "1 found, 1 to be looked up, 2 to be sent"
+    assert plan.headline.endswith(f"{found}, about 2.50 s at up to 2 at once, about $0.50")
     assert texts(case_plan_html(plan), "td") == ["2", "1", "1", "2.50 s", "$0.50"]

@@ -93,7 +93,7 @@ def select(filters: Filters, store: Store) -> Selection:
             continue
         values, column = _names(name, value), "r.id" if name == "ids" else f"r.{name}"
         if name == "rating":
-            terms.append(f"({' OR '.join(RATINGS[rating] for rating in values)})")
+            terms.append(f"({' OR '.join(RATINGS[rating] for rating in values) or '1 = 0'})")
             continue
         is_one = len(values) == 1
         terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))

@@ -177,7 +177,8 @@ class CaseSection:
             calls = plural(plan.calls, "call")
             repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
-            html, columns, state = case_plan_html(plan), plan.columns, plan_line_html(plan)
+            html, columns = case_plan_html(plan), plan.columns
+            state = f'<span class="vnb-plan">{escape(plan.headline)}</span>'
         except VellumNBError as exc:
             html, columns = problems_html(exc), getattr(exc, "columns", ())
             state = _to_correct_html([column for column in columns if column.problem])
@@ -367,16 +368,6 @@ def _to_correct_html(columns: Sequence[CaseColumn]) -> str:
         return ""
     names = cut_list(_code(column.name) for column in columns)
     return f"{ALERT} {plural(len(columns), 'column')} to correct: {names}"
-
-
-def plan_line_html(plan: SweepPlan) -> str:
-    """Return the number of runs, their duration and their cost, for the state next to Run."""
-    figures = {"time": plan.seconds, "cost": plan.cost_usd}
-    unknown = [name for name, value in figures.items() if value is None]
-    line = plan.headline
-    if unknown:
-        line += f"; {' and '.join(unknown)} {'are' if len(unknown) > 1 else 'is'} not known yet"
-    return f'<span class="vnb-plan">{escape(line)}</span>'
 
 
 def case_plan_html(plan: SweepPlan) -> str:

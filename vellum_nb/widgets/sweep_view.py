@@ -530,11 +530,11 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         panel.error = ""
         try:
             act(message)
+        except VellumNBError as exc:
+            panel.error = str(exc)
         except Exception as exc:
-            is_ours = isinstance(exc, VellumNBError)
-            panel.error = str(exc) if is_ours else f"{type(exc).__name__}: {exc}"
-            if not is_ours:
-                raise
+            panel.error = f"{type(exc).__name__}: {exc}"
+            raise
         self._debouncer.poke()
 
     def _display_(self) -> Any:

@@ -136,11 +136,10 @@ class TableView(ThreadSafeWidget):
         before = self._failures
         try:
             call()
-        except VellumNBError as exc:
-            self.fail(exc, topic)
         except Exception as exc:
             self.fail(exc, topic)
-            raise
+            if not isinstance(exc, VellumNBError):
+                raise
         else:
             if self._topic == topic and self._failures == before:
                 self.error = self._topic = ""
