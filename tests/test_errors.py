@@ -58,6 +58,7 @@ LINES = {
 }
 
 
+@pytest.mark.slow
 def test_terminal_shows_the_line_with_the_message(tmp_path):
     (tmp_path / "cases.csv").write_text("question\n" + "How much?\n" * 100)
     script = (

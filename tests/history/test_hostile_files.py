@@ -252,6 +252,7 @@ def test_any_value_in_any_column_is_read_or_refused_with_our_errors(
     assert failures_of_history(path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "kind"), [(e, kind) for e in FILES for kind in FILES[e]])
 def test_damaged_export_is_read_or_refused_with_our_errors(ending, kind, tmp_path):
     content = FILES[ending][kind]

@@ -188,6 +188,7 @@ KINDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_strange_bodies(api, routes):
     for method, path, *_ in routes:
         for body, kind in itertools.product(BODIES if method != "GET" else (), KINDS):
@@ -222,6 +223,7 @@ FILTERS = (
 )
 
 
+@pytest.mark.slow
 def test_strange_queries(api, routes):
     for method, path, parameters, _ in routes:
         for name in parameters:
@@ -230,6 +232,7 @@ def test_strange_queries(api, routes):
                 check(answer, f"{method} {path}?{name}={value!r:.60}")
 
 
+@pytest.mark.slow
 def test_strange_paths_and_headers(api, routes):
     host = api.server.url.removeprefix("http://")
     strange = [

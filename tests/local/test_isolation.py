@@ -362,6 +362,7 @@ def test_unknown_isolation_is_refused_at_deploy():
         LocalServer().deploy(whisper, isolation="thread")
 
 
+@pytest.mark.slow
 def test_runs_go_on_when_the_fork_server_was_killed(code):
     *events, last = run_of(code, "abc").events()
     deltas = [e.body["output"].get("delta") for e in events if e.name.endswith("ion.streaming")]

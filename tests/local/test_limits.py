@@ -154,6 +154,7 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
             assert len(closed(sock, 10)) < 8_000_000
 
 
+@pytest.mark.slow
 def test_a_run_whose_stream_nobody_reads_is_cancelled(quick, asking):
     def endless(text: str) -> Generator[str, None, None]:
         while True:

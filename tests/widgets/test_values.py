@@ -12,6 +12,7 @@ from vellum_nb.rendering.diff import side_html
 from vellum_nb.rendering.html import MAX_SHOWN, value_html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_values_are_harmless_in_every_type(text, kind):

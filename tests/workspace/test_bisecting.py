@@ -163,6 +163,7 @@ def test_answers_that_are_never_the_same_are_refused(server, ws):
         ws.bisect("chatty", CASE, lambda run: run.state)
 
 
+@pytest.mark.slow
 def test_an_input_that_an_old_release_does_not_know_is_not_sent_to_it(server, ws):
     server.deploy(answers("old"), name="words", release_tags=["v1"])
     server.deploy(answers("old", extra=True), name="words", release_tags=["v2"])

@@ -136,6 +136,7 @@ def test_junit_has_the_gates_that_are_given(swept, tmp_path):
         assert len(root) == suites
 
 
+@pytest.mark.slow
 def test_a_margin_fails_and_passes(command, tmp_path):
     lines = [f"{letter}{n},{letter}{n}" for letter in "aX" for n in range(50)]
     for name, chosen in (("worse", lines), ("same", lines[50:])):

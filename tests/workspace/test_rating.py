@@ -162,6 +162,7 @@ def test_what_is_no_run_never_stands_for_another_one(ws, run, nothing):
     assert told(ws, run) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_failures_that_several_kernels_name_at_once_are_all_kept(server, tmp_path, request, kind):
     where = request.getfixturevalue("postgres_url") if kind == "postgresql" else tmp_path / "r.db"

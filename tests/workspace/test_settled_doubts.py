@@ -157,6 +157,7 @@ def check_no_release_is_worse(local, place, cases):
         assert (found.result("v2").worse, found.result("v2").missing) == (0, 0)
 
 
+@pytest.mark.slow
 @on_file
 def test_runs_that_a_killed_kernel_cut_off_are_made_again(kernels, local, workflows, place):
     cases = [case | {"expected.output": case["text"].upper()} for case in CASES[:6]]
@@ -186,6 +187,7 @@ def test_runs_that_were_cut_off_by_hand_are_made_again(local, workflows, place):
     check_no_release_is_worse(local, place, cases)
 
 
+@pytest.mark.slow
 @on_file
 def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels, local, place):
     calls, has_moved = Counter(), threading.Event()

@@ -74,6 +74,7 @@ def has_lost_its_lease(outcome):
     )
 
 
+@pytest.mark.slow
 def test_driver_without_a_lease_overwrites_no_answer(kernels, counting, place):
     counting.held = True
     options = {"options": {"concurrency": 3}, "read": 2}
@@ -90,6 +91,7 @@ def test_driver_without_a_lease_overwrites_no_answer(kernels, counting, place):
     check_all_once(counting, place, CASES[:6])
 
 
+@pytest.mark.slow
 def test_suspended_driver_sends_nothing_after_its_lease_has_ended(kernels, counting, place):
     counting.script.extend(["", "", *["429 for 0.2 s"] * 4])
     options = {"options": {"concurrency": 6}, **LEASE}
@@ -103,6 +105,7 @@ def test_suspended_driver_sends_nothing_after_its_lease_has_ended(kernels, count
     check_all_once(counting, place, CASES[:6])
 
 
+@pytest.mark.slow
 def test_driver_that_lost_its_lease_says_so(kernels, counting, place):
     counting.held = True
     options = {"options": {"concurrency": 2}, **LEASE}

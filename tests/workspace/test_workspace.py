@@ -168,6 +168,7 @@ def test_two_workspaces_share_a_history_and_each_syncs_with_its_own_server(serve
         one.close()
 
 
+@pytest.mark.slow
 def test_connect_local_works_again_after_its_server_was_stopped():
     first = vnb.connect("local", history=":memory:")
     first.server.stop()

@@ -17,6 +17,7 @@ def size(message):
     return len(json.dumps(message))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["x", "漢", "\u202e", '"', "\n"])
 def test_page_of_huge_answers_is_bounded(grid, letter):
     tags = ("v1", "v2", "v3", "v4", "v5")

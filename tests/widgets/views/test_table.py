@@ -187,6 +187,7 @@ def test_long_text_is_cut_around_the_matching_word(record, table):
     assert len("".join(cell)) < 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["", "東京"])
 def test_size_of_a_page_is_bounded(record, table, search):
     outputs = {f"out{number}": "東京" * 20 for number in range(110)}
