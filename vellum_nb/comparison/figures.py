@@ -478,9 +478,10 @@ class ComparisonFigures(ComparisonData):
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if not (old and new and is_comparable(old.nodes, new.nodes)):
+            nodes = (old.nodes, new.nodes) if old and new else ((), ())
+            if not (all(nodes) and is_comparable(*nodes)):
                 return None
-            first = first_difference(old.nodes, new.nodes)
+            first = first_difference(*nodes)
             return "" if first is None else first.name
 
         return {release: [name(case, release) for case in self.cases] for release in self.others}
