@@ -386,9 +386,8 @@ class ComparisonFigures(ComparisonData):
     @cached_property
     def was_run(self) -> Bools:
         """Whether there are runs, case by release."""
-        was_run = np.zeros((len(self.cases), len(self.releases)), dtype=np.bool_)
-        was_run[self.answers["case"], self.answers["release"]] = True
-        return was_run
+        rows = [[bool(case.tries.get(name)) for name in self.releases] for case in self.cases]
+        return np.array(rows, dtype=np.bool_).reshape(len(rows), len(self.releases))
 
     @property
     def remaining(self) -> int:
