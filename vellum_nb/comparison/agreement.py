@@ -166,7 +166,7 @@ def judge_check(
     for rate, passed in (("sensitivity", True), ("specificity", False)):
         chosen = people == passed
         made[rate] = _share(verdicts[chosen] == passed, _case_numbers(rows)[chosen])
-    is_same = len(verdicts) and np.ptp(verdicts.astype(int)) == 0
+    is_same = len(set(verdicts.tolist())) == 1
     hint = f"; all get the same verdict: is threshold={judge.threshold} right?" if is_same else ""
     noise, answers = judge.noise()
     if answers:
@@ -244,13 +244,15 @@ def _agreement(
 ) -> dict[str, Any]:
     """Return the common fields of an agreement.
 
-    `votes` has whether each of the raters passes each run, NaN without a rating; `raters` maps
-    columns of `rows` to names.
+    `votes` has a row per run and a column per rater: 1 for pass, 0 for fail, NaN without a rating.
+    `raters` maps columns of `rows` to names.
     """
     passes = np.array(votes, dtype=np.float64).reshape(len(rows), len(raters))
     ratings, passed = (~np.isnan(passes)).sum(axis=1), np.nansum(passes, axis=1)
-    cases, is_unlike = _case_numbers(rows), (passed > 0) & (passed < ratings)
-    unlike, agreement = [rows[at] for at in is_unlike.nonzero()[0]], _share(~is_unlike, cases)
+    is_unlike = (passed > 0) & (passed < ratings)
+    unlike = [rows[at] for at in is_unlike.nonzero()[0]]
+    cases = _case_numbers(rows)
+    agreement = _share(~is_unlike, cases)
     columns = ("case_id", "release", *raters, "id")
     made: dict[str, Any] = {
         "title": title,

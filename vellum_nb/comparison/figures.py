@@ -386,9 +386,8 @@ class ComparisonFigures(ComparisonData):
     @cached_property
     def was_run(self) -> Bools:
         """Whether there are runs, case by release."""
-        was_run = np.zeros((len(self.cases), len(self.releases)), dtype=np.bool_)
-        was_run[self.answers["case"], self.answers["release"]] = True
-        return was_run
+        rows = [[bool(case.tries.get(name)) for name in self.releases] for case in self.cases]
+        return np.array(rows, dtype=np.bool_).reshape(len(rows), len(self.releases))
 
     @property
     def remaining(self) -> int:
@@ -478,9 +477,10 @@ class ComparisonFigures(ComparisonData):
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if not (old and new and is_comparable(old.nodes, new.nodes)):
+            nodes = (old.nodes, new.nodes) if old and new else ((), ())
+            if not (all(nodes) and is_comparable(*nodes)):
                 return None
-            first = first_difference(old.nodes, new.nodes)
+            first = first_difference(*nodes)
             return "" if first is None else first.name
 
         return {release: [name(case, release) for case in self.cases] for release in self.others}
