@@ -210,19 +210,21 @@ def _forest(
 
 def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
     """Draw the mean of each release with its interval."""
-    rows: Rows = []
-    for release in releases:
-        estimate = figures.estimate(name, release)
-        kind = "baseline" if release == figures.baseline else "release"
-        mean = estimate.mean
-        row: dict[str, Any] = {"release": release, "mean": mean, "n": estimate.n, "kind": kind}
-        if not math.isnan(estimate.low):
-            row |= {"low": estimate.low, "high": estimate.high}
-        rows += [] if math.isnan(mean) else [row]
+    rows = [_row(release, figures.estimate(name, release)) for release in releases]
+    rows = [row for row in rows if not math.isnan(row["mean"])]
+    for row in rows:
+        row["kind"] = "baseline" if row["release"] == figures.baseline else "release"
     _require(rows, f"no run has a figure of {name}")
     text = f"{name} by release: the mean over cases with its 95 % interval"
     bounds = _bounds(figures, name)
     return _intervals(rows, releases, f"{name}, 95 % interval", text, bounds)
+
+
+def _row(release: str, estimate: Estimate) -> dict[str, Any]:
+    """Return a mean with n, and its interval if it has one."""
+    row = {"release": release, "mean": estimate.mean, "n": estimate.n}
+    ends = {"low": estimate.low, "high": estimate.high}
+    return row if math.isnan(estimate.low) else row | ends
 
 
 def _bounds(figures: ComparisonFigures, name: str) -> tuple[float, float]:
@@ -254,11 +256,7 @@ def _scale(domain: tuple[float, float]) -> alt.Scale:
 
 def ability_picture(abilities: Mapping[str, Estimate], title: str, remark: str) -> Picture:
     """Return a chart of a ranking: the ability of each release with its interval."""
-    rows: Rows = []
-    for release, estimate in abilities.items():
-        row: dict[str, Any] = {"release": release, "mean": estimate.mean, "n": estimate.n}
-        ends = {} if math.isnan(estimate.low) else {"low": estimate.low, "high": estimate.high}
-        rows.append(row | ends | {"kind": "release"})
+    rows = [_row(release, one) | {"kind": "release"} for release, one in abilities.items()]
     text = f"ability by release, from the duels decided by {title}: log-odds against the average"
     text += remark and f"; {remark}"
     label = f"ability by {title} (log-odds), 95 % interval"
@@ -353,30 +351,16 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
 
 
 def _parts(counts: Mapping[str, int]) -> Rows:
-    """Return the parts of a bar, proportional, but wide enough for their counts."""
-    parts: Rows = [
-        {"verdict": kind, "cases": count, "text": f"{_SIGNS[kind]}{count:,}"}
-        for kind, count in counts.items()
-        if count
-    ]
-    least = {
-        part["verdict"]: max(_LEAST_PART_PX, _CHAR_PX * len(part["text"]) + 8) for part in parts
-    }
-    widths: dict[str, float] = {}
-    while True:  # a part that would be too narrow takes its least width from the others
-        wide = [part for part in parts if part["verdict"] not in widths]
-        room = _WIDTH - _GAP_PX * (len(parts) - 1) - sum(widths.values())
-        scale = room / max(1, sum(part["cases"] for part in wide))
-        narrow = {
-            part["verdict"] for part in wide if part["cases"] * scale < least[part["verdict"]]
-        }
-        if not narrow:
-            break
-        widths |= {kind: least[kind] for kind in narrow}
+    """Return the parts of a bar: each has room for its count, and a share of the remaining room."""
+    texts = {kind: f"{_SIGNS[kind]}{count:,}" for kind, count in counts.items() if count}
+    least = {k: max(_LEAST_PART_PX, _CHAR_PX * len(text) + 8) for k, text in texts.items()}
+    room = _WIDTH - _GAP_PX * (len(texts) - 1) - sum(least.values())
+    parts: Rows = []
     at = 0.0
-    for part in parts:
-        width = widths.get(part["verdict"], part["cases"] * scale)
-        part |= {"from": at, "to": at + width, "middle": at + width / 2}
+    for kind, text in texts.items():
+        width = least[kind] + room * counts[kind] / sum(counts.values())
+        ends = {"from": at, "to": at + width, "middle": at + width / 2}
+        parts.append({"verdict": kind, "cases": counts[kind], "text": text} | ends)
         at += width + _GAP_PX
     return parts
 
@@ -411,23 +395,21 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
 
 def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
     """Return the positions of cases in a scatter, merging those that would overlap."""
-    codes = figures.against[release, name].codes
+    import pandas as pd
+
     columns = [figures.releases.index(r) for r in (figures.baseline, release)]
-    pairs = figures.scored[name].mean[:, columns].tolist()
-    scored = [at for at, pair in enumerate(pairs) if not any(map(math.isnan, pair))]
-    values = [value for at in scored for value in pairs[at]]
-    low = min(values, default=0.0)
-    step = (max(values, default=0.0) - low) / _SCATTER_STEPS or 1.0
+    points = pd.DataFrame(figures.scored[name].mean[:, columns], columns=["x", "y"])
     kinds = {verdict: kind for kind, verdicts in _KINDS.items() for verdict in verdicts}
-    places: dict[tuple[int, int, str], list[list[float]]] = {}
-    for at in scored:
-        x, y = (round((value - low) / step) for value in pairs[at])
-        places.setdefault((x, y, kinds[VERDICTS[int(codes[at])]]), []).append(pairs[at])
-    return [
-        {"verdict": kind, "cases": len(group)}
-        | {axis: sum(pair[at] for pair in group) / len(group) for at, axis in enumerate("xy")}
-        for (_, _, kind), group in places.items()
-    ]
+    codes = figures.against[release, name].codes.tolist()
+    points["verdict"] = [kinds[VERDICTS[code]] for code in codes]
+    points = points.dropna()
+    values = points[["x", "y"]]
+    step = (values.max().max() - values.min().min()) / _SCATTER_STEPS or 1.0
+    cells = [(points[axis] / step).round().rename(f"{axis} cell") for axis in "xy"]
+    groups = points.groupby([*cells, "verdict"])
+    merged = groups[["x", "y"]].mean().assign(cases=groups.size())
+    rows: Any = merged.reset_index("verdict").to_dict("records")
+    return list(rows)
 
 
 def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
@@ -578,9 +560,8 @@ def _place(
     row["text"] = f"{cut(release, _MAX_NAME_CHARS)}, n = {row['n']:,}"
     for axis, name in zip("xy", names, strict=True):
         estimate = figures.estimate(name, release, has)
-        row[axis] = estimate.mean
-        if not math.isnan(estimate.low):
-            row |= {f"{axis}_low": estimate.low, f"{axis}_high": estimate.high}
+        ends = () if math.isnan(estimate.low) else ("_low", "_high")
+        row |= {f"{axis}{end}": estimate.columns(axis)[f"{axis}{end}"] for end in ("", *ends)}
     return row
 
 

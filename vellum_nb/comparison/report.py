@@ -84,7 +84,6 @@ class Cell:
 
     release: str
     run: Run | None  # the run that represents the release
-    status: str  # same, differs, missing or baseline
     scores: Mapping[str, tuple[float | None, str]]  # figure and verdict by metric
     facts: Sequence[str]
     problem: AnswerCell | None
@@ -298,8 +297,7 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if run and name in names
     }
-    status = "baseline" if is_base and is_answer(run) else case.status(release)
-    return Cell(release, run, status, scores, facts, AnswerCell.of_problem(run), outputs)
+    return Cell(release, run, scores, facts, AnswerCell.of_problem(run), outputs)
 
 
 def added_text(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
