@@ -46,24 +46,30 @@ def steps_and_names_a_failure_with_the_mouse(lab, output, case):
     lab.page.keyboard.press("Escape")
 
 
-def test_case_of_the_grid_is_opened_in_full(lab):
-    notebook = lab.run_notebook([SETUP, "sweep.compare(baseline='v1')"])
-    output, page = notebook.output(0), notebook.output(1).locator(".vnb-cmp-page")
+def fits(lab, notebook, output, page):
+    """Check the width and the rows of a grid and of its static form at all widths."""
     root = output.locator(".vnb-grid")
     grid = root.get_by_role("grid", name="Cases and releases")
-    rows = grid.locator(".vnb-grid-row")
-    expect(rows.first).to_be_visible()
     for look in ("light-520", "dark-520", "dark-1400", "light-1400"):
         with lab.looking(look):
             notebook.screenshot(f"grid-{look}", of=output)
             assert root.evaluate(OVERFLOW) == []
             assert grid.evaluate("grid => grid.scrollWidth - grid.clientWidth") <= 1
-            height = rows.first.evaluate("row => row.offsetHeight")
+            height = grid.locator(".vnb-grid-row").first.evaluate("row => row.offsetHeight")
             assert height == (51 if look.endswith("520") else 36)
             notebook.screenshot(f"comparison-page-{look}", of=page)
             assert page.evaluate("page => page.scrollWidth - page.clientWidth") <= 1
             assert page.locator(".vnb-case-line").first.is_visible()
             assert page.evaluate(OVERLAPS) == 0
+
+
+def test_case_of_the_grid_is_opened_in_full(lab):
+    notebook = lab.run_notebook([SETUP, "sweep.compare(baseline='v1')"])
+    output, page = notebook.output(0), notebook.output(1).locator(".vnb-cmp-page")
+    grid = output.locator(".vnb-grid").get_by_role("grid", name="Cases and releases")
+    rows = grid.locator(".vnb-grid-row")
+    expect(rows.first).to_be_visible()
+    fits(lab, notebook, output, page)
     case = output.get_by_role("region", name="The case in full")
     grid.focus()
     lab.page.keyboard.press("j")

@@ -85,19 +85,8 @@ def select(filters: Filters, store: Store) -> Selection:
     terms = ["r.deletion IS NULL"]
     bound: dict[str, Any] = {}
     for name, value in filters.items():
-        if value is None or name in {"limit", "search", "skip_damaged"}:
-            continue
-        if name in {"since", "until"}:
-            terms.append(f"r.timestamp {'>=' if name == 'since' else '<'} :{name}")
-            bound[name] = moment(name, value)  # type: ignore[arg-type]
-            continue
-        values, column = _names(name, value), "r.id" if name == "ids" else f"r.{name}"
-        if name == "rating":
-            terms.append(f"({' OR '.join(RATINGS[rating] for rating in values) or '1 = 0'})")
-            continue
-        is_one = len(values) == 1
-        terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
-        bound[name] = values[0] if is_one else store.dialect.listed(values)
+        if value is not None and name not in {"limit", "search", "skip_damaged"}:
+            terms.append(_condition(store, name, value, bound))
     if (words := filters.get("search")) is not None:
         check_text("search", words, optional=True, error=HistoryError)
         if words.strip():
@@ -108,6 +97,21 @@ def select(filters: Filters, store: Store) -> Selection:
         check_integer("limit", limit, optional=True, error=HistoryError)
         limit = min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
+
+
+def _condition(store: Store, name: str, value: Any, bound: dict[str, Any]) -> str:
+    """Return the condition of one filter, and add its parameters to `bound`."""
+    if name in {"since", "until"}:
+        bound[name] = moment(name, value)
+        return f"r.timestamp {'>=' if name == 'since' else '<'} :{name}"
+    values, column = _names(name, value), "r.id" if name == "ids" else f"r.{name}"
+    if name == "rating":
+        return f"({' OR '.join(RATINGS[rating] for rating in values) or '1 = 0'})"
+    if len(values) == 1:
+        bound[name] = values[0]
+        return f"{column} = :{name}"
+    bound[name] = store.dialect.listed(values)
+    return store.dialect.one_of(column, name)
 
 
 def ids_of(value: Any) -> Any:
