@@ -84,7 +84,9 @@ def test_nodes_are_named_by_the_server_or_their_kind():
 
 
 def values(*items):
-    return [{"node_output_id": "i", "key": key, "type": type_, "value": v} for key, type_, v in items]
+    return [
+        {"node_output_id": "i", "key": key, "type": type_, "value": v} for key, type_, v in items
+    ]
 
 
 def test_values_of_a_node_are_plain_and_without_secrets():
