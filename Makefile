@@ -38,11 +38,11 @@ OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py
 	$(addprefix tests/workspace/,test_pushed_cases.py test_sweep_costs.py)
 
 statistics: $(VENV)/.compiled # likewise for statsmodels and scikit-learn
-	@echo "==> tests of statistics" && nice -n 5 $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
+	@echo "==> tests of statistics" && $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
 STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_judge_checks.py)
 
-others: $(VENV)/.compiled # in many processes, which wait: those in one process go first
-	@echo "==> all other tests" && nice -n 5 $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
+others: $(VENV)/.compiled
+	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
 OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL) $(STATISTICS))
 MANY := --dist loadfile --no-loadscope-reorder -n 4 # many tests wait; tests/conftest.py orders the files
 
@@ -58,17 +58,17 @@ lint: $(VENV)/.dev
 	@! grep -nE '.{101}' $(SCRIPTS)/*.js # oxfmt leaves long comments and strings
 SCRIPTS := vellum_nb/widgets/static
 
-units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) -n 2 $(ARGS)
+units: $(VENV)/.dev # they wait: the others, which take the processor only, fill the gaps
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
 QUICK := -m "not slow and not browser" -k "not postgres" --hypothesis-profile=few
 
 units-official: $(VENV)/.dev
-	@echo "==> unit tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(filter-out tests/conformance,$(OFFICIAL)) $(QUICK) -q $(ARGS)
+	@echo "==> unit tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(filter-out tests/conformance,$(OFFICIAL)) $(QUICK) -q $(ARGS)
 
 units-statistics: $(VENV)/.dev
-	@echo "==> unit tests of statistics" && $(BIN)/python -m pytest $(STATISTICS) $(QUICK) -q $(ARGS)
+	@echo "==> unit tests of statistics" && nice $(BIN)/python -m pytest $(STATISTICS) $(QUICK) -q $(ARGS)
 
 cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 	@echo "==> notebooks, against their stored outputs"
