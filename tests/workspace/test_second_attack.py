@@ -1,8 +1,10 @@
 """A second attack: the same root causes where the first one did not look."""
 
 import json
+import multiprocessing
 import sqlite3
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -31,16 +33,40 @@ def swept(ws, cases=CASES, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_look_ups")
+def test_call_that_waits_in_an_executor_is_not_made_after_its_sweep_was_cut(
+    connected, counting, monkeypatch
+):
+    """A process pool hands a call to its only process while that makes another one."""
+    monkeypatch.setattr(leases, "_MARGIN_S", leases.LEASE_S - 8)  # private: else it takes 45 s
+    counting.held = True
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as executor:
+        with connected(LONG) as ws:
+            sweep = swept(ws, concurrency=4, executor=executor, background=True)
+            wait_until(lambda: counting.posts == 1)
+            sweep.stop(now=True)
+            sweep.wait(LONG)
+        with connected(2) as ws:
+            sweep = swept(ws, concurrency=8, background=True)
+            wait_until(lambda: counting.posts == len(CASES))  # the others are sent by this one
+            counting.held = False
+            sweep.wait(LONG)
+            executor.shutdown()  # every call that was handed to it has been made
+            check_all_once(counting, sweep, CASES)
+
+
+@pytest.mark.slow
 def test_listing_delay_that_grows_is_noticed_before_a_run_is_sent_again(
     connected, counting, monkeypatch
 ):
     """All times are a tenth of the real ones: a server that lists at once, then after 20 s."""
     monkeypatch.setattr(retry_policy, "SHORTEST_S", 0.8)
     counting.latency, counting.faults = 0.02, {"reset after": 0.1}
-    cases = [{"text": f"text {number}"} for number in range(200)]
+    cases = [{"text": f"text {number}"} for number in range(400)]
 
     def grow():
-        wait_until(lambda: counting.posts > 50)
+        wait_until(lambda: counting.posts > 100)
         counting.lag = 2.0
 
     threading.Thread(target=grow).start()
