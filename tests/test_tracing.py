@@ -54,6 +54,7 @@ def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended()
         tokens_in=12,
         tokens_out=5,
         cost_usd=0.25,
+        outputs={},
         is_named=False,
     )
     assert node_run.duration_s == 2.5
@@ -117,12 +118,36 @@ def test_values_of_spans_are_those_of_streams():
     assert of_span.outputs_hash == of_stream.outputs_hash
 
 
-def test_long_values_of_nodes_are_cut():
+@pytest.mark.parametrize("more", [{}, {"id": "1"}, {"name": "key"}])
+def test_secrets_at_any_depth_are_masked_but_not_in_the_hash(more):
+    def traced(secret):
+        hidden = {"type": "SECRET", "value": secret} | more
+        call = {"name": "pay", "arguments": {"key": hidden}}
+        outputs = values(("a", "JSON", {"type": "FUNCTION_CALL", "value": call}))
+        return nodes_of_stream([node("FULFILLED", output_values=outputs)])[0]
+
+    first, second = traced("sk-1"), traced("sk-2")
+    assert first.outputs == {"a": {"name": "pay", "arguments": {"key": "(secret)"}}}
+    assert first.calls == ({"name": "pay", "arguments": {"key": "(secret)"}},)
+    assert first.outputs_hash != second.outputs_hash
+
+
+def test_values_of_the_same_name_are_all_stored():
+    outputs = values(("a", "STRING", "one"), ("a", "STRING", "two"))
+    (node_run,) = nodes_of_stream([node("FULFILLED", output_values=outputs)])
+    assert node_run.outputs == {"a": "one", "a (2)": "two"}
+
+
+def test_long_values_of_nodes_are_cut_and_keep_a_hash_of_the_rest():
     long = values(("text", "STRING", "a" * 10_001), ("list", "JSON", ["é" * 20_000]))
     (node_run,) = nodes_of_stream([node("FULFILLED", output_values=long)])
-    assert node_run.outputs["text"] == "a" * 10_000 + "… cut after 10,000 of 10,001 characters"
+    text = node_run.outputs["text"]
+    assert text.startswith("a" * 10_000 + "… cut after 10,000 of 10,001 characters, hash ")
     assert node_run.outputs["list"].startswith('["ééé')
-    assert node_run.outputs["list"].endswith("cut after 10,000 of 20,004 characters")
+    assert "cut after 10,000 of 20,004 characters" in node_run.outputs["list"]
+    other = values(("text", "STRING", "a" * 10_000 + "b"))
+    (other_run,) = nodes_of_stream([node("FULFILLED", output_values=other)])
+    assert other_run.outputs["text"] != text
 
 
 def test_last_nodes_of_a_very_long_trace_have_no_values():

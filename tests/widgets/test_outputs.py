@@ -306,6 +306,25 @@ def test_outputs_with_the_same_hash_are_the_same_whatever_their_names():
     assert steps((of_stream,), (of_spans,)) == [["n", "= same"]]
 
 
+def test_values_that_are_not_stored_are_not_compared():
+    stored = draft("high", "one")
+    dropped = node("Draft", 2, 3, outputs_hash="one")
+    assert steps((classify("a"), stored), (classify("a"), dropped)) == [
+        ["Classify", "= same"],
+        ["Draft", "values not stored"],
+    ]
+
+
+def test_values_too_long_to_compare_are_listed_without_marks():
+    old, new = ([draft("a", letter * 9_000) for _ in range(9)] for letter in "xy")
+    page = dom(side_by_side_traces([run("v1", nodes=old), run("v2", nodes=new)], "v2"))
+    first, *_, last = page.select(".vnb-step")
+    assert "out reply: differs" in text_of(first)
+    assert first.select(".vnb-ins")
+    assert not last.select(".vnb-ins")
+    assert "y" * 9_000 in text_of(last)
+
+
 def test_traces_without_values_are_side_by_side():
     old, new = (node("n", 0, 1, outputs_hash="1"),), (classify("high"),)
     assert steps(old, new) == []

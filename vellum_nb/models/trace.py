@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,8 +49,8 @@ class NodeRun(Model):
         Hash of the outputs, independent of their order; None if they are unknown.
     inputs, outputs : dict or None
         Values by name; None if they are unknown, as in older histories. Values that are longer than
-        10,000 characters are cut, and secrets are left out. If a trace has more than a million
-        characters, its last nodes have no values.
+        10,000 characters are cut, and end with a hash of the whole. If a trace has more than a
+        million characters, its last nodes have no values. Values of type SECRET are masked.
     calls : tuple of dict
         The function calls in its outputs: `name` and `arguments`.
     is_named : bool
@@ -76,10 +77,10 @@ class NodeRun(Model):
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from start to end; None if one of them is unknown."""
+        """Seconds from start to end, at least 0; None if one of them is unknown."""
         if self.start is None or self.end is None:
             return None
-        return (utc(self.end) - utc(self.start)).total_seconds()
+        return max((utc(self.end) - utc(self.start)).total_seconds(), 0.0)
 
 
 def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...]:
@@ -146,22 +147,22 @@ def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict
 
 def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
     kind = (data.data and data.data.type) or node.kind
-    news: dict[str, Any] = {
+    updates: dict[str, Any] = {
         "name": _name(data, kind) or node.name,
         "is_named": bool(data.node_name),
         "kind": kind,
         "state": data.state or node.state,
     }
     if data.input_values:
-        news["inputs"] = _values(data.input_values)
+        updates["inputs"] = _masked(_values(data.input_values))
     if data.state in _ENDS:
-        news["end"] = data.ts
-        news |= _answer(_values(data.output_values))
+        updates["end"] = data.ts
+        updates |= _answer(_values(data.output_values))
     if data.error is not None:
-        news["error"] = data.error.message or data.error.code
+        updates["error"] = data.error.message or data.error.code
     if data.data is not None and data.data.execution_meta is not None:
-        news |= _spent(data.data.execution_meta)
-    return node.model_copy(update=news)
+        updates |= _spent(data.data.execution_meta)
+    return node.model_copy(update=updates)
 
 
 def _name(data: WorkflowNodeResultEvent, kind: str) -> str:
@@ -186,16 +187,17 @@ def _spent(meta: PromptNodeExecutionMeta) -> dict[str, Any]:
 
 
 def _values(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the values of a node in a stream by name, without secrets.
+    """Return the values of a node in a stream by name; secrets keep their type.
 
     Vellum does not name outputs: they are numbered.
     """
-    return {
-        str(item.get("key") or f"output {place}"): (
-            _MASKED if item.get("type") == "SECRET" else item.get("value")
-        )
-        for place, item in enumerate(items, 1)
-    }
+    values: dict[str, Any] = {}
+    for place, item in enumerate(items, 1):
+        name = str(item.get("key") or f"output {place}")
+        is_secret = item.get("type") == "SECRET"
+        value = {"type": "SECRET", "value": item.get("value")} if is_secret else item.get("value")
+        values[f"{name} ({place})" if name in values else name] = value
+    return values
 
 
 def _answer(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,40 +207,58 @@ def _answer(outputs: Mapping[str, Any]) -> dict[str, Any]:
         hash_ = hashlib.sha256(repr(texts).encode()).hexdigest()[:16] if outputs else None
     except (TypeError, ValueError, RecursionError):
         hash_ = None
-    calls = function_calls(list(outputs.values()))
-    return {"outputs_hash": hash_, "outputs": outputs or None, "calls": calls}
+    masked = _masked(outputs)
+    return {"outputs_hash": hash_, "outputs": masked, "calls": function_calls(masked)}
+
+
+def _masked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without secrets; empty if they are nested too deeply."""
+    with suppress(RecursionError):
+        return {name: _without_secrets(value) for name, value in values.items()}
+    return {}
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("type") == "SECRET":
+            return _MASKED
+        return {name: _without_secrets(item) for name, item in value.items()}
+    return [_without_secrets(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _bounded(nodes: Iterable[NodeRun]) -> tuple[NodeRun, ...]:
     """Cut long values, and drop those of the last nodes if there are too many."""
-    room, bounded = _MAX_TRACE_CHARS, list[NodeRun]()
+    remaining, bounded = _MAX_TRACE_CHARS, list[NodeRun]()
     for node in nodes:
         inputs, outputs = _cut(node.inputs), _cut(node.outputs)
-        room -= len(repr((inputs, outputs)))
-        update = {"inputs": inputs, "outputs": outputs} if room > 0 else _NO_VALUES
+        remaining -= len(repr((inputs, outputs)))
+        update = {"inputs": inputs, "outputs": outputs} if remaining > 0 else _NO_VALUES
         bounded.append(node.model_copy(update=update))
     return tuple(bounded)
 
 
 def _cut(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return values without types, and the beginning of long ones as text."""
+    """Return values without types, and the beginning of long ones as text, with a hash."""
+    if values is None:
+        return None
     try:
-        plain = {name: _untyped(value) for name, value in (values or {}).items()}
+        plain = {name: _untyped(value) for name, value in values.items()}
         for name, value in plain.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             if (size := len(text)) > _MAX_VALUE_CHARS:
-                note = f"… cut after {_MAX_VALUE_CHARS:,} of {size:,} characters"
+                hash_ = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+                note = f"… cut after {_MAX_VALUE_CHARS:,} of {size:,} characters, hash {hash_}"
                 plain[name] = text[:_MAX_VALUE_CHARS] + note
     except (TypeError, ValueError, RecursionError):
         return None
-    return plain or None
+    return plain
 
 
 def _untyped(value: Any) -> Any:
-    """Remove types and secrets from a value, at any depth, and write 1.0 as 1."""
+    """Remove types from a value, at any depth, and write 1.0 as 1."""
     if isinstance(value, Mapping):
         if value.keys() == {"type", "value"}:
-            return _MASKED if value["type"] == "SECRET" else _untyped(value["value"])
+            return _untyped(value["value"])
         return {name: _untyped(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_untyped(item) for item in value]
@@ -261,7 +281,7 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
         end=span.end_ts if state in _ENDS else None,
         error=(error.message or error.code) if error else None,
         **usage_totals([span.usage_result] if span.usage_result else None),
-        inputs=dict(inputs) if inputs else None,
+        inputs=_masked(inputs) if inputs else None,
         **_answer(dict(ended.outputs)),
     )
 

@@ -50,6 +50,9 @@ OUTPUT_CSS = asset("outputs.css")
 _MAX_OUTPUTS = 200
 _MAX_EXPECTED_CHARS = 200
 _MAX_NODES = 200
+_MAX_COMPARED_CHARS = 30_000  # of the values of two traces: comparing more takes longer than 0.2 s
+_MAX_SHOWN_CHARS = 300_000
+_MAX_SUMMARIZED_CHARS = 3_000
 _MAX_DEPTH = 6
 _MIN_BAR_PERCENT = 0.5  # keeps nodes of no duration visible
 _NODE_STATES = {
@@ -108,17 +111,22 @@ def _steps_html(base: Run, run: Run) -> str:
     """Return the nodes of two runs as a list: what differs in each, and its values unfolded."""
     first = first_difference(base.nodes, run.nodes)
     listed = list(pairs(base.nodes, run.nodes))
-    steps = []
+    steps, size = [], 0
     for depth, one, two in listed[:_MAX_NODES]:
         nodes = [(of, node) for of, node in ((base, one), (run, two)) if node is not None]
         values = [_with_outputs(of, _node_values(node)) for of, node in nodes]
+        size += sum(len(plain_text(value.outputs)) for value in values)
+        html = '<p class="vnb-note vnb-out-note">too long to show; ws.trace(run) has the values</p>'
+        if size <= _MAX_SHOWN_CHARS:
+            is_marked = size <= _MAX_COMPARED_CHARS
+            html = _columns_html(values, "inputs and outputs", is_marked=is_marked)
         step = {
             "name": nodes[-1][1].name,
             "depth": min(depth, _MAX_DEPTH),
             "is_first": first is not None and one is first.base and two is first.other,
             "changes": _changes_html(one, two),
             "took": [duration(n.duration_s) for _, n in nodes if n.duration_s is not None],
-            "html": _columns_html(values, "inputs and outputs"),
+            "html": html,
         }
         steps.append(step)
     return render(
@@ -145,6 +153,10 @@ def _changes_html(base: NodeRun | None, node: NodeRun | None) -> str:
     """Return what differs between two nodes, one line per value; short values in full."""
     if base is None or node is None:
         return "not run" if node is None else "new"
+    has_values = [n.inputs is not None or n.outputs is not None for n in (base, node)]
+    if not all(has_values):
+        differs = base.outputs_hash != node.outputs_hash or any(has_values)
+        return "values not stored" if differs else ""
     old, new = _node_values(base), _node_values(node)
     are_same = base.outputs_hash == node.outputs_hash is not None  # whatever their names
     lines = []
@@ -153,9 +165,10 @@ def _changes_html(base: NodeRun | None, node: NodeRun | None) -> str:
             continue
         sides = old.get(name, MISSING), new.get(name, MISSING)
         if changes := difference(*sides, "JSON"):
-            ops = [Op("label", changes.summary)]
+            texts = [plain_text(value) or '""' for value in sides]
+            is_long = sum(map(len, texts)) > _MAX_SUMMARIZED_CHARS
+            ops = [Op("label", "differs" if is_long else changes.summary)]
             if all(map(is_short, sides)):
-                texts = [plain_text(value) or '""' for value in sides]
                 ops = [Op("delete", texts[0]), Op("insert", texts[1])]
             lines.append(Row(name, ops))
     return "".join(line.to_html() for line in lines)
@@ -265,7 +278,7 @@ def _with_outputs(run: Run, values: Mapping[str, Any]) -> Run:
     return run.model_copy(update=update)
 
 
-def _columns_html(runs: Sequence[Run], what: str) -> str:
+def _columns_html(runs: Sequence[Run], what: str, *, is_marked: bool = True) -> str:
     """Return outputs as columns, with differences from the first run marked; once if all equal."""
     same = all(run.outputs == runs[0].outputs for run in runs)
     runs, count = runs[:1] if same else runs, len(runs)
@@ -275,8 +288,9 @@ def _columns_html(runs: Sequence[Run], what: str) -> str:
         tag = "" if same else f'<b class="vnb-tag">{name_html(run.release_tag)}</b> '
         title = f"{what} of all runs" if same and count > 1 else what
         head = f'<div class="vnb-out-head"><span class="vnb-facts">{tag}{title}</span></div>'
-        base = runs[0] if run is not runs[0] else None
-        rows = output_rows(run, names, base, other=_compared(runs, "") if base is None else None)
+        base = runs[0] if run is not runs[0] and is_marked else None
+        other = _compared(runs, "") if run is runs[0] and is_marked else None
+        rows = output_rows(run, names, base, other=other)
         label = title if same else f"{what} of {visible_name(run.release_tag)}".capitalize()
         columns.append(section_html(label, head, rows, len(names)))
     return f'<div class="vnb-out-grid">{"".join(columns)}</div>'
