@@ -20,6 +20,8 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_name":  # of a copy, which is made without __init__
+            raise AttributeError(name)
         value = getattr(import_module(self._name), name)
         vars(self)[name] = value
         return value

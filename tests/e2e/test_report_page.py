@@ -141,6 +141,15 @@ def test_page_names_what_a_browser_lacks_to_read_the_cases(browser, cmp, tmp_pat
         expect(page.get_by_text("This browser cannot show the cases: it needs")).to_be_visible()
 
 
+def test_report_with_damaged_cases_says_so(browser, cmp, tmp_path):
+    path = cmp.to_html(tmp_path / "report.html", interactive=True)
+    html = path.read_text()
+    at = html.index(">", html.index('id="vnb-cases"')) + 1
+    path.write_text(html[: at + 40] + html[html.index("<", at) :])
+    with opened(browser, path) as page:
+        expect(page.locator("#vnb-cases-need")).to_have_text("The cases in this file are damaged.")
+
+
 BAD = (
     "<img src=x onerror='window.pwned = 1'><script>window.pwned = 1</script></script>"
     "<svg onload='window.pwned = 1'></svg><iframe src='http://evil.invalid/f'></iframe>"

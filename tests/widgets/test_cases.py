@@ -202,6 +202,7 @@ def test_undecided_sweep_offers_to_add_cases(gated, monkeypatch):
     cases.choose(b"ticket,expected.category\na,<b>billing</b>\nb,<b>billing</b>\nc,x\n")
     assert cases.label == "Run 2 calls"
     assert "6 runs: 4 found, 2 to be sent" in cases.line
+    assert cases.line.endswith("; reuses stored runs")
     form.close()
     assert view.add_cases is None  # the view shows how
 
@@ -245,12 +246,13 @@ def test_stopped_sweep_is_resumed_with_the_same_file(cases, gated):
     sweep.stop()
     gated.gate.release(16)
     assert sweep.wait(PATIENCE).state == "stopped"
-    left = 40 - progress_of(sweep).ended
+    view, left = sweep.view(), 40 - progress_of(sweep).ended
     cases.becomes(f"Resume: {left} calls")
     assert "resumes the unfinished sweep" in cases.plan
     gated.gate.release(100)
     assert cases.swept().wait(PATIENCE).state == "done"
     assert cases.form.sweep.id == sweep.id
+    assert view.is_closed is (cases.form.sweep is not sweep)
     assert gated.ws.history.count() == 40
 
 

@@ -942,7 +942,8 @@ class Comparison(ComparisonData):
             The file to write. An earlier report at this path is replaced with its tables.
         interactive : bool, default False
             Whether the page includes a script that searches and filters the cases and moves between
-            them with ``j`` and ``k``. Default: it has no script.
+            them with ``j`` and ``k``. Without JavaScript, the page shows no cases; use the default
+            report for that, which has no script.
         overwrite : bool, default False
             Whether to replace unrelated files with the names of the tables.
         """

@@ -174,8 +174,8 @@ def forest_svg(
     """Return the forest plot as SVG: diamonds for all cases, squares for the values of a label.
 
     A filled point is decided, and the margin is the grey band. Squares are always hollow, because
-    no decision is made by label, and their intervals are not corrected for their number. All names
-    are escaped.
+    no decision is made by label, and their intervals are not adjusted for multiple comparisons.
+    All names are escaped.
 
     Parameters
     ----------
@@ -226,7 +226,9 @@ def forest_svg(
 
 
 def _notes(left_out: int, *, has_labels: bool) -> list[str]:
-    notes = ["By label: for orientation, not corrected for their number."] if has_labels else []
+    notes = (
+        ["By label: for orientation, not adjusted for multiple comparisons."] if has_labels else []
+    )
     return [*notes, *([f"and {plural(left_out, 'other release')}"] if left_out else [])]
 
 

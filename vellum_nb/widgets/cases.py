@@ -178,7 +178,8 @@ class CaseSection:
             repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
             html, columns = case_plan_html(plan), plan.columns
-            state = f'<span class="vnb-plan">{escape(plan.headline)}</span>'
+            reuse = "; reuses stored runs" if ready.existing == "reuse" else ""
+            state = f'<span class="vnb-plan">{escape(plan.headline)}{reuse}</span>'
         except VellumNBError as exc:
             html, columns = problems_html(exc), getattr(exc, "columns", ())
             state = _to_correct_html([column for column in columns if column.problem])
@@ -213,7 +214,10 @@ class CaseSection:
             self.sweep, self._was_active, self._existing = sweep, True, "resume"
             view = sweep.view()
             view.add_cases = self._boundary.guarded(self._add_cases)
-            self.view.children = (view,)
+            replaced, self.view.children = self.view.children, (view,)
+            for old in replaced:
+                if old is not view:
+                    old.close()
             self._unsubscribe = control_of(sweep).subscribe(self._followed)
         except VellumNBError as exc:
             html = problems_html(exc)

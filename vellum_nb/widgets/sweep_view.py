@@ -457,9 +457,8 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def _deleted(self, control: SweepControl) -> int:
         """Return the number of deleted runs of a sweep that has ended, and follow deletions."""
-        if len(self._unsubscribes) == 1:  # not while it runs: each run is read for its listeners
-            poke = self._debouncer.poke
-            follow = control.history.subscribe(lambda _run: None, on_bulk_change=poke)
+        if len(self._unsubscribes) == 1:  # of the sweep itself
+            follow = control.history.subscribe(None, on_bulk_change=self._debouncer.poke)
             self._unsubscribes.append(follow)
         with suppress(HistoryError):  # the history may be closed
             return Sweeps(control.history).deleted(control.record.id)

@@ -85,8 +85,12 @@ class PageModel {
 async function start() {
   const need = document.getElementById("vnb-cases-need");
   if (!("DecompressionStream" in window)) return null;
+  const cases = await readCases().catch(() => null);
+  if (!cases) {
+    need.textContent = "The cases in this file are damaged.";
+    return null;
+  }
   need.hidden = true;
-  const cases = await readCases();
   const [grid, detail] = [h("div"), h("div", { class: "vnb vnb-case vnb-none" })];
   need.after(h("div", { class: "vnb-grid-view" }, grid, detail));
   addEventListener("beforeprint", () => need.after(cases));
