@@ -44,7 +44,7 @@ STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_j
 others: $(VENV)/.compiled
 	@echo "==> all other tests" && $(BIN)/python -m pytest $(OTHERS) $(MANY) $(ARGS)
 OTHERS := tests $(addprefix --ignore=,tests/e2e $(OFFICIAL) $(STATISTICS))
-MANY := --dist loadfile --no-loadscope-reorder -n 6 # many tests wait; tests/conftest.py orders the files
+MANY := --dist loadfile --no-loadscope-reorder -n 4 # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
 	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint units units-official units-statistics
