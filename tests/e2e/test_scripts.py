@@ -53,10 +53,10 @@ def violations(page, place):
     """Return what axe finds wrong in an element, which is chosen by a selector."""
     page.evaluate(AXE)
     options = {"runOnly": {"type": "tag", "values": RULES}}
-    found = page.evaluate("([place, options]) => axe.run(place, options)", [place, options])
+    result = page.evaluate("([place, options]) => axe.run(place, options)", [place, options])
     return [
         f"{each['id']}: {node['target']} {node['failureSummary'][:300]}"
-        for each in found["violations"]
+        for each in result["violations"]
         for node in each["nodes"]
     ]
 

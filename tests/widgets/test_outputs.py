@@ -262,8 +262,8 @@ def steps(old, new):
     """Return the listed nodes of v2 against v1: name and what differs."""
     runs = [run("v1", nodes=old), run("v3", nodes=()), run("v2", nodes=new)]
     page = dom(side_by_side_traces(runs, "v2"))
-    found = page.select(".vnb-step > summary")
-    return [[text_of(part) for part in each.find_all(recursive=False)][:2] for each in found]
+    summaries = page.select(".vnb-step > summary")
+    return [[text_of(part) for part in each.find_all(recursive=False)][:2] for each in summaries]
 
 
 def classify(priority, **fields):

@@ -313,8 +313,11 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
     runs = []
     for text, is_rated in zip(texts, rated, strict=True):
         for tag, output in (("v1", text[:2]), ("v2", text[2:4])):
-            known = {"deployment": "pair", "quality": float(output[0] == "p") if is_rated else None}
-            runs.append(later_run(tag, {"text": text}, {"output": output}, **known))
+            fields = {
+                "deployment": "pair",
+                "quality": float(output[0] == "p") if is_rated else None,
+            }
+            runs.append(later_run(tag, {"text": text}, {"output": output}, **fields))
     ws.history.merge(runs)
     judge = ws.judge("grader", inputs={"text": "output.output"})
     summary = (

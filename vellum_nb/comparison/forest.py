@@ -226,10 +226,12 @@ def forest_svg(
 
 
 def _notes(left_out: int, *, has_labels: bool) -> list[str]:
-    notes = (
-        ["By label: for orientation, not adjusted for multiple comparisons."] if has_labels else []
-    )
-    return [*notes, *([f"and {plural(left_out, 'other release')}"] if left_out else [])]
+    notes = []
+    if has_labels:
+        notes.append("By label: for orientation, not adjusted for multiple comparisons.")
+    if left_out:
+        notes.append(f"and {plural(left_out, 'other release')}")
+    return notes
 
 
 def forest_text(figures: ComparisonFigures, metric: str, releases: Sequence[str]) -> str:

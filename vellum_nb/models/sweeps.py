@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
-from uuid import NAMESPACE_OID, UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import Field
 
@@ -122,22 +121,9 @@ def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 
     number = f"{round}.{attempt}" if attempt else str(round)
     if sweep.judge is not None:
         case_id = sweep.case_ids[place.position]
-        return _uuid5(NAMESPACE_OID, f"{sweep.judge}/{case_id}/{place.repeat}/{number}")
+        return str(uuid5(NAMESPACE_OID, f"{sweep.judge}/{case_id}/{place.repeat}/{number}"))
     name = f"{place.position}/{place.repeat}/{number}/{place.release_tag}"
-    return _uuid5(_uuid(sweep.id), name)
-
-
-_uuid = lru_cache(maxsize=16)(UUID)
-
-
-def _uuid5(namespace: UUID, name: str) -> str:
-    """Return ``str(uuid5(namespace, name))`` in a third of the time: a sweep has many runs."""
-    content = namespace.bytes + name.encode()
-    digest = bytearray(hashlib.sha1(content, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50  # version 5
-    digest[8] = digest[8] & 0x3F | 0x80  # variant of RFC 4122
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return str(uuid5(UUID(sweep.id), name))
 
 
 def planned_ids(

@@ -563,7 +563,7 @@ class _Checker:
         missing = [name for name in self._inputs or () if name not in names["input"]]
         close = {name: get_close_matches(name, missing, 1, 0.75) for name in self._labels.values()}
         self._mistyped = {label: matches[0] for label, matches in close.items() if matches}
-        self._questions = {c: dict(self._asked(label)) for c, label in self._labels.items()}
+        self._questions = {name: dict(self._asked(n)) for name, n in self._labels.items()}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 

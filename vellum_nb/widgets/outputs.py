@@ -73,10 +73,10 @@ def side_by_side_traces(runs: Sequence[Run], compared: str = "") -> str:
     if not runs or not runs[0].nodes or (runs[1:] and not traced):
         return ""
     base = runs[0]
-    other = next((run for run in traced if run.release_tag == compared), (*traced, base)[0])
-    has_values = all(any(n.inputs or n.outputs for n in run.nodes) for run in (base, other))
-    if other is not base and has_values and is_comparable(base.nodes, other.nodes):
-        return _steps_html(base, other)
+    candidate = next((run for run in traced if run.release_tag == compared), (*traced, base)[0])
+    has_values = all(any(n.inputs or n.outputs for n in run.nodes) for run in (base, candidate))
+    if candidate is not base and has_values and is_comparable(base.nodes, candidate.nodes):
+        return _steps_html(base, candidate)
     marks: dict[str, dict[int, str]] = {base.release_tag: {}}
     words = []
     for run in traced:
@@ -116,7 +116,7 @@ def _steps_html(base: Run, run: Run) -> str:
         nodes = [(of, node) for of, node in ((base, one), (run, two)) if node is not None]
         values = [_with_outputs(of, _node_values(node)) for of, node in nodes]
         size += sum(len(plain_text(value.outputs)) for value in values)
-        html = '<p class="vnb-note vnb-out-note">too long to show; ws.trace(run) has the values</p>'
+        html = '<p class="vnb-note vnb-out-note">too long to show; read the values in run.nodes</p>'
         if size <= _MAX_SHOWN_CHARS:
             is_marked = size <= _MAX_COMPARED_CHARS
             html = _columns_html(values, "inputs and outputs", is_marked=is_marked)
@@ -278,7 +278,7 @@ def _with_outputs(run: Run, values: Mapping[str, Any]) -> Run:
     return run.model_copy(update=update)
 
 
-def _columns_html(runs: Sequence[Run], what: str, *, is_marked: bool = True) -> str:
+def _columns_html(runs: Sequence[Run], title: str, *, is_marked: bool = True) -> str:
     """Return outputs as columns, with differences from the first run marked; once if all equal."""
     same = all(run.outputs == runs[0].outputs for run in runs)
     runs, count = runs[:1] if same else runs, len(runs)
@@ -286,12 +286,12 @@ def _columns_html(runs: Sequence[Run], what: str, *, is_marked: bool = True) -> 
     columns = []
     for run in runs:
         tag = "" if same else f'<b class="vnb-tag">{name_html(run.release_tag)}</b> '
-        title = f"{what} of all runs" if same and count > 1 else what
-        head = f'<div class="vnb-out-head"><span class="vnb-facts">{tag}{title}</span></div>'
+        heading = f"{title} of all runs" if same and count > 1 else title
+        head = f'<div class="vnb-out-head"><span class="vnb-facts">{tag}{heading}</span></div>'
         base = runs[0] if run is not runs[0] and is_marked else None
         other = _compared(runs, "") if run is runs[0] and is_marked else None
         rows = output_rows(run, names, base, other=other)
-        label = title if same else f"{what} of {visible_name(run.release_tag)}".capitalize()
+        label = heading if same else f"{title} of {visible_name(run.release_tag)}".capitalize()
         columns.append(section_html(label, head, rows, len(names)))
     return f'<div class="vnb-out-grid">{"".join(columns)}</div>'
 

@@ -221,12 +221,12 @@ def test_runs_are_filtered_by_rating(history, record, table):
     filters = {each["name"]: each["values"] for each in page.state("_head")["filters"]}
     names = filters["rating"]
     assert [value for value, _ in names] == ["rated", "unrated", "good", "bad"]
-    found = {}
+    shown = {}
     for value, _ in names:
         page.send(kind="filter", name="rating", value=value)
-        found[value] = ids(page.rows())
+        shown[value] = ids(page.rows())
         page.send(kind="drop_filter", name="rating")
-    assert found == {
+    assert shown == {
         "rated": ["run-3", "run-2", "run-1"],
         "unrated": ["run-0"],
         "good": ["run-1"],

@@ -67,9 +67,9 @@ class SweepView extends WidgetView {
     const names = ["resumed", "notes", "verdicts", "adding", "legend"];
     const [resumed, notes, verdicts, adding, legend] = names.map((name) => div(name));
     setAttribute(adding, "aria-live", "polite");
-    verdicts.addEventListener("click", ({ target, detail }) => {
+    verdicts.addEventListener("click", ({ target }) => {
       const { show, release, metric } = target.closest("[data-show]")?.dataset ?? {};
-      if (show && detail < 2) this.send({ kind: "compare", show, release, metric });
+      if (show) this.send({ kind: "compare", show, release, metric });
     });
     this.parts = { facts, resumed, notes, verdicts, adding, tags, legend, figures: h("div") };
     this.root = h(

@@ -906,7 +906,7 @@ class RunsTable extends TableView {
     replaceChildren(
       this.count,
       h("b", {}, formatNumber(total) + (latest?.rough ? "+" : "")),
-      total === all ? plural(total, "run").replace(/^\S+/, "") : ` of ${plural(all, "run")}`,
+      total === all ? ` ${total === 1 ? "run" : "runs"}` : ` of ${plural(all, "run")}`,
       doubts && dot(),
       doubts && icon("doubt", "vnb-glyph vnb-table-doubt"),
       doubts && ` ${formatNumber(doubts)} in doubt${scope}`,
