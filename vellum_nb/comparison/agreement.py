@@ -27,7 +27,7 @@ _PASS_RATING = 0.5  # smallest passing rating
 _KAPPA_RATERS = 2  # of more raters, alpha is computed
 _PER_LENGTH = 400  # characters, about 100 tokens
 _ALPHA = 0.05
-_TWO = 2
+_BINARY = 2  # values, of which the second is compared with the first
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -319,7 +319,7 @@ def _terms(column: str, rated: pd.DataFrame, cases: Ints) -> Iterator[tuple[Any,
         return
     values = _values(column, rated)
     codes, levels = pd.factorize(np.array([value_key(value) for value in values], dtype=object))
-    for code in range(len(levels) == _TWO, len(levels)):
+    for code in range(len(levels) == _BINARY, len(levels)):
         is_value = codes == code
         if min(len(np.unique(cases[mask])) for mask in (is_value, ~is_value)) >= stats.LEAST_UNITS:
             yield values[is_value.argmax()], is_value.astype(np.float64)
@@ -334,8 +334,8 @@ def _values(column: str, rated: pd.DataFrame) -> list[Any]:
     sides = {"label": [case.labels for case in cases], "input": [case.inputs for case in cases]}
     dicts = sides.get(side, [])
     if cases and not any(name in values for values in dicts):
-        known = (f"{s}.{key}" for s, values in sides.items() for row in values for key in row)
-        columns = dict.fromkeys(["length", "release", *known])
+        names = (f"{s}.{key}" for s, values in sides.items() for row in values for key in row)
+        columns = dict.fromkeys(["length", "release", *names])
         msg = f"{column!r} is not a column of the rated cases{available(columns)}"
         raise InputError(msg)
     return [values.get(name) for values in dicts]
