@@ -70,10 +70,10 @@ units-official: $(VENV)/.dev
 units-statistics: $(VENV)/.dev
 	@echo "==> unit tests of statistics" && nice $(BIN)/python -m pytest $(STATISTICS) $(QUICK) -q $(ARGS)
 
-cells: $(VENV)/.dev # in a copy, because they write files beside themselves
+cells: $(VENV)/.dev # in a copy, because they write files beside themselves; without the progress that slow machines show
 	@echo "==> notebooks, against their stored outputs"
 	@rm -rf build/notebooks && mkdir -p build && cp -R notebooks build/notebooks
-	@$(BIN)/python -m pytest -p nbval.plugin build/notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
+	@TQDM_DISABLE=1 $(BIN)/python -m pytest -p nbval.plugin build/notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
 
 lowest: $(VENV)/lowest/.made
 	@echo "==> a part of the unit tests, lowest versions"

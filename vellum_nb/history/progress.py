@@ -15,7 +15,9 @@ _DELAY_S = 1.5  # short operations show no progress bar
 @contextmanager
 def progress_line(title: str, total: int | None, *, show: bool | None = None) -> Iterator[Any]:
     """Yield a tqdm bar; by default it is shown only if the operation takes long."""
-    options = {"disable": show is False, "delay": 0 if show else _DELAY_S}
+    options: dict[str, Any] = (
+        {"disable": True} if show is False else {"delay": 0 if show else _DELAY_S}
+    )
     line = terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE, **options)
     with closing(line):
         yield line
