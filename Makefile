@@ -33,12 +33,12 @@ browser: $(VENV)/.compiled
 TWO := -n 2 --dist loadfile
 
 official: $(VENV)/.compiled # in one process: importing Vellum's client and SDK takes longer than all other modules
-	@echo "==> tests with Vellum's client and SDK" && $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
+	@echo "==> tests with Vellum's client and SDK" && nice $(BIN)/python -m pytest $(OFFICIAL) -q $(ARGS)
 OFFICIAL := tests/conformance $(addprefix tests/local/,prompts sdk test_magic.py test_node_results.py test_push.py test_samples.py) \
 	$(addprefix tests/workspace/,test_pushed_cases.py test_sweep_costs.py)
 
 statistics: $(VENV)/.compiled # likewise for statsmodels and scikit-learn
-	@echo "==> tests of statistics" && $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
+	@echo "==> tests of statistics" && nice $(BIN)/python -m pytest $(STATISTICS) -q $(ARGS)
 STATISTICS := tests/comparison $(addprefix tests/workspace/,test_duels.py test_judge_checks.py)
 
 others: $(VENV)/.compiled
