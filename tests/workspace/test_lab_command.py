@@ -44,7 +44,9 @@ def test_lab_serves_the_notebooks_asks_nothing_and_ends_at_one_signal(tmp_path):
     (folder / notebook.name).write_bytes(notebook.read_bytes())
     own = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     typed = [sys.executable, "-m", "vellum_nb", "lab", str(folder), "--no-browser"]
-    pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    # Without a terminal, JupyterLab relies on KeyboardInterrupt, which a finalizer can swallow.
+    terminal, stdin = os.openpty()
+    pipes = {"stdin": stdin, "stderr": subprocess.PIPE, "text": True}
     typed.append(f"--port={free_port()}")
     with subprocess.Popen(typed, **pipes, env=os.environ | own) as process:
         try:
@@ -58,3 +60,5 @@ def test_lab_serves_the_notebooks_asks_nothing_and_ends_at_one_signal(tmp_path):
             assert process.wait(30) == 0
         finally:
             process.kill()
+            os.close(stdin)
+            os.close(terminal)
