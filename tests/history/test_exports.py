@@ -86,7 +86,7 @@ def test_a_pipe_is_written_to_and_a_link_stays_one(filled, tmp_path):
         read = pool.submit(pipe.read_text, "utf-8")
         filled.to_csv(pipe)
         filled.to_csv(link)
-        assert read.result(20) == (tmp_path / "behind.csv").read_text("utf-8")
+        assert read.result(120) == (tmp_path / "behind.csv").read_text("utf-8")
     assert link.is_symlink()
     assert pipe.is_fifo()
 
@@ -200,7 +200,7 @@ def test_what_is_written_during_an_export_is_not_in_it_and_nobody_waits(many, ma
 
     with ThreadPoolExecutor(1) as pool:  # no writer waits for the export
         stopped = Stops(
-            lambda: pool.submit(write_during_it).result(20)
+            lambda: pool.submit(write_during_it).result(120)
         )  # no writer waits for the export
         getattr(many, write)(stopped)
     assert stopped.getvalue() == before

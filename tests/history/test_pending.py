@@ -169,7 +169,7 @@ def test_a_sweep_whose_server_is_lost_on_the_way_loses_no_answer(postgres_url, d
             if sum(calls.values()) == 20:
                 many.set()
         if sum(calls.values()) > 30:
-            back.wait(20)
+            back.wait(120)
         return text.upper()
 
     with vnb.LocalServer() as server:
@@ -179,7 +179,7 @@ def test_a_sweep_whose_server_is_lost_on_the_way_loses_no_answer(postgres_url, d
             cases = [{"text": f"case {number}"} for number in range(60)]
             options = {"release_tags": ["v1"], "concurrency": 4, "progress": False}
             sweep = ws.sweep("shout", cases, background=True, **options)
-            many.wait(20)
+            many.wait(120)
             with down:
                 pass
             back.set()

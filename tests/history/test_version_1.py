@@ -149,7 +149,7 @@ def test_merging_version_1_into_its_migrated_copy_changes_nothing(path, tmp_path
 
 
 def open_history(place, barrier, failures):
-    barrier.wait(20)
+    barrier.wait(120)
     try:
         with History(place) as history:
             assert history.count() == 34
@@ -167,6 +167,6 @@ def test_processes_that_open_version_1_together_migrate_it_once(version_1):
     for process in made:
         process.start()
     for process in made:
-        process.join(20)
+        process.join(120)
     assert [process.exitcode for process in made] == [0] * 6
     assert failures.empty(), failures.get()

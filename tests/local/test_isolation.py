@@ -235,7 +235,7 @@ def test_cancelling_kills_the_process_of_a_run(code, tmp_path):
     pids = pids_in(place)
     run.cancel()
     run.cancel()
-    thread.join(30)
+    thread.join(120)
     *began, why = events
     assert [event.name for event in began] == [
         "workflow.execution.initiated",

@@ -3,7 +3,6 @@
 import json
 import select
 import socket
-import threading
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
@@ -37,7 +36,7 @@ def quick():
 
 
 def connect(server):
-    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 20)
+    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 120)
 
 
 def closed(sock, within):
@@ -79,7 +78,7 @@ def test_connections_without_a_whole_head_are_closed(quick, sent):
         for sock in opened:
             sock.sendall(sent)
         for sock in opened:
-            assert closed(sock, 10) == b""
+            assert closed(sock, 120) == b""
 
 
 @pytest.mark.slow
@@ -93,7 +92,7 @@ def test_a_head_that_drips_is_closed_and_so_is_a_second_one_that_does_not_come(q
         sock.sendall(request.encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 200")
         sock.sendall(b"GET /v1")
-        assert b"HTTP/1.1" not in closed(sock, 10)
+        assert b"HTTP/1.1" not in closed(sock, 120)
 
 
 @pytest.mark.slow
@@ -120,7 +119,7 @@ def test_bodies_that_do_not_come_are_408(quick):
             head = HEAD.format(quick.api_key) + "Content-Length: 100\r\n\r\n{"
             opened[-1].sendall(head.encode())  # at once: a late head is not answered
         for sock in opened:
-            assert b"408" in closed(sock, 20).partition(b"\r\n")[0]
+            assert b"408" in closed(sock, 120).partition(b"\r\n")[0]
 
 
 def test_a_request_under_way_has_no_such_limit(tmp_path, asking):
@@ -151,7 +150,7 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
             check_answers(api)
             time.sleep(0.2)
         for sock in opened:
-            assert len(closed(sock, 10)) < 8_000_000
+            assert len(closed(sock, 120)) < 8_000_000
 
 
 @pytest.mark.slow
@@ -206,15 +205,8 @@ def test_unfinished_bodies_of_all_clients_together_are_bounded(asking):
         head = HEAD.format(server.api_key) + "Content-Length: 1000\r\n\r\n"
         for sock in opened:
             sock.sendall(head.encode() + b" " * 900)
-        refused = threading.Event()
-
-        def watch(sock):
-            if b" 429 " in closed(sock, 20)[:20]:
-                refused.set()
-
-        for sock in opened[-3:]:
-            threading.Thread(target=watch, args=(sock,), daemon=True).start()
-        assert refused.wait(20)
+        answered, _, _ = select.select(opened[-3:], [], [], 120)
+        assert any(b" 429 " in sock.recv(20) for sock in answered)
         check_answers(asking(server))
 
 
@@ -225,7 +217,7 @@ def test_a_request_with_two_lengths_is_refused_and_answered_once(quick):
     lengths = f"Content-Length: {len(body)}\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(quick) as sock:
         sock.sendall((head + lengths + body).encode())
-        received = closed(sock, 10)
+        received = closed(sock, 120)
     assert received.startswith(b"HTTP/1.1 400")
     assert received.count(b"HTTP/1.1") == 1
 

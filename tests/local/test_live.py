@@ -159,7 +159,7 @@ def test_the_time_limit_holds_while_code_is_loaded_too(ledger):
     loading = threading.Event()
 
     def prepare():
-        loading.wait(20)
+        loading.wait(120)
         return Steps()
 
     async def go_on(live):
@@ -190,7 +190,7 @@ def test_a_turn_that_cannot_be_recorded_ends_the_run(tmp_path):
     loaded = threading.Event()
 
     def prepare():
-        loaded.wait(20)
+        loaded.wait(120)
         return Steps()
 
     async def run():

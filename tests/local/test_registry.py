@@ -83,7 +83,7 @@ def test_many_threads_may_deploy_at_once():
     start = threading.Barrier(8)
 
     def deploy(number):
-        start.wait(10)
+        start.wait(120)
         return server.deploy(whisper, name=f"w{number % 2}", release_tags=[f"t{number}"]).id
 
     with ThreadPoolExecutor(8) as pool:

@@ -143,8 +143,8 @@ def test_a_client_that_hangs_up_cancels_its_run(fresh, asking, name, path):
     fresh.deploy(getattr(patient, name))
     api = asking(fresh)
     body = {"workflow_deployment_name": name, "inputs": TEXT}
-    hang_up(fresh, path, body, lambda: patient.entered.wait(20))
-    assert patient.ended.wait(20)
+    hang_up(fresh, path, body, lambda: patient.entered.wait(120))
+    assert patient.ended.wait(120)
     events = f"/v1/workflow-deployments/{name}/execution-events"
     (run,) = until(lambda: [r for r in api.get(events).json()["results"] if r["end"]])
     assert run["error"]["code"] == "WORKFLOW_CANCELLED"
@@ -215,14 +215,14 @@ def test_a_stream_is_ended_in_order_when_the_server_stops(asking):
     api = asking(server)
     body = {"workflow_deployment_name": "speaks", "inputs": TEXT}
     with api.post("-stream", json=body, stream=True) as answer:
-        assert patient.entered.wait(20)
+        assert patient.entered.wait(120)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         last = [json.loads(line) for line in answer.iter_lines()][-1]
-        stopping.join(20)
+        stopping.join(120)
     assert last["data"]["state"] == "REJECTED"
     assert last["data"]["error"]["message"] == "The local server was stopped"
-    assert patient.ended.wait(20)
+    assert patient.ended.wait(120)
 
 
 def live_executions():

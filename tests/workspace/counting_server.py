@@ -112,7 +112,7 @@ class CountingServer:
     def listen(self, port=0):
         """Take connections."""
         opening = asyncio.start_server(self._serve, "127.0.0.1", port)
-        self._server = asyncio.run_coroutine_threadsafe(opening, self._loop).result(20)
+        self._server = asyncio.run_coroutine_threadsafe(opening, self._loop).result(120)
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -124,7 +124,7 @@ class CountingServer:
             for writer in list(self._writers):
                 _abort(writer)
 
-        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(120)
 
     def close(self):
         """End the thread."""

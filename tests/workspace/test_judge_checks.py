@@ -377,7 +377,7 @@ def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
     compared = ws.compare("echo", release_tags=tags, metrics=judge)
     view = compared.view()
     view.rate(view.comparison.cases[0], "v1", 1.0)
-    assert view.wait(20)
+    assert view.wait(120)
     session = compared.blind()
     session.rate("A")
     session.finish()

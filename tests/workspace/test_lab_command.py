@@ -32,7 +32,7 @@ def read(address):
     with requests.Session() as session:
         again = Retry(connect=20, backoff_factor=0.05, backoff_max=1)
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=again))
-        return session.get(address, timeout=30).text
+        return session.get(address, timeout=120).text
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_lab_serves_the_notebooks_asks_nothing_and_ends_at_one_signal(tmp_path):
             assert "@jupyterlab/apputils-extension:announcements" in config["disabledExtensions"]
             process.send_signal(signal.SIGINT)
             assert process.stderr.read().endswith("\n")
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
         finally:
             process.kill()
             os.close(stdin)

@@ -174,9 +174,9 @@ def test_failures_that_several_kernels_name_at_once_are_all_kept(server, tmp_pat
         with vnb.connect(server, history=where) as own:
             view = own.compare("shout", release_tags=["v1"]).view()
             for each in (failure, failure * 2):
-                barrier.wait(20)
+                barrier.wait(120)
                 view.name_failure(view.comparison.cases[0], "v1", each)
-                assert view.wait(20)
+                assert view.wait(120)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(name, names))

@@ -285,7 +285,7 @@ def test_text_of_a_closed_stream_stays_when_it_is_settled(local_ws, faucet, way)
                 break
     outputs = local_ws.history.get(stream.run.id).outputs
     assert outputs == {"reply": "x "}
-    assert faucet.left.wait(20)
+    assert faucet.left.wait(120)
     settled = stream.run
     while settled.in_doubt:  # the server records the end a moment later
         local_ws.sync("faucet") if way == "sync" else local_ws.resume_pending()

@@ -35,7 +35,7 @@ def test_a_rejected_node_says_why_and_a_run_without_an_answer_has_no_trace(ws):
 
 def test_a_run_that_is_under_way_keeps_no_half_a_trace(ws, gate):
     pending = ws.submit("gate", {"text": "x"})
-    assert gate.entered.wait(20)
+    assert gate.entered.wait(120)
     assert len(ws.trace(pending.run)) <= 1
     assert ws.history.get(pending.run.id).nodes == ()
     gate.open.set()
@@ -50,7 +50,7 @@ def test_the_form_streams_through_the_workspace(ws, server, faucet, state):
     form = ws.form("faucet")
     form.value, form.streaming = {"text": "hello"}, True
     form.submit()
-    (run,) = form.wait(20)
+    (run,) = form.wait(120)
     form.close()
     assert run.state == state
     assert ws.history.get(run.id) == run

@@ -76,7 +76,7 @@ def form_plan(ws, cases):
     section = form._cases
     section._given = cases
     section._changed()
-    assert section.wait(20)
+    assert section.wait(120)
     parts = [section._columns.widget, section._plan]
     for part in parts:
         parts += getattr(part, "children", ())

@@ -37,7 +37,7 @@ def test_the_form_shows_the_answer_and_that_it_could_not_be_recorded(ws):
     form = ws.form("lose")
     form.value = {"text": "tea"}
     form.submit()
-    (run,) = form.wait(20)
+    (run,) = form.wait(120)
     assert run.outputs == {"output": "paid for tea"}
     assert "was deleted" in form._runs.answers._trouble.value
     assert "paid for tea" in html_of(form)

@@ -148,7 +148,7 @@ def test_different_files_are_uploaded_side_by_side(hostile, monkeypatch):
 
     def answer(handler):
         with suppress(threading.BrokenBarrierError):
-            both.wait(20)
+            both.wait(120)
         handler.reply(500 if both.broken else 201, {"id": str(handler.client_address[1])})
 
     hostile.answers["/v1/uploaded-files"] = answer

@@ -43,7 +43,7 @@ def test_a_repeated_external_id_is_refused_before_it_is_sent(ws):
 def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(
     ws, gate, faucet, way, interrupt_after
 ):
-    interrupt_after(lambda: (gate.entered if way == "run" else faucet.said).wait(20))
+    interrupt_after(lambda: (gate.entered if way == "run" else faucet.said).wait(120))
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (a stream is read in it)
         if way == "run":
             ws.run("gate", {"text": "x"})
@@ -56,7 +56,7 @@ def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate, faucet, st
     form = ws.form("faucet" if streaming else "gate")
     form.value, form.streaming = {"text": "hello"}, streaming
     form.submit()
-    assert (faucet.said if streaming else gate.entered).wait(10)
+    assert (faucet.said if streaming else gate.entered).wait(120)
     form.cancel()
     (run,) = form.wait(15)  # the workflow itself waits for 20 s
     form.close()
@@ -78,7 +78,7 @@ def test_a_key_that_may_not_read_runs_and_its_form_is_of_what_is_given_or_was_re
     form = executing.form("shout", variables=[{"key": "text", "type": "STRING"}])
     form.value = {"text": "loud"}
     form.submit()
-    (run,) = form.wait(20)
+    (run,) = form.wait(120)
     assert (run.outputs, run.release_id) == ({"loud": "LOUD"}, None)
     form.close()
     form = executing.form("shout")

@@ -38,7 +38,7 @@ def test_the_first_words_come_while_the_model_still_speaks(server, vellum, model
     def answer(handler, _):
         handler.begin()
         handler.line(delta(content="first"))
-        assert heard.wait(20)
+        assert heard.wait(120)
         handler.line(delta(content=" second"))
         handler.line(finish())
         handler.line(b"[DONE]")

@@ -57,7 +57,7 @@ def test_cancelling_ends_a_run_whose_node_goes_on_and_leaves_no_thread():
         future = pool.submit(events_of, begun)
         assert ENTERED.acquire(timeout=120)
         begun.cancel()
-        result = Result(future.result(20))
+        result = Result(future.result(120))
     assert not GATE.is_set()
     assert result.error["code"] == "WORKFLOW_CANCELLED"
     assert len(result.of("node.execution.rejected")) == 1

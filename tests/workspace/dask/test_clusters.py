@@ -155,7 +155,7 @@ def crawled(roots):
         url = todo.pop()
         if url not in pages:
             try:
-                reply = urllib.request.urlopen(url, timeout=20)  # noqa: S310
+                reply = urllib.request.urlopen(url, timeout=120)  # noqa: S310
             except urllib.error.HTTPError as exc:
                 reply = exc
             with reply:
