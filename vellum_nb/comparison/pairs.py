@@ -256,6 +256,11 @@ def are_many(gaps: int, pairs: int) -> bool:
     return gaps > MAX_GAP_SHARE * (gaps + pairs)
 
 
+def lacks_pair(has_pair: Bools, is_unscored: Bools, lost: Bools) -> Bools:
+    """Return which cases have no pair; those unscored, or lost on both releases, need none."""
+    return ~(has_pair | is_unscored | lost.all(axis=1))
+
+
 def compared_with(
     figures: Scored,
     baseline: int,
@@ -330,12 +335,9 @@ def compared_with(
 def _gap_counts(
     figures: Scored, columns: Sequence[int], codes: NDArray[np.int8], has: Bools, was_run: Bools
 ) -> tuple[int, ...]:
-    """Return the number of cases without a pair by the first of `_GAPS` that applies.
-
-    Unscored cases, and those that are lost on both releases, do not count.
-    """
+    """Return the number of cases without a pair by the first of `_GAPS` that applies."""
     is_unscored = (codes == _UNSCORED) & ~(figures.count[:, columns] > 0).any(axis=1)
-    gaps = ~(has | is_unscored | figures.lost[:, columns].all(axis=1))
+    gaps = lacks_pair(has, is_unscored, figures.lost[:, columns])
     run, answered = (each[:, columns].all(axis=1) for each in (was_run, figures.answered))
     masks = (gaps & ~run, gaps & run & ~answered, gaps & run & answered)
     return tuple(int(mask.sum()) for mask in masks)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -643,11 +644,17 @@ def share_margin_power(
     >>> round(share_margin_power(0.1, 0.1, 400, 0.05), 2)
     0.61
     """
-    unequal, mean = gained + lost, gained - lost
-    spread = math.sqrt(max(unequal - mean**2, _LEAST_VARIANCE))
-    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, _LEAST_VARIANCE))
+    mean = gained - lost
+    spread, at_margin = _share_spreads(gained + lost, mean, margin)
     distance = (mean + margin) * math.sqrt(number) - float(two_sided(alpha)) * at_margin
     return float(special.ndtr(distance / spread))
+
+
+def _share_spreads(unequal: Any, mean: float, margin: float) -> tuple[Any, Any]:
+    """Return the standard deviation of a case's gain, and the one that the test assumes."""
+    variances = unequal - mean**2, np.maximum(unequal, margin) - margin**2
+    spread, at_margin = (np.sqrt(np.maximum(each, _LEAST_VARIANCE)) for each in variances)
+    return spread, at_margin
 
 
 def mean_power(mean: float, spread: float, number: int, alpha: float = 0.05) -> float:
@@ -666,15 +673,12 @@ def cases_for(
     power_of: Callable[[int], float], *, least: int = 1, target: float = _POWER
 ) -> int | None:
     """Return the smallest number of cases with the power `target`; None if infeasible."""
-    low, high = least - 1, max(1, least)
+    low, high = least, max(1, least)
     while power_of(high) < target:
-        low, high = high, 2 * high
+        low, high = high + 1, 2 * high
         if high > _MAX_CASES:
             return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power_of(middle) >= target else (middle, high)
-    return high
+    return bisect_left(range(high), target, low, key=power_of)
 
 
 @dataclass(frozen=True)
@@ -701,11 +705,8 @@ class Pilot:
         expected = expected_gain(mean, math.sqrt(variance / number))
         unequal = special.betaincinv(gained + lost + 1, number - gained - lost + 1, _chances())
         unequal = np.maximum(unequal, abs(expected))
-        at_margin = np.sqrt(np.maximum(np.maximum(unequal, margin) - margin**2, _LEAST_VARIANCE))
-        spreads = np.sqrt(np.maximum(unequal - expected**2, _LEAST_VARIANCE))
-        return cls(
-            mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True
-        )
+        spreads = *_share_spreads(unequal, expected, margin), np.sqrt(unequal)
+        return cls(mean, number, margin, expected, *spreads, is_share=True)
 
     @classmethod
     def of_numbers(cls, mean: float, spread: float, number: int, margin: float) -> Pilot:
