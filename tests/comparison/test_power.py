@@ -6,7 +6,6 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.power import TTestPower
 
 from vellum_nb.comparison.statistics import (
     Pilot,
@@ -23,12 +22,6 @@ def drawn(number: int, gained: float, lost: float, times: int = 3_000):
     """Return drawn numbers of gained and lost cases."""
     rng = np.random.default_rng(5)
     return rng.multinomial(number, [gained, lost, 1 - gained - lost], size=times)[:, :2].tolist()
-
-
-def test_power_of_the_paired_test_is_statsmodels():
-    for mean, number in ((0.5, 20), (-0.3, 100)):
-        peer = TTestPower().power(abs(mean), number, 0.05)
-        assert mean_power(mean, 1.0, number) == pytest.approx(peer, abs=1e-3)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(2, 3), (5, 2), (1, 6)])
