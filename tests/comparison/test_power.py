@@ -54,11 +54,11 @@ def test_power_of_numbers_includes_the_uncertainty_of_their_spread():
 
 def test_cases_that_exclude_a_loss_deliver_the_power():
     assert cases_for(lambda n: share_margin_power(0, 0, n, 0.05)) == 73  # z**2 (1 - m) / m
-    number = cases_for(lambda n: share_margin_power(0.1, 0.1, n, 0.1))
+    number = cases_for(lambda n: share_margin_power(0, 0.2, n, 0.1))
     excluded = [share(up, down, number).low > -0.1 for up, down in drawn(number, 0.1, 0.1)]
     assert 0.76 < np.mean(excluded) < 0.86
 
 
 def test_an_infeasible_number_of_cases_is_none():
     assert cases_for(lambda n: mean_power(1e-5, 1.0, n)) is None
-    assert cases_for(lambda n: share_margin_power(0.1, 0.2, n, 0.1)) is None
+    assert cases_for(lambda n: share_margin_power(-0.1, 0.3, n, 0.1)) is None

@@ -825,7 +825,7 @@ class ComparisonFigures(ComparisonData):
                 role = "counts as a failure" if number == 1 else "count as failures"
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
-        return texts + against.left_out_texts
+        return texts + against.gap_texts(against.left_out)
 
     def _cases(self, against: Against) -> str:
         if self.clusters is None:

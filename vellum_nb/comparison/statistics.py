@@ -399,12 +399,10 @@ def gain_evidence(gains: Floats, least: float) -> Floats:
     return np.maximum.accumulate(worth)
 
 
-def confidence_sequence(
-    values: Floats, ends: tuple[float, float], alpha: float = 0.05
-) -> tuple[float, float]:
-    """Return an interval of the mean of values between `ends` that holds after every case.
+def confidence_sequence(values: Floats, ends: tuple[float, float]) -> tuple[float, float]:
+    """Return a 95 % interval of the mean of values between `ends` that holds after every case.
 
-    It has the means against which `gain_evidence` is below 1 / alpha, for either sign.
+    It has the means against which `gain_evidence` is below 1 / 0.05, for either sign.
 
     >>> import numpy as np
     >>> low, high = confidence_sequence(np.resize([0.0, 0.0, 0.0, 1.0], 100), (-1.0, 1.0))
@@ -414,7 +412,7 @@ def confidence_sequence(
 
     def lower_end(values: Floats, least: float) -> float:
         def excess(mean: float) -> float:
-            return float(gain_evidence(values - mean, least - mean)[-1]) + math.log(alpha)
+            return float(gain_evidence(values - mean, least - mean)[-1]) + math.log(0.05)
 
         start, mean = least + _EQUAL * (ends[1] - ends[0]), float(values.mean())
         if mean <= start or excess(start) <= 0:
@@ -637,15 +635,16 @@ def two_sided(alpha: float, free: Any = MANY) -> Any:
 
 
 def share_margin_power(
-    gained: float, lost: float, number: int, margin: float, alpha: float = 0.05
+    mean: float, unequal: float, number: int, margin: float, alpha: float = 0.05
 ) -> float:
     """Return the power of Tango's score test to show that the loss is smaller than `margin`.
 
-    >>> round(share_margin_power(0.1, 0.1, 400, 0.05), 2)
+    `mean` is the difference of the shares, and `unequal` the share of cases that differ.
+
+    >>> round(share_margin_power(0.0, 0.2, 400, 0.05), 2)
     0.61
     """
-    mean = gained - lost
-    spread, at_margin = _share_spreads(gained + lost, mean, margin)
+    spread, at_margin = _share_spreads(unequal, mean, margin)
     distance = (mean + margin) * math.sqrt(number) - float(two_sided(alpha)) * at_margin
     return float(special.ndtr(distance / spread))
 
