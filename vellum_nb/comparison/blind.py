@@ -438,10 +438,7 @@ def begin_blind_session(
     random.
     """
     check_text("question", question)
-    unchecked_seed: object = seed
-    if unchecked_seed is not None and not (
-        isinstance(unchecked_seed, int) and abs(unchecked_seed) < _SEED_LIMIT
-    ):
+    if seed is not None and not (isinstance(seed, int) and abs(seed) < _SEED_LIMIT):  # type: ignore[redundant-expr]
         refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)
     signature = blind_signature(deployment, *pair, question, [p.case_id for p in pairs])

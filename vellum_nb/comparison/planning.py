@@ -79,9 +79,8 @@ def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptio
 
     For shares, the variance is that with two more cases that differ by a half.
     """
-    scored, at = figures.scored[metric], figures.releases.index(release)
-    columns = [figures.releases.index(figures.baseline), at]
-    delta = scored.mean[:, at] - scored.mean[:, columns[0]]
+    scored, delta = figures.scored[metric], figures.against[release, metric].delta
+    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
     has = ~np.isnan(delta)
     number = int(has.sum())
     seconds, costs = (figures.answers[name].mean() for name in ("latency_s", "cost_usd"))

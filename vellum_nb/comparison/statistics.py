@@ -595,10 +595,8 @@ def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, flo
 
 def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
     """Return the number of differing pairs of repeats, and of all pairs."""
-    if not len(cells):
-        return 0, 0
     _, repeats = np.unique(cells, return_counts=True)
-    both = cells.astype(np.int64) * (int(kinds.max()) + 1) + kinds
+    both = cells.astype(np.int64) * (int(kinds.max(initial=0)) + 1) + kinds
     _, alike = np.unique(both, return_counts=True)
     pairs = int((repeats * (repeats - 1) // 2).sum())
     return pairs - int((alike * (alike - 1) // 2).sum()), pairs
