@@ -267,7 +267,8 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
             count("at any time", is_known=True, holds=sequential_test(delta).side != 0)
         if against.band is not None and scenario.draw is coins:
             count("noise", is_known=True, holds=abs(against.change.mean) > against.band)
-            total["verdict"] += against.compared
+            ties = against.counts["same"] + against.counts["noise"]
+            total["verdict"] += against.decided + ties
             hits["verdict"] += against.decided
         rate = win_rate(int((signs > 0).sum()), int((signs < 0).sum()))
         known = not math.isnan(rate.low) and not scenario.is_clustered

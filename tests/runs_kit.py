@@ -5,6 +5,7 @@ from itertools import count
 
 from IPython.core.formatters import DisplayFormatter
 
+from vellum_nb.history import ordered_runs
 from vellum_nb.models import Run, case_id
 from vellum_nb.sweep.sweep import control_of
 
@@ -53,6 +54,11 @@ def bundle_of(value):
 def html_of(value):
     """Return what a notebook shows of `value`."""
     return str(bundle_of(value)["text/html"])
+
+
+def page(history, **options):
+    """Return the first 100 runs, sorted."""
+    return ordered_runs(history, **options).runs(offset=0, limit=100)
 
 
 def progress_of(sweep):

@@ -31,6 +31,12 @@ def wanted(expected: Mapping[str, Any], **labels: Any) -> list[SweepCase]:
     ]
 
 
+def planned(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a comparison whose sweep planned a case of each text, in this order."""
+    cases = wanted(dict.fromkeys(texts, "yes"))
+    return {"cases": cases, "order": [case.case_id for case in cases]}
+
+
 def compared(*runs: Run, tags: Sequence[str] = ("v1", "v2"), **options: Any) -> Comparison:
     return compare_runs(runs, deployment="words", release_tags=tags, **options)
 

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-from report_kit import compared, failed, judged, run, wanted
+from report_kit import compared, failed, judged, planned, run, wanted
 
 import vellum_nb as vnb
 from vellum_nb import InconclusiveError, RegressionError
@@ -228,17 +228,15 @@ def test_whatever_runs_say_the_file_is_xml_and_nothing_drives_the_terminal(tmp_p
 @pytest.mark.parametrize(("ran", "passes"), [(8, True), (3, False)])
 def test_cases_that_a_decided_sweep_left_out_are_no_missing_answers(ran, passes):
     texts = [f"case {number}" for number in range(60)]
-    cases = wanted(dict.fromkeys(texts, YES))
-    runs = [run(tag, text, answer) for tag, answer in (("v1", NO), ("v2", YES)) for text in texts]
-    made = [each for each in runs if each.inputs["text"] in texts[:ran]]
-    order = [each.case_id for each in cases]
-    cmp = compared(*made, cases=cases, metrics="exact", order=order)
+    answers = (("v1", NO), ("v2", YES))
+    made = [run(tag, text, answer) for tag, answer in answers for text in texts[:ran]]
+    cmp = compared(*made, metrics="exact", **planned(texts))
     skipped = re.search(r'skipped="(\d+)"', cmp.to_junit())[1]
     if passes:
         cmp.assert_no_regressions()
         assert skipped == "52"
         broken = [*made, failed("v1", texts[9]), failed("v2", texts[9])]
-        cmp = compared(*broken, cases=cases, metrics="exact", order=order)
+        cmp = compared(*broken, metrics="exact", **planned(texts))
     error = RegressionError if passes else InconclusiveError
     with pytest.raises(error, match="1 case has no" if passes else "57 cases were not run"):
         cmp.assert_no_regressions()
@@ -251,9 +249,7 @@ def test_cases_that_a_sweep_left_out_without_a_decision_do_not_pass():
         for tag in ("v1", "v2")
         for at, text in enumerate(texts[:14])  # of the other six none could decide it
     ]
-    cases = wanted(dict.fromkeys(texts, YES))
-    order = [each.case_id for each in cases]
-    cmp = compared(*runs, cases=cases, metrics="exact", order=order)
+    cmp = compared(*runs, metrics="exact", **planned(texts))
     with pytest.raises(InconclusiveError, match="6 cases were not run, and no difference was deci"):
         cmp.assert_no_regressions(max_missing=4)
     assert "a test that holds whenever one looks" in cmp.to_html()

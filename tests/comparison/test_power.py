@@ -6,7 +6,6 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.power import TTestPower
 
 from vellum_nb.comparison.statistics import (
     Pilot,
@@ -23,12 +22,6 @@ def drawn(number: int, gained: float, lost: float, times: int = 3_000):
     """Return drawn numbers of gained and lost cases."""
     rng = np.random.default_rng(5)
     return rng.multinomial(number, [gained, lost, 1 - gained - lost], size=times)[:, :2].tolist()
-
-
-def test_power_of_the_paired_test_is_statsmodels():
-    for mean, number in ((0.5, 20), (-0.3, 100)):
-        peer = TTestPower().power(abs(mean), number, 0.05)
-        assert mean_power(mean, 1.0, number) == pytest.approx(peer, abs=1e-3)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(2, 3), (5, 2), (1, 6)])
@@ -61,11 +54,11 @@ def test_power_of_numbers_includes_the_uncertainty_of_their_spread():
 
 def test_cases_that_exclude_a_loss_deliver_the_power():
     assert cases_for(lambda n: share_margin_power(0, 0, n, 0.05)) == 73  # z**2 (1 - m) / m
-    number = cases_for(lambda n: share_margin_power(0.1, 0.1, n, 0.1))
+    number = cases_for(lambda n: share_margin_power(0, 0.2, n, 0.1))
     excluded = [share(up, down, number).low > -0.1 for up, down in drawn(number, 0.1, 0.1)]
     assert 0.76 < np.mean(excluded) < 0.86
 
 
 def test_an_infeasible_number_of_cases_is_none():
     assert cases_for(lambda n: mean_power(1e-5, 1.0, n)) is None
-    assert cases_for(lambda n: share_margin_power(0.1, 0.2, n, 0.1)) is None
+    assert cases_for(lambda n: share_margin_power(-0.1, 0.3, n, 0.1)) is None

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from report_kit import compared, failed, run, wanted
+from report_kit import planned as of_sweep
 from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import InconclusiveError
 from vellum_nb.comparison.statistics import confidence_sequence, gain_evidence, sequential_test
-from vellum_nb.models import case_id
 
 YES, NO = "yes", "no"
 MARGIN, PLANNED, TIMES = 0.1, 150, 200
@@ -93,9 +93,7 @@ def stopped(
         for tag, answers in (("v1", old), ("v2", new))
         for text, answer in zip(texts, answers, strict=False)
     ]
-    order = [case_id({"text": text}) for text in texts]
-    cases = wanted(dict.fromkeys(texts, YES))
-    known = {"metrics": "exact", "stopped_by": "exact", "order": order, "cases": cases}
+    known = {"metrics": "exact", "stopped_by": "exact", **of_sweep(texts)}
     return compared(*runs, **known | options)
 
 

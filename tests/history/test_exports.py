@@ -9,12 +9,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from math import isnan
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_kit import ENCODABLE_TEXTS, NUMBERS, TEXTS, VALUES, assert_equal
 
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
 from vellum_nb.history import csv_table, progress, unguarded
@@ -369,27 +369,18 @@ def test_memory_does_not_grow_with_the_number_of_runs(history, path, make_run, t
     assert history.frame().memory_usage(deep=True).sum() > 50_000_000
 
 
-TRICKY = ["", "NaN", "None", "null", "1", "1.0", "True", "=1+1", "+x", "-1", "@a", "\tx", "\rx"]
-TRICKY += ["'", "''", "'=1", "'a", '"', '""', 'a"b', "a,b", "a\nb", "a\r\nb", "\n", "é", "😀"]
-TRICKY += ["\uff1d1", "'\uff1d1", "\uff20", "a.b", "input.a", "output.a", "id", "state"]
-TRICKY += ["\x00", "\ufeff", "\u2028", "2026-07-01", "inf", "0x1", "1_000", " ", "\ud83d"]
-
-text = st.sampled_from(TRICKY) | st.text(st.characters(codec="utf-8"), max_size=12)
-number = st.integers() | st.integers(-(2**70), 2**70) | st.floats()
-scalar = text | number | st.booleans() | st.none()
-value = scalar | st.lists(scalar, max_size=3) | st.dictionaries(text, scalar, max_size=3)
 # Whole columns of one type are what histories mostly hold, and are inferred each in its own way.
-columns = [text, st.integers(-5, 5), number, st.booleans(), st.floats(), value]
+columns = [TEXTS, st.integers(-5, 5), NUMBERS, st.booleans(), st.floats(), VALUES]
 
 
 @st.composite
 def frames_of_runs(draw):
-    names = draw(st.lists(text, unique=True, max_size=4))
+    names = draw(st.lists(TEXTS, unique=True, max_size=4))
     kinds = {name: draw(st.sampled_from(columns)) | st.none() for name in names}
     return [
         Run(
             id=f"run-{number}",
-            deployment=draw(text.filter(lambda t: "\ud83d" not in t)),
+            deployment=draw(ENCODABLE_TEXTS),
             release_tag=draw(st.sampled_from(["v1", "=v2", "LATEST"])),
             timestamp=draw(st.datetimes(timezones=st.just(UTC))),
             finished_at=draw(st.none() | st.datetimes(timezones=st.just(UTC))),
@@ -400,7 +391,7 @@ def frames_of_runs(draw):
             case_id="c",
             inputs={name: draw(kinds[name]) for name in names if draw(st.booleans())},
             outputs={name: draw(kinds[name]) for name in names},
-            note=draw(st.none() | text.filter(lambda t: "\ud83d" not in t)),
+            note=draw(st.none() | ENCODABLE_TEXTS),
             tags=draw(st.sampled_from([(), ("a",), ("=b", "é")])),
         )
         for number in range(draw(st.integers(0, 4)))
@@ -426,31 +417,14 @@ def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
             frame = written if columns is None else written[columns]
             for write, read in READERS.items():
                 path = getattr(history, write)(folder / "a", columns=columns)
-                _assert_equal(read(path), frame)
-
-
-def _is_missing_in_pandas_2(cell):
-    """Return whether it is missing, where pandas has None and NaN for that in one column."""
-    return pd.__version__ < "3" and (cell is None or (isinstance(cell, float) and isnan(cell)))
-
-
-def _assert_equal(read, written):
-    pd.testing.assert_frame_equal(read, written, check_exact=True)  # takes 1, 1.0, True for equal
-    exactly = [
-        [
-            [_is_missing_in_pandas_2(v) or (type(v), repr(v)) for v in frame[name].tolist()]
-            for name in frame
-        ]
-        for frame in (read, written)
-    ]
-    assert exactly[0] == exactly[1]
+                assert_equal(read(path), frame)
 
 
 @settings(max_examples=50)
 @given(data=st.data())
 def test_our_reader_splits_what_the_csv_module_writes(data):
     width = data.draw(st.integers(1, 4))
-    row = st.lists(text.filter(lambda t: t != "\ud83d"), min_size=width, max_size=width)
+    row = st.lists(ENCODABLE_TEXTS, min_size=width, max_size=width)
     rows = data.draw(st.lists(row, min_size=1))
     file = io.StringIO()
     csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
@@ -515,7 +489,7 @@ def test_texts_larger_than_a_cell_of_the_csv_module_come_back(history, record, t
         text = unit * (200_000 // len(unit))
         record(outputs={"text": text, "list": [text]}, note=text[:50_000])
     for write, read in READERS.items():
-        _assert_equal(read(getattr(history, write)(tmp_path / "a")), history.frame())
+        assert_equal(read(getattr(history, write)(tmp_path / "a")), history.frame())
 
 
 def test_missing_values_of_the_only_column_are_read_back(history, record, tmp_path):

@@ -4,17 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
 import pytest
+from runs_kit import page
 
 from vellum_nb import HistoryError
-from vellum_nb.history import ordered_runs
 from vellum_nb.models import RunError
 
 on_file = pytest.mark.usefixtures("path")  # one database is enough
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-
-
-def page(history, **options):
-    return ordered_runs(history, **options).runs(offset=0, limit=100)
 
 
 @pytest.fixture

@@ -16,16 +16,12 @@ import pandas as pd
 import psycopg
 import pytest
 from ports_kit import free_port
+from runs_kit import page
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import ordered_runs
 from vellum_nb.models import RunError
 
 ODD = ("\x00", "\x01", "a\x00b", "a\x01b", "\x01\x01", "\x01\x02\x00", *"abäZ\ue000😀")
-
-
-def page(history, **options):
-    return ordered_runs(history, **options).runs(offset=0, limit=100)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
-from runs_kit import html_of
+from runs_kit import html_of, page
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import connected, ordered_runs, set_execution_id, set_nodes, trace_frame
+from vellum_nb.history import connected, set_execution_id, set_nodes, trace_frame
 from vellum_nb.models import NodeRun
 
 WHOLE = {
@@ -38,10 +38,6 @@ WHOLE = {
     "note": "n",
     "quality": 0.5,
 }
-
-
-def page(history, **options):
-    return ordered_runs(history, **options).runs(offset=0, limit=100)
 
 
 def test_a_run_comes_back_as_it_was_recorded(history, make_run):

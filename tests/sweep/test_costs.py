@@ -26,6 +26,19 @@ def limited(history, attempt, cases=300, tags=("v1",), limit=5.0):
     return swept(history, record, attempt, concurrency=128, limits={"max_cost_usd": limit})
 
 
+def later(history, first, attempt, limit):
+    """Return the sweep as a later kernel has it, with another limit."""
+    options = {"concurrency": 128, "limits": {"max_cost_usd": limit}}
+    return again_later(history, first, attempt, **options)
+
+
+def let_through(gate, number):
+    """Let the runs under way go on once there are so many, and no more for two turns."""
+    gate.wait_for(number)
+    assert not gate.arrived.acquire(timeout=0.6)
+    gate.open.set()
+
+
 @pytest.mark.parametrize(("limit", "calls"), [(5.0, 5), (4.5, 5), (0.5, 1)])
 def test_no_more_runs_begin_than_the_limit_pays_for(history, limit, calls):
     sweep = limited(history, costing(1.0), limit=limit).resume()
@@ -43,9 +56,7 @@ def test_the_overshoot_of_several_releases_is_at_most_one_call(history):
 def test_runs_begin_one_at_a_time_until_a_cost_is_known(history):
     gate = Gate()
     sweep = limited(history, gate, tags=("v1", "v2")).resume(background=True)
-    gate.wait_for(1)
-    assert not gate.arrived.acquire(timeout=0.6)  # two turns
-    gate.open.set()
+    let_through(gate, 1)
     assert sweep.wait(LONG).state == "done"  # no run reports its cost: that limits nothing
     assert progress_of(sweep).cost_problem.startswith("no run reports its cost")
 
@@ -71,12 +82,8 @@ def test_past_runs_of_a_deployment_show_what_the_first_ones_will_cost(history):
     first = limited(history, costing(1.0), limit=3.0).resume()
     assert history.count() == 3
     gate = Gate()
-    again = again_later(
-        history, first, gate, concurrency=128, limits={"max_cost_usd": 10.0}
-    ).resume(background=True)
-    gate.wait_for(7)
-    assert not gate.arrived.acquire(timeout=0.6)
-    gate.open.set()
+    again = later(history, first, gate, 10.0).resume(background=True)
+    let_through(gate, 7)
     again.stop()
     again.wait(LONG)
 
@@ -99,9 +106,8 @@ def test_first_cost_that_is_wrong_or_missing_does_not_disable_the_limit(history,
 
 def test_first_run_that_is_rejected_without_a_cost_does_not_disable_the_limit(history):
     def attempt(task, cancel=None):
-        if task.run.inputs["n"]:
-            return answered(task, cost_usd=1.0)
-        return answered(task, state="REJECTED", outputs={})
+        fields = {"cost_usd": 1.0} if task.run.inputs["n"] else {"state": "REJECTED", "outputs": {}}
+        return answered(task, **fields)
 
     limited(history, attempt, limit=5.0).resume()
     assert history.count() == 6
@@ -120,9 +126,7 @@ def test_runs_without_a_cost_become_more_at_once(history):
         return answered(task) if task.run.inputs["n"] < 3 else gate(task, cancel)
 
     sweep = limited(history, attempt).resume(background=True)
-    gate.wait_for(3)
-    assert not gate.arrived.acquire(timeout=0.6)
-    gate.open.set()
+    let_through(gate, 3)
     assert sweep.wait(LONG).state == "done"
 
 
@@ -130,10 +134,8 @@ def test_wrong_cost_of_an_earlier_session_does_not_hide_what_was_spent(history):
     attempt = costing(lambda task: -1e6 if task.run.inputs["n"] == 2 else 1.0)
     first = limited(history, attempt, limit=5.0).resume()
     assert history.count() == 6
-    later = again_later(
-        history, first, costing(1.0), concurrency=128, limits={"max_cost_usd": 8.0}
-    ).resume()
-    assert (history.count(), progress_of(later).cost_usd) == (9, 8.0)
+    again = later(history, first, costing(1.0), 8.0).resume()
+    assert (history.count(), progress_of(again).cost_usd) == (9, 8.0)
 
 
 def test_wrong_cost_of_an_earlier_session_is_noted(history):
@@ -143,7 +145,5 @@ def test_wrong_cost_of_an_earlier_session_is_noted(history):
 
 def test_a_higher_limit_goes_on_where_the_lower_one_stopped(history):
     first = limited(history, costing(1.0)).resume()
-    again_later(
-        history, first, costing(1.0), concurrency=128, limits={"max_cost_usd": 8.0}
-    ).resume()
+    later(history, first, costing(1.0), 8.0).resume()
     assert history.count() == 8

@@ -50,11 +50,17 @@ def look_up(listing, now, *, is_listed):
     listing.take(probe, outcome, now)
 
 
-def measured(delay, *, timeout_s=TIMEOUT_S, latencies=()):
-    """Return the measurement of a server that lists a run when it is `delay` old."""
-    listing = ListingDelay(timeout_s, latencies)
+def doubtful(latencies=()):
+    """Return the measurement of a server that answered a run, and lost another, at 100 s."""
+    listing = ListingDelay(TIMEOUT_S, latencies)
     answer(listing, "answered", 100.0)
     lose(listing, "lost", 100.0)
+    return listing
+
+
+def measured(delay, *, latencies=()):
+    """Return the measurement of a server that lists a run when it is `delay` old."""
+    listing = doubtful(latencies)
     while not listing.resend_after < math.inf or listing.due < math.inf:
         now = listing.due
         look_up(listing, now, is_listed=now >= 100.0 + delay)
@@ -85,9 +91,7 @@ def test_without_a_measurement_a_run_is_sent_again_after_the_read_timeout():
 
 
 def test_nothing_is_sent_again_while_an_answered_run_is_not_listed():
-    listing = ListingDelay(TIMEOUT_S)
-    answer(listing, "answered", 100.0)
-    lose(listing, "lost", 100.0)
+    listing = doubtful()
     look_up(listing, 100.1, is_listed=False)
     assert listing.resend_after == math.inf
 
@@ -109,9 +113,7 @@ def test_a_delay_that_grows_is_measured_again_while_a_run_is_in_doubt():
 
 
 def test_an_age_that_the_machine_slept_through_is_no_long_delay():
-    listing = ListingDelay(TIMEOUT_S)
-    answer(listing, "answered", 100.0)
-    lose(listing, "lost", 100.0)
+    listing = doubtful()
     look_up(listing, 100.5, is_listed=False)
     look_up(listing, 9_000.0, is_listed=True)
     assert listing.resend_after <= 2 * TIMEOUT_S
@@ -122,18 +124,14 @@ def test_a_server_that_never_lists_is_not_waited_for_for_ever():
 
 
 def test_a_key_that_may_not_look_up_measures_nothing():
-    listing = ListingDelay(TIMEOUT_S)
-    answer(listing, "answered", 100.0)
-    lose(listing, "lost", 100.0)
+    listing = doubtful()
     [probe] = listing.probes(100.0)
     listing.take(probe, no_lookup(probe, "HTTP 403"), 100.1)
     assert (listing.resend_after, listing.due) == (TIMEOUT_S, math.inf)
 
 
 def test_a_refused_id_proves_that_nothing_has_to_be_listed():
-    listing = ListingDelay(TIMEOUT_S)
-    answer(listing, "answered", 100.0)
-    lose(listing, "lost", 100.0)
+    listing = doubtful()
     look_up(listing, 100.1, is_listed=False)
     run = replace(prepared("lost"), resent=True)
     used = BadRequestError("external_id lost was used before", status_code=400, body={"detail": ""})

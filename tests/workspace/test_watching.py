@@ -1,6 +1,5 @@
 """What is shown while a sweep is waited for: a line in a terminal, nothing elsewhere."""
 
-import io
 import os
 import pty
 import re
@@ -57,17 +56,17 @@ def test_nothing_is_written_elsewhere(ws, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_line_says_how_a_sweep_stopped_and_leaves_no_thread(ws):
-    file = io.StringIO()
+def test_the_line_says_how_a_sweep_stopped_and_leaves_no_thread(ws, capsys):
     before = set(threading.enumerate())
     sweep = ws.sweep(
         "shout", [{"text": f"{n}"} for n in range(9)], limits={"max_calls": 4}, progress=False
     )
     control = control_of(sweep)
-    with terminal_bar(control.progress, control.subscribe, title="shout", file=file):
+    with terminal_bar(control.progress, control.subscribe, title="shout"):
         pass
-    assert "| 4/9 [" in file.getvalue()
-    assert "stopped: max_calls=4 is reached]" in file.getvalue()
+    line = capsys.readouterr().err
+    assert "| 4/9 [" in line
+    assert "stopped: max_calls=4 is reached]" in line
     assert {t for t in set(threading.enumerate()) - before if t.name == "tqdm_monitor"} == set()
 
 

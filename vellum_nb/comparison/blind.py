@@ -15,7 +15,7 @@ from vellum_nb.clock import micros
 from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import BlindRatings, column, frame_of_cells
+from vellum_nb.history import BlindRatings, frame_of_records
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.blind import (
@@ -39,6 +39,7 @@ SendRating = Callable[[Run, float, Mapping[str, Any]], object]
 _CHOICES: tuple[Choice, ...] = ("A", "B", "tie", "skip")
 _QUALITY = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5)}
 _HIDDEN = ("preferred", "release_a", "release_b")  # until the rating has ended
+_RESULTS = dict.fromkeys(("case_id", "choice", *_HIDDEN, "note"), "text") | {"rated": "time"}
 _SEED_LIMIT = 2**63  # of an integer column
 _PAIR_SIZE = 2
 
@@ -324,13 +325,8 @@ class BlindSession:
         `choice` is A, B, tie, skip, "same outputs" (not presented) or missing (not rated).
         `preferred`, `release_a` and `release_b` are missing until the rating has ended.
         """
-        ratings = [self._rated.get(pair.position) for pair in self.pairs]
-        rows = [self._row(*both) for both in zip(self.pairs, ratings, strict=True)]
-        names = ("case_id", "choice", *_HIDDEN, "note")
-        frame = frame_of_cells({name: [row[name] for row in rows] for name in names})
-        times = [micros(rating.rated) if rating else None for rating in ratings]
-        frame["rated"] = column(times, "time")
-        return frame
+        rows = [self._row(pair, self._rated.get(pair.position)) for pair in self.pairs]
+        return frame_of_records(_RESULTS, rows)
 
     def summary(self) -> pd.DataFrame:
         """Return the result in one row; raises as `outcome`.
@@ -348,6 +344,7 @@ class BlindSession:
             "case_id": pair.case_id,
             "choice": "same outputs" if pair.same else _letter(rating),
             "note": (rating.note if rating else "") or None,
+            "rated": rating and micros(rating.rated),
         }
         if self.record.ended is not None and not pair.same:
             a, b = self.record.first, self.record.second
@@ -441,10 +438,7 @@ def begin_blind_session(
     random.
     """
     check_text("question", question)
-    unchecked_seed: object = seed
-    if unchecked_seed is not None and not (
-        isinstance(unchecked_seed, int) and abs(unchecked_seed) < _SEED_LIMIT
-    ):
+    if seed is not None and not (isinstance(seed, int) and abs(seed) < _SEED_LIMIT):  # type: ignore[redundant-expr]
         refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)
     signature = blind_signature(deployment, *pair, question, [p.case_id for p in pairs])

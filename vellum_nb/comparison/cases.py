@@ -178,14 +178,12 @@ def split(runs: Iterable[tuple[Run, str]], tags: Sequence[str], *, by_tag: bool 
     for run, tag in runs:
         if tag in of_tag:
             of_tag[tag].append(run)
-    if not by_tag:
-        placed = [(tag, run) for tag, tag_runs in of_tag.items() for run in tag_runs]
-        return Columns({tag: (tag,) for tag in tags}, (), placed)
-    placed = []
+    placed: list[tuple[str, Run]] = []
     labels: dict[str, tuple[str, ...]] = {}
     moved: list[str] = []
     for tag, tag_runs in of_tag.items():
-        kinds = {(run.environment, run.release_id) for run in tag_runs if run.release_id}
+        of_releases = tag_runs if by_tag else []
+        kinds = {(run.environment, run.release_id) for run in of_releases if run.release_id}
         names = _names(tag, kinds)
         pairs = sorted(
             ((names.get((run.environment, run.release_id), names[None]), run) for run in tag_runs),
@@ -195,7 +193,7 @@ def split(runs: Iterable[tuple[Run, str]], tags: Sequence[str], *, by_tag: bool 
         placed += pairs
         labels[tag] = tuple(reversed(dict.fromkeys(label for label, _ in pairs))) or (tag,)
         environments = {environment for environment, _ in kinds}
-        if len(environments) < len(kinds) or any(run.tag_moved for run in tag_runs):
+        if len(environments) < len(kinds) or any(run.tag_moved for run in of_releases):
             moved.append(tag)
     return Columns(labels, tuple(moved), placed)
 

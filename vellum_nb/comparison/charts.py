@@ -25,6 +25,7 @@ from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
+from vellum_nb.lazy import pd
 from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import (
     cut,
@@ -395,8 +396,6 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
 
 def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
     """Return the positions of cases in a scatter, merging those that would overlap."""
-    import pandas as pd
-
     columns = [figures.releases.index(r) for r in (figures.baseline, release)]
     points = pd.DataFrame(figures.scored[name].mean[:, columns], columns=["x", "y"])
     kinds = {verdict: kind for kind, verdicts in _KINDS.items() for verdict in verdicts}

@@ -362,7 +362,7 @@ def _decision(parts: Sequence[_ByMetric]) -> Decision:
     ]
     text, joint = "; ".join(bodies), ": "
     if verdict == _UNKNOWN:
-        remedy = f"{_about(more, 'more case')} would decide" if more else reason
+        remedy = f"about {_more_text(more)} would decide" if more else reason
         text, joint = f"{text[:1].upper()}{text[1:]}; {remedy}", ". "
     text = f"{head_text(first.release, first.baseline, verdict)}{joint}{text}."
     gaps = dict.fromkeys(gap for part in chosen for gap in part.evidence.gap_texts)
@@ -517,10 +517,6 @@ def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
     return " to ".join(figure(end, digits=digits) for end in ends)
 
 
-def _about(number: int, noun: str) -> str:
-    """Format a number with two digits, and its noun.
-
-    >>> _about(3134, "case"), _about(1, "more case")
-    ('about 3,100 cases', 'about 1 more case')
-    """
-    return f"about {plural(int(float(f'{number:.2g}')), noun)}"
+def _more_text(more: int) -> str:
+    """Format a number of additional cases with two digits."""
+    return plural(int(float(f"{more:.2g}")), "more case")

@@ -36,7 +36,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
-from vellum_nb.history import frame_of_cells
+from vellum_nb.history import frame_of_cells, frame_of_records
 from vellum_nb.lazy import Floats, np, pd
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, refuse
@@ -372,7 +372,7 @@ class Duels:
         `cluster`, a cluster counts once in `win_rate` and p.
         """
         rows = self._rows()
-        return frame_of_cells({name: [row[name] for row in rows] for name in rows[0]})
+        return frame_of_records(dict.fromkeys(rows[0]), rows)
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = [self._row(*pair) for pair in dict.fromkeys(duel.pair for duel in self._duels)]

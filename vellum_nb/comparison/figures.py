@@ -58,7 +58,7 @@ from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, warn
-from vellum_nb.history import cell, clean, collection_paused, frame_of_cells
+from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, frame_of_records
 from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available, check_text, check_texts, refuse
@@ -825,7 +825,7 @@ class ComparisonFigures(ComparisonData):
                 role = "counts as a failure" if number == 1 else "count as failures"
             cases = f"{plural(number, 'case')} without an answer on {printable(name)}"
             texts += [f"{cases} {role}"] if number else []
-        return texts + against.left_out_texts
+        return texts + against.gap_texts(against.left_out)
 
     def _cases(self, against: Against) -> str:
         if self.clusters is None:
@@ -969,7 +969,7 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
 def failure_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per failure name and release."""
     names = ("name", "release", "count", "n", "share", "low", "high", "proposed")
-    return _frame_of({name: [row[name] for row in figures.failure_rows] for name in names})
+    return frame_of_records(dict.fromkeys(names), figures.failure_rows)
 
 
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

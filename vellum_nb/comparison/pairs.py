@@ -194,11 +194,6 @@ class Against:
         """Number of cases that are better or worse."""
         return self.counts["better"] + self.counts["worse"]
 
-    @property
-    def compared(self) -> int:
-        """Number of cases with a figure on both."""
-        return self.decided + self.counts["same"] + self.counts["noise"]
-
     def count(self, verdict: Literal["better", "worse"], sign: int) -> int:
         """Return the number of the `change.n` cases that are better (or worse).
 
@@ -236,16 +231,12 @@ class Against:
     def gap_text(self, counts: Sequence[int]) -> str:
         """Return why no case has a pair, or how many have none."""
         if self.change.n:
-            return "; ".join(self._gap_texts(counts))
+            return "; ".join(self.gap_texts(counts))
         reasons = [opposite for (_, opposite), count in zip(_GAPS, counts, strict=True) if count]
         return f"no case {reasons[0] if len(reasons) == 1 else _GAPS[-1][1]} on both releases"
 
-    @property
-    def left_out_texts(self) -> list[str]:
-        """Phrases on the cases that are left out."""
-        return self._gap_texts(self.left_out)
-
-    def _gap_texts(self, counts: Sequence[int]) -> list[str]:
+    def gap_texts(self, counts: Sequence[int]) -> list[str]:
+        """Return phrases on the cases without a pair, by reason."""
         cases = plural(sum(counts) + self.change.n, "case")
         pairs = zip(_GAPS, counts, strict=True)
         return [f"{count:,} of {cases} left out ({why})" for (why, _), count in pairs if count]
@@ -254,6 +245,11 @@ class Against:
 def are_many(gaps: int, pairs: int) -> bool:
     """Return whether so many cases have no pair that there is no decision."""
     return gaps > MAX_GAP_SHARE * (gaps + pairs)
+
+
+def lacks_pair(has_pair: Bools, is_unscored: Bools, lost: Bools) -> Bools:
+    """Return which cases have no pair; those unscored, or lost on both releases, need none."""
+    return ~(has_pair | is_unscored | lost.all(axis=1))
 
 
 def compared_with(
@@ -330,12 +326,9 @@ def compared_with(
 def _gap_counts(
     figures: Scored, columns: Sequence[int], codes: NDArray[np.int8], has: Bools, was_run: Bools
 ) -> tuple[int, ...]:
-    """Return the number of cases without a pair by the first of `_GAPS` that applies.
-
-    Unscored cases, and those that are lost on both releases, do not count.
-    """
+    """Return the number of cases without a pair by the first of `_GAPS` that applies."""
     is_unscored = (codes == _UNSCORED) & ~(figures.count[:, columns] > 0).any(axis=1)
-    gaps = ~(has | is_unscored | figures.lost[:, columns].all(axis=1))
+    gaps = lacks_pair(has, is_unscored, figures.lost[:, columns])
     run, answered = (each[:, columns].all(axis=1) for each in (was_run, figures.answered))
     masks = (gaps & ~run, gaps & run & ~answered, gaps & run & answered)
     return tuple(int(mask.sum()) for mask in masks)

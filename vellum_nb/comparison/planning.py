@@ -29,7 +29,6 @@ class PlannedSweep:
     repeats: int
     tags: int  # number of release tags
     stored: int  # runs that the history has
-    concurrency: int
 
     def calls(self, cases: int, repeats: int) -> int:
         """Return the number of calls of such a sweep with other cases and repeats."""
@@ -80,9 +79,8 @@ def observed(figures: ComparisonFigures, metric: str, release: str) -> Assumptio
 
     For shares, the variance is that with two more cases that differ by a half.
     """
-    scored, at = figures.scored[metric], figures.releases.index(release)
-    columns = [figures.releases.index(figures.baseline), at]
-    delta = scored.mean[:, at] - scored.mean[:, columns[0]]
+    scored, delta = figures.scored[metric], figures.against[release, metric].delta
+    columns = [figures.releases.index(name) for name in (figures.baseline, release)]
     has = ~np.isnan(delta)
     number = int(has.sum())
     seconds, costs = (figures.answers[name].mean() for name in ("latency_s", "cost_usd"))
@@ -144,10 +142,8 @@ def power(
     if distance <= 0:
         return alpha / 2
     if assumptions.is_share and repeats == 1:
-        unequal = spread**2 + assumptions.difference**2
-        half = assumptions.difference / 2
-        shares = unequal / 2 + half, unequal / 2 - half
-        return stats.share_margin_power(*shares, cases, margin, alpha)
+        mean, unequal = assumptions.difference, spread**2 + assumptions.difference**2
+        return stats.share_margin_power(mean, unequal, cases, margin, alpha)
     return stats.mean_power(distance, spread, cases, alpha)
 
 

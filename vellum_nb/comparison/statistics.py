@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -398,12 +399,10 @@ def gain_evidence(gains: Floats, least: float) -> Floats:
     return np.maximum.accumulate(worth)
 
 
-def confidence_sequence(
-    values: Floats, ends: tuple[float, float], alpha: float = 0.05
-) -> tuple[float, float]:
-    """Return an interval of the mean of values between `ends` that holds after every case.
+def confidence_sequence(values: Floats, ends: tuple[float, float]) -> tuple[float, float]:
+    """Return a 95 % interval of the mean of values between `ends` that holds after every case.
 
-    It has the means against which `gain_evidence` is below 1 / alpha, for either sign.
+    It has the means against which `gain_evidence` is below 1 / 0.05, for either sign.
 
     >>> import numpy as np
     >>> low, high = confidence_sequence(np.resize([0.0, 0.0, 0.0, 1.0], 100), (-1.0, 1.0))
@@ -413,7 +412,7 @@ def confidence_sequence(
 
     def lower_end(values: Floats, least: float) -> float:
         def excess(mean: float) -> float:
-            return float(gain_evidence(values - mean, least - mean)[-1]) + math.log(alpha)
+            return float(gain_evidence(values - mean, least - mean)[-1]) + math.log(0.05)
 
         start, mean = least + _EQUAL * (ends[1] - ends[0]), float(values.mean())
         if mean <= start or excess(start) <= 0:
@@ -596,10 +595,8 @@ def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, flo
 
 def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
     """Return the number of differing pairs of repeats, and of all pairs."""
-    if not len(cells):
-        return 0, 0
     _, repeats = np.unique(cells, return_counts=True)
-    both = cells.astype(np.int64) * (int(kinds.max()) + 1) + kinds
+    both = cells.astype(np.int64) * (int(kinds.max(initial=0)) + 1) + kinds
     _, alike = np.unique(both, return_counts=True)
     pairs = int((repeats * (repeats - 1) // 2).sum())
     return pairs - int((alike * (alike - 1) // 2).sum()), pairs
@@ -636,18 +633,25 @@ def two_sided(alpha: float, free: Any = MANY) -> Any:
 
 
 def share_margin_power(
-    gained: float, lost: float, number: int, margin: float, alpha: float = 0.05
+    mean: float, unequal: float, number: int, margin: float, alpha: float = 0.05
 ) -> float:
     """Return the power of Tango's score test to show that the loss is smaller than `margin`.
 
-    >>> round(share_margin_power(0.1, 0.1, 400, 0.05), 2)
+    `mean` is the difference of the shares, and `unequal` the share of cases that differ.
+
+    >>> round(share_margin_power(0.0, 0.2, 400, 0.05), 2)
     0.61
     """
-    unequal, mean = gained + lost, gained - lost
-    spread = math.sqrt(max(unequal - mean**2, _LEAST_VARIANCE))
-    at_margin = math.sqrt(max(max(unequal, margin) - margin**2, _LEAST_VARIANCE))
+    spread, at_margin = _share_spreads(unequal, mean, margin)
     distance = (mean + margin) * math.sqrt(number) - float(two_sided(alpha)) * at_margin
     return float(special.ndtr(distance / spread))
+
+
+def _share_spreads(unequal: Any, mean: float, margin: float) -> tuple[Any, Any]:
+    """Return the standard deviation of a case's gain, and the one that the test assumes."""
+    variances = unequal - mean**2, np.maximum(unequal, margin) - margin**2
+    spread, at_margin = (np.sqrt(np.maximum(each, _LEAST_VARIANCE)) for each in variances)
+    return spread, at_margin
 
 
 def mean_power(mean: float, spread: float, number: int, alpha: float = 0.05) -> float:
@@ -666,15 +670,12 @@ def cases_for(
     power_of: Callable[[int], float], *, least: int = 1, target: float = _POWER
 ) -> int | None:
     """Return the smallest number of cases with the power `target`; None if infeasible."""
-    low, high = least - 1, max(1, least)
+    low, high = least, max(1, least)
     while power_of(high) < target:
-        low, high = high, 2 * high
+        low, high = high + 1, 2 * high
         if high > _MAX_CASES:
             return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power_of(middle) >= target else (middle, high)
-    return high
+    return bisect_left(range(high), target, low, key=power_of)
 
 
 @dataclass(frozen=True)
@@ -701,11 +702,8 @@ class Pilot:
         expected = expected_gain(mean, math.sqrt(variance / number))
         unequal = special.betaincinv(gained + lost + 1, number - gained - lost + 1, _chances())
         unequal = np.maximum(unequal, abs(expected))
-        at_margin = np.sqrt(np.maximum(np.maximum(unequal, margin) - margin**2, _LEAST_VARIANCE))
-        spreads = np.sqrt(np.maximum(unequal - expected**2, _LEAST_VARIANCE))
-        return cls(
-            mean, number, margin, expected, spreads, at_margin, np.sqrt(unequal), is_share=True
-        )
+        spreads = *_share_spreads(unequal, expected, margin), np.sqrt(unequal)
+        return cls(mean, number, margin, expected, *spreads, is_share=True)
 
     @classmethod
     def of_numbers(cls, mean: float, spread: float, number: int, margin: float) -> Pilot:

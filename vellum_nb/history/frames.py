@@ -121,7 +121,7 @@ def short_view(frame: pd.DataFrame, columns: FrameView) -> pd.DataFrame:
 
 
 def frame_of_cells(
-    values: Mapping[str, list[Any]], kinds: Mapping[str, str] = COLUMN_KINDS
+    values: Mapping[str, list[Any]], kinds: Mapping[str, str | None] = COLUMN_KINDS
 ) -> pd.DataFrame:
     """Build a DataFrame from columns of plain values; timestamps are in microseconds."""
     rows = len(next(iter(values.values()), []))
@@ -129,8 +129,10 @@ def frame_of_cells(
     return _data_frame(columns, rows)
 
 
-def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Build a DataFrame from `rows`; cast each column to its declared kind."""
+def frame_of_records(
+    kinds: Mapping[str, str | None], rows: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Build a DataFrame from `rows`; cast each column to its kind; None infers it."""
     return frame_of_cells({name: [row[name] for row in rows] for name in kinds}, kinds)
 
 

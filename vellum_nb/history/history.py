@@ -500,7 +500,7 @@ class History:
         except HistoryError:
             return f"<History {self.path}: cannot be read>"
         text = f", {writes.format_bytes(size)}" if size >= _LARGE_FILE else ""
-        return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{text}>"
+        return f"<History {self.path}: {writes.counted(count)}{text}>"
 
     @printed
     def _repr_html_(self) -> str:

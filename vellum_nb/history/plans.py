@@ -34,7 +34,7 @@ from vellum_nb.history.rows import (
     restore_large,
     sweep_of,
 )
-from vellum_nb.history.store import insert
+from vellum_nb.history.store import assigned, insert
 from vellum_nb.history.writes import rename_run
 from vellum_nb.lazy import pd
 from vellum_nb.models import DoubtKind, Run
@@ -164,8 +164,7 @@ class SweepLease(Lease):
     def change(self, **fields: Any) -> None:
         """Set `round`, `ended`, `why`, `options`, `checked` or `notes` of the sweep."""
         values = {name: column_value(value) for name, value in fields.items()}
-        assignments = ", ".join(f"{name} = :{name}" for name in values)
-        sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
+        sql = f"UPDATE sweeps SET {assigned(values)} WHERE id = :sweep"
         if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
             raise _no_sweep(self._sweep_id)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +17,7 @@ def progress_line(title: str, total: int | None, *, show: bool | None = None) ->
     options: dict[str, Any] = (
         {"disable": True} if show is False else {"delay": 0 if show else _DELAY_S}
     )
-    line = terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE, **options)
+    line = terminal_line(total=total, desc=title, bar_format=_LINE, **options)
     with closing(line):
         yield line
 

@@ -12,7 +12,6 @@ from vellum_nb.escaping import warn
 from vellum_nb.history import merge, query, writes
 from vellum_nb.history.backends import Store, Transaction, open_backend
 from vellum_nb.history.pending import PendingRuns
-from vellum_nb.history.rows import run_of
 from vellum_nb.models import Run
 
 Listener = Callable[[Run], None]
@@ -129,11 +128,9 @@ class RunRecorder:
             _call_each(on_change for callback, on_change in listeners if callback is None)
         callbacks = [callback for callback, _ in listeners if callback is not None]
         for run_id in changed if callbacks else ():
-            try:
-                selection = query.select({"ids": [run_id]}, self.opened)
-                runs = [run_of(row) for row in query.read_rows(self.opened, selection)]
-            except HistoryError:
-                continue
+            runs: list[Run] = []
+            with suppress(HistoryError):  # damaged
+                runs = query.read_runs(self.opened, query.select({"ids": [run_id]}, self.opened))
             for run in runs:
                 for callback in callbacks:
                     _call(partial(callback, run), f"{callback!r} failed for run {run.id}")

@@ -23,6 +23,11 @@ def insert(table: str, names: Iterable[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(listed)}) VALUES ({values})"
 
 
+def assigned(names: Iterable[str]) -> str:
+    """Return the assignments of an UPDATE with parameters `names`."""
+    return ", ".join(f"{name} = :{name}" for name in names)
+
+
 class DatabaseUrl:
     """URL of a PostgreSQL database, with a `repr` without the password."""
 

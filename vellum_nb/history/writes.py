@@ -30,7 +30,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Row, insert
+from vellum_nb.history.store import Row, assigned, insert
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut_list
@@ -52,14 +52,10 @@ _DELETIONS = {  # kinds of the columns of `deletions`
 }
 
 
-def _settings(names: Sequence[str]) -> str:
-    return ", ".join(f"{name} = :{name}" for name in names)
-
-
 _INSERT_RUN = f"{insert('runs', SCALARS)} ON CONFLICT DO NOTHING RETURNING seq"
 _INSERT_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
-    f"UPDATE runs SET {_settings(ENDED)}, "
+    f"UPDATE runs SET {assigned(ENDED)}, "
     "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL "
     "ELSE coalesce(doubt_since, {now}) END, "
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
@@ -168,7 +164,7 @@ def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQ
 def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> None:
     """Mark a STARTED run as in doubt, with state, error and start of the doubt."""
     sql = (
-        f"UPDATE runs SET {_settings(_DOUBTED)}, doubt_since = coalesce(doubt_since, "
+        f"UPDATE runs SET {assigned(_DOUBTED)}, doubt_since = coalesce(doubt_since, "
         f"{transaction.dialect.now} + :delay) WHERE id = :id AND state = 'STARTED'"
     )
     row = scalar_row(run, (*_DOUBTED, "id"))
@@ -212,7 +208,7 @@ def rename_run(
         sql = f"UPDATE {table} SET {name} = :new WHERE {name} = :old"
         transaction.execute(sql, {"new": new_id, "old": run_id})
     if scalars:
-        sql = f"UPDATE runs SET {_settings(list(scalars))} WHERE id = :id"
+        sql = f"UPDATE runs SET {assigned(scalars)} WHERE id = :id"
         transaction.execute(sql, {**scalars, "id": new_id})
 
 
@@ -220,7 +216,7 @@ def update_run(
     transaction: Transaction, run_id: str, scalars: Mapping[str, Any], payloads: Mapping[str, Any]
 ) -> bool:
     """Set columns of a run; `payloads` are plain JSON values. Return False for an unknown id."""
-    settings = _settings(list(scalars)) or "id = id"
+    settings = assigned(scalars) or "id = id"
     sql = f"UPDATE runs SET {settings} WHERE id = :id AND deletion IS NULL RETURNING seq"
     rows = transaction.read(sql, {**scalars, "id": run_id})
     if not rows:
@@ -236,7 +232,7 @@ def update_run(
 
 def _set_payloads(tx: Transaction, run_id: str, seq: int, texts: dict[str, str | None]) -> None:
     new = extract_large(tx, texts)
-    sql = f"UPDATE payloads SET {_settings(list(texts))} WHERE seq = :seq RETURNING large"
+    sql = f"UPDATE payloads SET {assigned(texts)} WHERE seq = :seq RETURNING large"
     ((old,),) = tx.read(sql, texts | {"seq": seq})
     if old or new:
         places = merge_large(run_id, new, old, texts)
@@ -308,7 +304,7 @@ class Deletion:
         names = cut_list(self.deployments)
         times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
         return (
-            f"<Deletion {self.number}: {_counted(self.runs)} of {names}, {' to '.join(times)} UTC; "
+            f"<Deletion {self.number}: {counted(self.runs)} of {names}, {' to '.join(times)} UTC; "
             f"undelete({self.number}) restores them, until vacuum()>"
         )
 
@@ -332,10 +328,11 @@ class Restored:
     def __repr__(self) -> str:
         if self.number is None:
             return "<Restored: nothing; that deletion had no runs>"
-        return f"<Restored: {_counted(len(self.runs))}>"
+        return f"<Restored: {counted(len(self.runs))}>"
 
 
-def _counted(runs: int) -> str:
+def counted(runs: int) -> str:
+    """Format a number of runs."""
     return f"{runs:,} run{'' if runs == 1 else 's'}"
 
 

@@ -163,9 +163,9 @@ class SweepPlan:
             msg = "power() needs a workspace: use ws.sweep(..., dry_run=True).power(...)"
             raise InputError(msg)
         stored = self.planned - self.calls
-        sweep = PlannedSweep(self.cases, self.repeats, len(self.tags), stored, self.at_once)
+        sweep = PlannedSweep(self.cases, self.repeats, len(self.tags), stored)
         options: Any = {"target": power, "repeats": repeats, "assume": assume}
-        options |= {"sweep": sweep, "concurrency": sweep.concurrency}
+        options |= {"sweep": sweep, "concurrency": self.at_once}
         return plan_power(self._history(metric).figures, None, release, margin, **options)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from collections import Counter as Tally
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
@@ -306,15 +305,14 @@ def terminal_bar(
     subscribe: Callable[[Callable[[], None]], Callable[[], None]],
     *,
     title: str,
-    file: TextIO | None = None,
 ) -> Iterator[None]:
-    """Show a progress bar while the context is open.
+    """Show a progress bar on standard error while the context is open.
 
-    `progress` and `subscribe` are methods of `SweepControl`; the default `file` is standard error.
+    `progress` and `subscribe` are methods of `SweepControl`.
     """
     now = progress()
     options = {"desc": title, "bar_format": _BAR_FORMAT, "dynamic_ncols": True, "miniters": 0}
-    line = terminal_line(total=now.planned, initial=now.ended, file=file or sys.stderr, **options)
+    line = terminal_line(total=now.planned, initial=now.ended, **options)
 
     def show() -> None:
         now = progress()

@@ -20,6 +20,7 @@ from vellum_nb.comparison.pairs import (
     are_many,
     differences,
     finite_bounds,
+    lacks_pair,
     missing_policy,
 )
 from vellum_nb.comparison.statistics import gain_evidence, sequential_test
@@ -244,7 +245,7 @@ class StopRule:
         has_failed = np.isin(self._order[: len(mean)], list(self._failed))
         is_unscored = np.isnan(mean).all(axis=1) & ~(lost.any(axis=1) | has_failed)
         has_pair = ~np.isnan(gains)
-        gaps = ~(has_pair | is_unscored | lost.all(axis=1))
+        gaps = lacks_pair(has_pair, is_unscored, lost)
         return are_many(int(gaps.sum()), int(has_pair.sum()))
 
     def _decision(self) -> str | None:
