@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -364,12 +364,19 @@ def infer_type(value: object) -> str:
     media = media_type_of(value)
     if media is not None:
         return media
-    sent = plain(value)
-    if isinstance(sent, str):
+    return plain_type(plain(value))
+
+
+def plain_type(value: object) -> str:
+    """Return the type of a plain JSON value: STRING, NUMBER or JSON."""
+    if isinstance(value, str):
         return "STRING"
-    if isinstance(sent, int | float) and not isinstance(sent, bool):
-        return "NUMBER"
-    return "JSON"
+    return "NUMBER" if is_number(value) else "JSON"
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a plain JSON value is a number, which a bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _inferred(value: object) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
+from vellum_nb.models.inputs import is_number
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
 from vellum_nb.rendering.format import (
@@ -534,7 +535,7 @@ def _aligned(old: Sequence[Any], new: Sequence[Any], kind: str) -> dict[int, int
 def _key_and_shape(value: Any, kind: str) -> tuple[Hashable, Hashable]:
     """Return the key that identifies an item, and the shape that its replacements share."""
     if not isinstance(value, Mapping):
-        return None, "number" if _is_number(value) else type(value).__name__
+        return None, "number" if is_number(value) else type(value).__name__
     if kind == "hit":
         document = value.get("document")
         named = isinstance(document, Mapping) and (document.get("id") or document.get("label"))
@@ -557,13 +558,9 @@ def _pair_unique(pairs: dict[int, int], old: Sequence[Hashable], new: Sequence[H
     pairs |= {places[1][token]: places[0][token] for token in places[1].keys() & places[0].keys()}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _signed_delta(change: Change) -> str:
     """Return the signed difference of two numbers; empty for other values."""
-    if not (_is_number(change.old) and _is_number(change.new)):
+    if not (is_number(change.old) and is_number(change.new)):
         return ""
     try:
         delta = change.new - change.old

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.history import clean, format_bytes
 from vellum_nb.models import Run
+from vellum_nb.models.inputs import is_number
 from vellum_nb.models.media import MEDIA_TYPES, sniffed_mime
 from vellum_nb.rendering import format as formats
 from vellum_nb.rendering.format import cut, doubt_text, json_text, number_text, plain_text, plural
@@ -93,7 +94,7 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
     """
     if value is None:
         return '<span class="vnb-null">null</span>'
-    if kind == "NUMBER" and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind == "NUMBER" and is_number(value):
         return f'<span class="vnb-number">{escape(number_text(value))}</span>'
     if kind in MEDIA_TYPES:
         return media_html(value, kind) or _json_html(value)

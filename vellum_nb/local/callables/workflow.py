@@ -48,13 +48,13 @@ from vellum_nb.local.engine.events import (
 from vellum_nb.local.engine.inputs import (
     bind_inputs,
     non_finite_path,
-    plain_type,
     wire_problem,
     wire_value,
 )
 from vellum_nb.local.refusals import Refused, Reject
 from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models.inputs import plain_type
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 
 _SINGLE = "output"

@@ -21,7 +21,7 @@ from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.base import first_problem
 from vellum_nb.models.checks import available
-from vellum_nb.models.inputs import schema_problem, wire_type
+from vellum_nb.models.inputs import plain_type, schema_problem, wire_type
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
 
@@ -226,10 +226,3 @@ def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) 
         value = wire_value(value, type_)
     id_ = variable.id if variable is not None else variable_id("output", name)
     return WorkflowOutput(id=id_, name=name, type=type_, value=value)
-
-
-def plain_type(value: Any) -> str:
-    """Return the type of an undeclared plain value: STRING, NUMBER or JSON."""
-    if isinstance(value, str):
-        return "STRING"
-    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"
