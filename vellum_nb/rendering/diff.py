@@ -50,7 +50,7 @@ _LONG_WORD_CHARS = 200  # characters; only the changed middle of such a word is 
 _PIECE_CHARS = 20_000  # characters shown of a changed piece
 _MAX_HTML_CHARS = 100_000  # characters of HTML for all pieces
 _FOLD_WORDS = 20  # words; longer equal passages of one side are folded
-MIN_KEPT_SHARE = 0.4  # texts that keep a smaller share of their words count as rewritten
+_MIN_KEPT_SHARE = 0.4  # texts that keep less of the words of the shorter one are rewritten
 _MIN_REWRITTEN_WORDS = 6  # words; changes of a shorter text are marked
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
@@ -199,26 +199,19 @@ def _shared_ends(old: str, new: str) -> tuple[int, int]:
     return head, min(tail, len(old) - head - len(old[head:].rstrip()))
 
 
-def kept_share(ops: Iterable[Op]) -> float:
-    """Return the share of the words of the shorter text that are in both; 1 without words.
-
-    >>> kept_share(word_diff("it is late now", "it is early now"))
-    0.75
-    """
+def _word_counts(ops: Iterable[Op]) -> Counter[str]:
+    """Return the number of words by kind of piece."""
     words = Counter[str]()
     for kind, text in ops:
         words[kind] += len(text.split())
-    shorter = words["equal"] + min(words["delete"], words["insert"])
-    return words["equal"] / shorter if shorter else 1.0
+    return words
 
 
-def is_rewritten(ops: Sequence[Op]) -> bool:
+def _is_rewritten(ops: Iterable[Op]) -> bool:
     """Return whether two texts share so little that marks would only obscure them."""
-    sizes = [
-        sum(len(op.text.split()) for op in ops if op.kind in {"equal", kind})
-        for kind in ("delete", "insert")
-    ]
-    return min(sizes) >= _MIN_REWRITTEN_WORDS and kept_share(ops) < MIN_KEPT_SHARE
+    words = _word_counts(ops)
+    shorter = words["equal"] + min(words["delete"], words["insert"])
+    return shorter >= _MIN_REWRITTEN_WORDS and words["equal"] < _MIN_KEPT_SHARE * shorter
 
 
 def side_html(ops: Iterable[Op], side: Side, *, fold: bool = False) -> str:
@@ -246,7 +239,7 @@ def _marked(ops: Iterable[Op], side: Side) -> Iterator[tuple[str, str]]:
     """Yield the pieces of a side: kind and text. Adds "flag", "caret" and unmarked "plain" ones."""
     pieces = list(ops)
     hidden = {"new": "delete", "old": "insert"}.get(side)
-    plain = hidden is not None and is_rewritten(pieces)
+    plain = hidden is not None and _is_rewritten(pieces)
     if plain and side == "new":
         yield "flag", "rewritten"
     for place, (kind, text) in enumerate(pieces):
@@ -588,9 +581,7 @@ def _of_one(change: Change) -> str:
         return f"{number_text(change.old)} → {number_text(change.new)} ({delta})"
     if not (isinstance(change.old, str) and isinstance(change.new, str)):
         return "replaced"
-    words: Counter[str] = Counter()
-    for kind, text in word_diff(change.old, change.new):
-        words[kind] += len(text.split())
+    words = _word_counts(word_diff(change.old, change.new))
     marks = {"insert": "+", "delete": "\N{MINUS SIGN}"}
     counts = [f"{mark}{words[kind]}" for kind, mark in marks.items() if words[kind]]
     return f"{' '.join(counts)} words" if counts else "only spaces differ"
