@@ -54,10 +54,6 @@ def stylesheet(name: str) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    def line(name: object) -> str:
-        """Return a name as Markdown on one line."""
-        return formats.markdown_code(formats.one_line(str(name)) or " ")
-
     environment = Environment(
         loader=PackageLoader("vellum_nb.rendering"),
         autoescape=select_autoescape(["html.j2"]),
@@ -68,7 +64,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "code": lambda value: formats.markdown_code(str(value)),
-        "line": line,
+        "line": lambda name: formats.markdown_code(formats.one_line(str(name)) or " "),
         "words": lambda name: formats.markdown_text(formats.one_line(str(name)) or " "),
         "digits": formats.interval_digits,
         "duration": formats.duration,
