@@ -224,5 +224,12 @@ def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) 
     if value is not None:
         type_ = plain_type(value) if wire_problem(value, type_) else type_
         value = wire_value(value, type_)
-    id_ = variable.id if variable is not None else variable_id("output", name)
+    return output_of(declared, name, type_, value)
+
+
+def output_of(
+    declared: Mapping[str, VellumVariable], name: str, type_: str, value: Any
+) -> WorkflowOutput:
+    """Return an output with the id of its variable."""
+    id_ = declared[name].id if name in declared else variable_id("output", name)
     return WorkflowOutput(id=id_, name=name, type=type_, value=value)
