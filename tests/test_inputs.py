@@ -227,6 +227,7 @@ def test_types_without_an_input_are_sent_as_json(type_):
         ([{"role": "USER", "text": "hi"}], "CHAT_HISTORY"),
         ([{"role": "admin", "text": "hi"}], "JSON"),
         (PNG, "IMAGE"),
+        (b"\0\0\0\x1cftypavif", "IMAGE"),
         (Path("a.mp3"), "AUDIO"),
         (b"%PDF-1.7", "DOCUMENT"),
         ({"src": "data:video/mp4;base64,AA"}, "VIDEO"),

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -152,6 +153,20 @@ def serving(*options: str, **environment: str):
             yield SimpleNamespace(url=url, api_key=key, kill=process.kill)
         finally:
             process.kill()
+
+
+def connected(server: Any) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 120)
+
+
+def raw_post(server: Any, path: str, body: dict[str, Any]) -> bytes:
+    """Return a request as it is sent."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
 
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from execution_kit import connected, raw_post
 from ports_kit import free_port
 
 from vellum_nb.errors import VellumNBError
@@ -71,8 +72,7 @@ def test_idle_connections_do_not_hold_the_stop_up():
     with LocalServer(request_timeout=60) as server:
         server.deploy(echo)
         assert repr(server).startswith(f"<LocalServer {server.url}: echo")
-        port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
+        with connected(server) as connection:
             started = time.monotonic()
             server.stop()
             assert time.monotonic() - started < 30
@@ -87,14 +87,9 @@ def test_stopping_closes_a_connection_whose_client_does_not_read_the_answer():
     sockets = open_sockets()
     with LocalServer() as server:
         server.deploy(much)
-        body = b'{"workflow_deployment_name": "much", "inputs": []}'
-        head = (
-            f"POST /v1/execute-workflow HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}"
-            f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            connection.sendall(head.encode() + body)
+        body = {"workflow_deployment_name": "much", "inputs": []}
+        with connected(server) as connection:
+            connection.sendall(raw_post(server, "/v1/execute-workflow", body))
             assert connection.recv(1) == b"H"
             server.stop()
     assert open_sockets() <= sockets

@@ -1,6 +1,5 @@
 """Slow, silent, endless and malformed clients: they are closed, and others are served."""
 
-import json
 import select
 import socket
 import time
@@ -9,7 +8,7 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 
 import pytest
-from execution_kit import events, inputs, until
+from execution_kit import connected, events, inputs, raw_post, until
 from requests.adapters import HTTPAdapter
 
 from vellum_nb.local import LocalServer
@@ -35,10 +34,6 @@ def quick():
         yield server
 
 
-def connect(server):
-    return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 120)
-
-
 def closed(sock, within):
     """Wait until the server closes a connection; return what it sent before."""
     sock.settimeout(within)
@@ -62,7 +57,7 @@ def test_unfinished_requests_do_not_keep_others_waiting(sent, asking):
     """The time limit is long: others are answered before the server closes these."""
     with ExitStack() as stack:
         server = stack.enter_context(LocalServer(request_timeout=60))
-        opened = [stack.enter_context(connect(server)) for _ in range(100)]
+        opened = [stack.enter_context(connected(server)) for _ in range(100)]
         for sock in opened:
             sock.sendall(sent.format(server.api_key).encode())
         check_answers(asking(server))
@@ -74,7 +69,7 @@ def test_unfinished_requests_do_not_keep_others_waiting(sent, asking):
 )
 def test_connections_without_a_whole_head_are_closed(quick, sent):
     with ExitStack() as stack:
-        opened = [stack.enter_context(connect(quick)) for _ in range(100)]
+        opened = [stack.enter_context(connected(quick)) for _ in range(100)]
         for sock in opened:
             sock.sendall(sent)
         for sock in opened:
@@ -83,12 +78,12 @@ def test_connections_without_a_whole_head_are_closed(quick, sent):
 
 @pytest.mark.slow
 def test_a_head_that_drips_is_closed_and_so_is_a_second_one_that_does_not_come(quick):
-    with connect(quick) as sock:
+    with connected(quick) as sock:
         drips = iter(HEAD.format("x") * 10)  # for 35 s
         while not select.select([sock], [], [], 0.05)[0]:
             sock.sendall(next(drips).encode())
     request = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {quick.api_key}\r\n\r\n"
-    with connect(quick) as sock:
+    with connected(quick) as sock:
         sock.sendall(request.encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 200")
         sock.sendall(b"GET /v1")
@@ -115,7 +110,7 @@ def test_bodies_that_do_not_come_are_408(quick):
     with ExitStack() as stack:
         opened = []
         for _ in range(50):
-            opened.append(stack.enter_context(connect(quick)))
+            opened.append(stack.enter_context(connected(quick)))
             head = HEAD.format(quick.api_key) + "Content-Length: 100\r\n\r\n{"
             opened[-1].sendall(head.encode())  # at once: a late head is not answered
         for sock in opened:
@@ -135,13 +130,11 @@ def test_a_request_under_way_has_no_such_limit(tmp_path, asking):
 
 @pytest.mark.slow
 def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking):
-    given = {"workflow_deployment_name": "large", "inputs": inputs(text=("STRING", "x"))}
-    body = json.dumps(given).encode()
-    head = HEAD.format(quick.api_key) + f"Content-Length: {len(body)}\r\n\r\n"
+    body = {"workflow_deployment_name": "large", "inputs": inputs(text=("STRING", "x"))}
     with ExitStack() as stack:
-        opened = [stack.enter_context(connect(quick)) for _ in range(5)]
+        opened = [stack.enter_context(connected(quick)) for _ in range(5)]
         for sock in opened:
-            sock.sendall(head.encode() + body)
+            sock.sendall(raw_post(quick, "/v1/execute-workflow", body))
         for sock in opened:
             assert sock.recv(1, socket.MSG_PEEK)  # its answer has begun
         api = asking(quick)
@@ -161,11 +154,9 @@ def test_a_run_whose_stream_nobody_reads_is_cancelled(quick, asking):
             yield text * 10_000
 
     quick.deploy(endless)
-    inputs = [{"name": "text", "type": "STRING", "value": "x"}]
-    body = json.dumps({"workflow_deployment_name": "endless", "inputs": inputs}).encode()
-    head = HEAD.format(quick.api_key).replace("workflow ", "workflow-stream ")
-    with connect(quick) as sock:
-        sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    body = {"workflow_deployment_name": "endless", "inputs": inputs(text=("STRING", "x"))}
+    with connected(quick) as sock:
+        sock.sendall(raw_post(quick, "/v1/execute-workflow-stream", body))
         api = asking(quick)
         until(lambda: any(each["end"] for each in events(api, "endless")["results"]))
     (ended,) = events(api, "endless")["results"]
@@ -188,7 +179,7 @@ def test_the_events_of_a_run_are_bounded(asking):
 def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):
     with ExitStack() as stack:
         server = LocalServer(request_timeout=10).start()  # 60 s for a body
-        opened = [stack.enter_context(connect(server)) for _ in range(20)]
+        opened = [stack.enter_context(connected(server)) for _ in range(20)]
         for sock in opened:
             sock.sendall((HEAD.format(server.api_key) + "Content-Length: 100\r\n\r\n{").encode())
         time.sleep(0.5)
@@ -201,7 +192,7 @@ def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):
 def test_unfinished_bodies_of_all_clients_together_are_bounded(asking):
     with ExitStack() as stack:
         server = stack.enter_context(LocalServer(body_limit=1000))
-        opened = [stack.enter_context(connect(server)) for _ in range(40)]
+        opened = [stack.enter_context(connected(server)) for _ in range(40)]
         head = HEAD.format(server.api_key) + "Content-Length: 1000\r\n\r\n"
         for sock in opened:
             sock.sendall(head.encode() + b" " * 900)
@@ -215,7 +206,7 @@ def test_a_request_with_two_lengths_is_refused_and_answered_once(quick):
     body = f"0\r\n\r\n{inner}"
     head = HEAD.format(quick.api_key)
     lengths = f"Content-Length: {len(body)}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with connect(quick) as sock:
+    with connected(quick) as sock:
         sock.sendall((head + lengths + body).encode())
         received = closed(sock, 120)
     assert received.startswith(b"HTTP/1.1 400")

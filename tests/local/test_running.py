@@ -5,13 +5,12 @@ import functools
 import gc
 import json
 import random
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from execution_kit import until
+from execution_kit import connected, raw_post, until
 
 from vellum_nb.local import LocalServer
 from vellum_nb.local.engine.executions import LiveExecution
@@ -125,14 +124,8 @@ class Patient:
 
 def hang_up(server, path, body, begun):
     """Ask, wait until `begun` is true, and close the connection."""
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
-    )
-    port = int(server.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
-        connection.sendall(head.encode() + content)
+    with connected(server) as connection:
+        connection.sendall(raw_post(server, path, body))
         assert begun()
 
 

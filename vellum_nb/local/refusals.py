@@ -20,11 +20,11 @@ class Reject(Exception):  # noqa: N818 - a verb, as in `raise Reject`
 class Refused(VellumNBError):  # noqa: N818 - the outcome of a request
     """A request with a status other than 200, or an invalid deploy."""
 
-    def __init__(self, status_code: int, detail: str, *, retry_after: int | None = None) -> None:
+    def __init__(self, status_code: int, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.status_code = status_code
         self.detail = detail
-        self.retry_after = retry_after
+        self.headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
 
 
 class StoreError(Refused):

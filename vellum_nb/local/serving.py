@@ -253,8 +253,7 @@ async def _failure(request: Request, exc: Exception) -> Response:
     headers: dict[str, str] = {}
     detail = f"The local server failed: {type(exc).__name__}. Please report this."
     if isinstance(exc, Refused):
-        status, detail = exc.status_code, exc.detail
-        headers = {"Retry-After": str(exc.retry_after)} if exc.retry_after else {}
+        status, detail, headers = exc.status_code, exc.detail, exc.headers
     elif isinstance(exc, HTTPException):
         where = f"{request.method} {request.url.path}"
         details = {404: f"There is no {where}", 405: f"{where} is not allowed"}
@@ -300,9 +299,7 @@ class Guard:
             self._check(scope)
             waiting = [await self._body(receive)]
         except Refused as exc:
-            retry_after = str(exc.retry_after) if exc.retry_after else None
-            answer = _early_failure(exc.status_code, exc.detail, retry_after)
-            await answer(scope, receive, send)
+            await _early_failure(exc)(scope, receive, send)
             return
 
         async def replayed() -> Message:
@@ -382,8 +379,9 @@ class Faulty:
         if fault.startswith("rate_"):
             status = int(fault.removeprefix("rate_"))
             why = f"Fault injection: this server answers {status} on purpose"
-            retry_after = f"{faults.retry_after_s:g}" if status in {429, 503} else None
-            await _early_failure(status, why, retry_after)(scope, receive, send)
+            retry_after = faults.retry_after_s if status in {429, 503} else None
+            refusal = Refused(status, why, retry_after=retry_after)
+            await _early_failure(refusal)(scope, receive, send)
         elif fault == "reset_before":
             spoiled.reset()
         else:
@@ -436,7 +434,6 @@ class _FaultySend:
         self._transport.abort()
 
 
-def _early_failure(status_code: int, detail: str, retry_after: str | None) -> JSON:
+def _early_failure(exc: Refused) -> JSON:
     """Return a failure that is sent before the body was read."""
-    headers = {"Retry-After": retry_after} if retry_after else {}
-    return JSON({"detail": detail}, status_code, {"Connection": "close", **headers})
+    return JSON({"detail": exc.detail}, exc.status_code, {"Connection": "close", **exc.headers})

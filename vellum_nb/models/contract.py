@@ -22,6 +22,7 @@ from vellum_nb.models.base import Model, Moment, Reply, validated
 # Execute Workflow: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow
 
 
+END_STATES = frozenset({"FULFILLED", "REJECTED"})
 NonEmpty = Annotated[str, Field(min_length=1)]
 N = TypeVar("N", int, float)
 _BEYOND = 10**15
@@ -223,24 +224,22 @@ class WorkflowEvent(Reply):
     @property
     def output_name(self) -> str | None:
         """The name of the output that grows, in a streaming event."""
-        return self._output.get("name")
+        return self._part("output").get("name")
 
     @property
     def delta(self) -> Any:
         """The text or value added to `output_name`; None in its first and last event."""
-        return self._output.get("delta")
+        return self._part("output").get("delta")
 
     @property
     def inputs(self) -> Mapping[str, Any]:
         """The inputs by name, in an initiated event."""
-        inputs = self.body.get("inputs")
-        return inputs if isinstance(inputs, Mapping) else {}
+        return self._part("inputs")
 
     @property
     def outputs(self) -> Mapping[str, Any]:
         """The outputs by name, in a fulfilled event."""
-        outputs = self.body.get("outputs")
-        return outputs if isinstance(outputs, Mapping) else {}
+        return self._part("outputs")
 
     @property
     def error(self) -> WorkflowEventError | None:
@@ -252,10 +251,9 @@ class WorkflowEvent(Reply):
         """Whether it ends the execution, or a workflow inside it."""
         return self.name in _EVENT_ENDS
 
-    @property
-    def _output(self) -> Mapping[str, Any]:
-        output = self.body.get("output")
-        return output if isinstance(output, Mapping) else {}
+    def _part(self, name: str) -> Mapping[str, Any]:
+        part = self.body.get(name)
+        return part if isinstance(part, Mapping) else {}
 
 
 class SpanAttributes(Reply):
@@ -290,7 +288,7 @@ class VellumSpan(Reply):
 class ExecuteWorkflowAsyncResponse(Reply):
     """Reply of POST /v1/execute-workflow-async."""
 
-    execution_id: Annotated[str, Field(min_length=1)]
+    execution_id: NonEmpty
 
 
 class CheckWorkflowExecutionStatusResponse(Reply):
@@ -305,7 +303,7 @@ class CheckWorkflowExecutionStatusResponse(Reply):
     @property
     def ended(self) -> bool:
         """Whether it is FULFILLED or REJECTED."""
-        return self.status in {"FULFILLED", "REJECTED"}
+        return self.status in END_STATES
 
 
 class ActualRequest(Model):
@@ -315,7 +313,7 @@ class ActualRequest(Model):
     """
 
     output_type: Literal["STRING", "JSON", "CHAT_HISTORY"] = "STRING"
-    output_key: Annotated[str, Field(min_length=1)] | None = None
+    output_key: NonEmpty | None = None
     output_id: str | None = None
     quality: Annotated[float, Field(ge=0, le=1)] | None = None
     desired_output_value: Any = None
@@ -614,9 +612,6 @@ class OrganizationRead(Reply):
 # The schema of NODE events may change, as Vellum says: what does not fit counts as absent.
 
 
-_ENDS = frozenset({"FULFILLED", "REJECTED"})
-
-
 class WorkflowResultEventOutputData(Reply):
     """The progress of one output: `state` is INITIATED, STREAMING with a `delta`, or FULFILLED."""
 
@@ -745,4 +740,4 @@ class WorkflowStreamEvent(Reply):
     @property
     def ends(self) -> bool:
         """Whether it is the last one of the execution."""
-        return self.type == "WORKFLOW" and self.state in _ENDS
+        return self.type == "WORKFLOW" and self.state in END_STATES

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -286,7 +286,7 @@ def to_wire(
     [WorkflowInput(name='n', type='NUMBER', value=3)]
     """
     if variables is None:
-        variables = [VellumVariable(key=k, type=_inferred(v)) for k, v in values.items()]
+        variables = [VellumVariable(key=k, type=infer_type(v)) for k, v in values.items()]
     inputs: list[WorkflowInput] = []
     problems: list[InputProblem] = []
     for variable in variables:
@@ -354,6 +354,8 @@ def type_name(variable: VellumVariable) -> str:
 def infer_type(value: object) -> str:
     """Return the input type that a value without a variable is sent as.
 
+    JSON for a value that cannot be sent, which is reported when it is checked.
+
     Examples
     --------
     >>> infer_type([("user", "hello")])
@@ -364,20 +366,22 @@ def infer_type(value: object) -> str:
     media = media_type_of(value)
     if media is not None:
         return media
-    sent = plain(value)
-    if isinstance(sent, str):
-        return "STRING"
-    if isinstance(sent, int | float) and not isinstance(sent, bool):
-        return "NUMBER"
-    return "JSON"
-
-
-def _inferred(value: object) -> str:
-    """Infer a type. A value that cannot be sent is reported when it is checked."""
     try:
-        return infer_type(value)
+        return plain_type(plain(value))
     except InputError:
         return "JSON"
+
+
+def plain_type(value: object) -> str:
+    """Return the type of a plain JSON value: STRING, NUMBER or JSON."""
+    if isinstance(value, str):
+        return "STRING"
+    return "NUMBER" if is_number(value) else "JSON"
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a plain JSON value is a number, which a bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def wire_type(variable: VellumVariable) -> str:

@@ -16,14 +16,17 @@ DATA_URL_LIMIT = 4 * 2**20
 ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
 """Prefixes of the address of an image, audio, a video or a document."""
 _OF_ANY_TYPE = frozenset({"application/octet-stream", "application/ogg", "application/mp4"})
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (  # offset, bytes, MIME type
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"GIF8", "image/gif"),
+    (0, b"GIF87a", "image/gif"),
+    (0, b"GIF89a", "image/gif"),
     (8, b"WEBP", "image/webp"),
+    (4, b"ftypavif", "image/avif"),
     (8, b"WAVE", "audio/wav"),
     (0, b"ID3", "audio/mpeg"),
     (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"\xff\xf3", "audio/mpeg"),
     (0, b"OggS", "audio/ogg"),
     (0, b"fLaC", "audio/flac"),
     (4, b"ftypM4A", "audio/mp4"),
@@ -51,10 +54,16 @@ def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
     return {**value, "src": _src(src, type_)}
 
 
+def sniffed_mime(content: bytes) -> str | None:
+    """Return the MIME type of `content` by its signature, or None if it is unknown."""
+    matches = (mime for at, magic, mime in _SIGNATURES if content.startswith(magic, at))
+    return next(matches, None)
+
+
 def media_type_of(value: object) -> str | None:
     """Return the media type of `value`, or None if it is uncertain."""
     if isinstance(value, bytes | bytearray):
-        return _type_of_mime(_sniffed(bytes(value)) or "application/octet-stream")
+        return _type_of_mime(sniffed_mime(bytes(value)) or "application/octet-stream")
     if isinstance(value, Path):
         return _type_of_mime(mimetypes.guess_type(value.name)[0] or _head(value) or "")
     if not isinstance(value, Mapping) or not set(value) <= {"src", "metadata"}:
@@ -109,7 +118,7 @@ def _address(value: str, type_: str | None) -> str:
 
 
 def _data_url(content: bytes, mime: str | None, type_: str | None) -> str:
-    mime = mime or _sniffed(content)
+    mime = mime or sniffed_mime(content)
     if mime is None and type_ not in {None, "DOCUMENT"}:
         msg = f"these {len(content)} bytes are not a known {_noun(type_)}; give a data URL instead"
         raise InputError(msg)
@@ -131,14 +140,10 @@ def _named_mime(src: str) -> str | None:
     return src[5:].partition(",")[0].partition(";")[0].lower() or None
 
 
-def _sniffed(content: bytes) -> str | None:
-    return next((mime for at, magic, mime in _MAGIC if content.startswith(magic, at)), None)
-
-
 def _head(path: Path) -> str | None:
     try:
         with path.expanduser().open("rb") as file:
-            return _sniffed(file.read(32))
+            return sniffed_mime(file.read(32))
     except OSError:
         return None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vellum_nb.models.base import Model, utc
 from vellum_nb.models.contract import (
+    END_STATES,
     PromptNodeExecutionMeta,
     VellumSpan,
     WorkflowEvent,
@@ -20,7 +21,6 @@ from vellum_nb.models.contract import (
     WorkflowStreamEvent,
 )
 
-_ENDS = frozenset({"FULFILLED", "REJECTED"})
 _MAX_VALUE_CHARS = 10_000
 _MAX_TRACE_CHARS = 1_000_000
 _MASKED = "(secret)"
@@ -155,7 +155,7 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
     }
     if data.input_values:
         updates["inputs"] = _masked(_values(data.input_values))
-    if data.state in _ENDS:
+    if data.state in END_STATES:
         updates["end"] = data.ts
         updates |= _answer(_values(data.output_values))
     if data.error is not None:
@@ -267,7 +267,7 @@ def _untyped(value: Any) -> Any:
 
 def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
     last = span.events[-1] if span.events else WorkflowEvent(name="")
-    ended = next((event for event in span.events if event.state in _ENDS), last)
+    ended = next((event for event in span.events if event.state in END_STATES), last)
     state = ended.state or "INITIATED"
     error = ended.error
     inputs = next((event.inputs for event in span.events if event.inputs), None)
@@ -278,7 +278,7 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
         kind=span.attributes.kind or "",
         state=state,
         start=span.start_ts,
-        end=span.end_ts if state in _ENDS else None,
+        end=span.end_ts if state in END_STATES else None,
         error=(error.message or error.code) if error else None,
         **usage_totals([span.usage_result] if span.usage_result else None),
         inputs=_masked(inputs) if inputs else None,

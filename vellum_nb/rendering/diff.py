@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
+from vellum_nb.models.inputs import is_number
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
 from vellum_nb.rendering.format import (
@@ -49,7 +50,7 @@ _LONG_WORD_CHARS = 200  # characters; only the changed middle of such a word is 
 _PIECE_CHARS = 20_000  # characters shown of a changed piece
 _MAX_HTML_CHARS = 100_000  # characters of HTML for all pieces
 _FOLD_WORDS = 20  # words; longer equal passages of one side are folded
-MIN_KEPT_SHARE = 0.4  # texts that keep a smaller share of their words count as rewritten
+_MIN_KEPT_SHARE = 0.4  # texts that keep less of the words of the shorter one are rewritten
 _MIN_REWRITTEN_WORDS = 6  # words; changes of a shorter text are marked
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
@@ -198,26 +199,19 @@ def _shared_ends(old: str, new: str) -> tuple[int, int]:
     return head, min(tail, len(old) - head - len(old[head:].rstrip()))
 
 
-def kept_share(ops: Iterable[Op]) -> float:
-    """Return the share of the words of the shorter text that are in both; 1 without words.
-
-    >>> kept_share(word_diff("it is late now", "it is early now"))
-    0.75
-    """
+def _word_counts(ops: Iterable[Op]) -> Counter[str]:
+    """Return the number of words by kind of piece."""
     words = Counter[str]()
     for kind, text in ops:
         words[kind] += len(text.split())
-    shorter = words["equal"] + min(words["delete"], words["insert"])
-    return words["equal"] / shorter if shorter else 1.0
+    return words
 
 
-def is_rewritten(ops: Sequence[Op]) -> bool:
+def _is_rewritten(ops: Iterable[Op]) -> bool:
     """Return whether two texts share so little that marks would only obscure them."""
-    sizes = [
-        sum(len(op.text.split()) for op in ops if op.kind in {"equal", kind})
-        for kind in ("delete", "insert")
-    ]
-    return min(sizes) >= _MIN_REWRITTEN_WORDS and kept_share(ops) < MIN_KEPT_SHARE
+    words = _word_counts(ops)
+    shorter = words["equal"] + min(words["delete"], words["insert"])
+    return shorter >= _MIN_REWRITTEN_WORDS and words["equal"] < _MIN_KEPT_SHARE * shorter
 
 
 def side_html(ops: Iterable[Op], side: Side, *, fold: bool = False) -> str:
@@ -245,7 +239,7 @@ def _marked(ops: Iterable[Op], side: Side) -> Iterator[tuple[str, str]]:
     """Yield the pieces of a side: kind and text. Adds "flag", "caret" and unmarked "plain" ones."""
     pieces = list(ops)
     hidden = {"new": "delete", "old": "insert"}.get(side)
-    plain = hidden is not None and is_rewritten(pieces)
+    plain = hidden is not None and _is_rewritten(pieces)
     if plain and side == "new":
         yield "flag", "rewritten"
     for place, (kind, text) in enumerate(pieces):
@@ -534,7 +528,7 @@ def _aligned(old: Sequence[Any], new: Sequence[Any], kind: str) -> dict[int, int
 def _key_and_shape(value: Any, kind: str) -> tuple[Hashable, Hashable]:
     """Return the key that identifies an item, and the shape that its replacements share."""
     if not isinstance(value, Mapping):
-        return None, "number" if _is_number(value) else type(value).__name__
+        return None, "number" if is_number(value) else type(value).__name__
     if kind == "hit":
         document = value.get("document")
         named = isinstance(document, Mapping) and (document.get("id") or document.get("label"))
@@ -557,13 +551,9 @@ def _pair_unique(pairs: dict[int, int], old: Sequence[Hashable], new: Sequence[H
     pairs |= {places[1][token]: places[0][token] for token in places[1].keys() & places[0].keys()}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _signed_delta(change: Change) -> str:
     """Return the signed difference of two numbers; empty for other values."""
-    if not (_is_number(change.old) and _is_number(change.new)):
+    if not (is_number(change.old) and is_number(change.new)):
         return ""
     try:
         delta = change.new - change.old
@@ -591,9 +581,7 @@ def _of_one(change: Change) -> str:
         return f"{number_text(change.old)} → {number_text(change.new)} ({delta})"
     if not (isinstance(change.old, str) and isinstance(change.new, str)):
         return "replaced"
-    words: Counter[str] = Counter()
-    for kind, text in word_diff(change.old, change.new):
-        words[kind] += len(text.split())
+    words = _word_counts(word_diff(change.old, change.new))
     marks = {"insert": "+", "delete": "\N{MINUS SIGN}"}
     counts = [f"{mark}{words[kind]}" for kind, mark in marks.items() if words[kind]]
     return f"{' '.join(counts)} words" if counts else "only spaces differ"

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
+from vellum_nb.models.media import MEDIA_TYPES
 
 DASH = "\N{EN DASH}"
 """Placeholder for an unknown figure."""
@@ -394,5 +395,5 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "FUNCTION_CALL": _function_call,
     "ERROR": lambda error: f"{error.get('code', 'ERROR')}: {error['message']}",
     "ARRAY": lambda items: "\n".join(map(_typed, items)),
-    **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), _media),
+    **dict.fromkeys(MEDIA_TYPES, _media),
 }

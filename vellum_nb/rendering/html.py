@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.history import clean, format_bytes
 from vellum_nb.models import Run
-from vellum_nb.models.media import MEDIA_TYPES
+from vellum_nb.models.inputs import is_number
+from vellum_nb.models.media import MEDIA_TYPES, sniffed_mime
 from vellum_nb.rendering import format as formats
 from vellum_nb.rendering.format import cut, doubt_text, json_text, number_text, plain_text, plural
 
@@ -53,10 +54,6 @@ def stylesheet(name: str) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    def line(name: object) -> str:
-        """Return a name as Markdown on one line."""
-        return formats.markdown_code(formats.one_line(str(name)) or " ")
-
     environment = Environment(
         loader=PackageLoader("vellum_nb.rendering"),
         autoescape=select_autoescape(["html.j2"]),
@@ -67,7 +64,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "code": lambda value: formats.markdown_code(str(value)),
-        "line": line,
+        "line": lambda name: formats.markdown_code(formats.one_line(str(name)) or " "),
         "words": lambda name: formats.markdown_text(formats.one_line(str(name)) or " "),
         "digits": formats.interval_digits,
         "duration": formats.duration,
@@ -93,7 +90,7 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
     """
     if value is None:
         return '<span class="vnb-null">null</span>'
-    if kind == "NUMBER" and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind == "NUMBER" and is_number(value):
         return f'<span class="vnb-number">{escape(number_text(value))}</span>'
     if kind in MEDIA_TYPES:
         return media_html(value, kind) or _json_html(value)
@@ -203,30 +200,12 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-_MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", "image/png", "img"),
-    (0, b"\xff\xd8\xff", "image/jpeg", "img"),
-    (0, b"GIF87a", "image/gif", "img"),
-    (0, b"GIF89a", "image/gif", "img"),
-    (8, b"WEBP", "image/webp", "img"),
-    (4, b"ftypavif", "image/avif", "img"),
-    (8, b"WAVE", "audio/wav", "audio"),
-    (0, b"ID3", "audio/mpeg", "audio"),
-    (0, b"\xff\xfb", "audio/mpeg", "audio"),
-    (0, b"\xff\xf3", "audio/mpeg", "audio"),
-    (0, b"OggS", "audio/ogg", "audio"),
-    (0, b"fLaC", "audio/flac", "audio"),
-    (4, b"ftypM4A", "audio/mp4", "audio"),
-    (4, b"ftyp", "video/mp4", "video"),
-    (0, b"\x1aE\xdf\xa3", "video/webm", "video"),
-    (0, b"%PDF-", "application/pdf", "pdf"),
-)
 _SVG = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg[\s>]", re.DOTALL | re.IGNORECASE)
 _ALLOWED = {
-    "IMAGE": ("img",),
+    "IMAGE": ("image",),
     "AUDIO": ("audio", "video"),  # audio often has a video container
     "VIDEO": ("video", "audio"),
-    "DOCUMENT": ("pdf", "img"),
+    "DOCUMENT": ("pdf", "image"),
 }
 
 
@@ -257,19 +236,16 @@ def media_html(value: object, kind: str, *, name: str = "") -> str | None:
 
 def _element(content: bytes, kind: str, name: str) -> str:
     # An SVG in an img element runs no scripts and loads no resources.
-    mime, element = ("image/svg+xml", "img") if _SVG.match(content[:2000]) else ("", "")
-    for offset, magic, known_mime, tag in _MAGIC:
-        if content.startswith(magic, offset):
-            mime, element = known_mime, tag
-            break
-    if element not in _ALLOWED[kind]:
+    mime = sniffed_mime(content) or ("image/svg+xml" if _SVG.match(content[:2000]) else "")
+    shown_as = "pdf" if mime == "application/pdf" else mime.partition("/")[0]
+    if shown_as not in _ALLOWED[kind]:
         size = format_bytes(len(content))
         return _note(f"{kind.lower()} of {size}, {mime or 'unknown format'}: not shown")
     url = f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
     label = escape(f"{name} ({mime}, {format_bytes(len(content))})".strip())
-    if element == "img":
+    if shown_as == "image":
         return f'<img class="vnb-media" src="{url}" alt="{label}">{_note(label)}'
-    if element == "pdf":
+    if shown_as == "pdf":
         return _note(f'<a download="document.pdf" href="{url}">Save the PDF</a> {label}')
     tag = "audio" if kind == "AUDIO" else "video"
     return (

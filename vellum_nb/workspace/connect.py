@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
+from vellum_nb.client.settings import BASE_URL
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import DatabaseUrl, History, parse_location
 from vellum_nb.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
-
-
-VELLUM_URL = "https://api.vellum.ai"
 
 
 def connect(
@@ -77,7 +75,7 @@ def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
     if target is None or (isinstance(target, str) and target.startswith(("http://", "https://"))):
         return None, target
     if target == "vellum":
-        return None, VELLUM_URL
+        return None, BASE_URL
     if not isinstance(target, str):
         from vellum_nb.local import LocalServer
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from html import escape
 from types import MappingProxyType
@@ -315,26 +315,22 @@ def _resumed(
 ) -> PendingRun | None:
     """Return a run in doubt as a pending run, or None if the server does not know it."""
     pending = PendingRun(runner, run)
-    try:
-        if run.execution_id is not None and _is_known(pending):
+    with _unknown_ignored():
+        if run.execution_id is not None:
+            pending.status()
             return pending
+    with _unknown_ignored():
         run = runner.look_up_once(deployment_id(run.deployment), run)
-    except APIStatusError as exc:
-        if exc.status_code not in _ELSEWHERE:
-            raise
-    except NoLookupError:
-        pass
     return None if run == pending.run else PendingRun(runner, run)
 
 
-def _is_known(pending: PendingRun) -> bool:
-    """Poll a pending run; return whether the server knows its execution id."""
+@contextmanager
+def _unknown_ignored() -> Iterator[None]:
+    """Suppress the errors of a look-up that mean that the server does not know the run."""
     try:
-        pending.status()
+        yield
+    except (NoLookupError, InputError):  # `InputError`: an id does not fit in a URL
+        pass
     except APIStatusError as exc:
         if exc.status_code not in _ELSEWHERE:
             raise
-        return False
-    except InputError:  # the id does not fit in a URL
-        return False
-    return True

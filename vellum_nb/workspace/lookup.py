@@ -174,18 +174,17 @@ def listed_execution(
     return execution
 
 
-def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
+def ended(state: str, outputs: Sequence[Any], error: Any) -> dict[str, Any]:
     """Return the fields of the run for the outcome of an execution.
 
     The run of an aborted execution is CANCELLED without an answer, and no longer in doubt.
     """
     if state == "FULFILLED":
-        values = {output.name: (output.value, output.type) for output in outputs}
         return {
             **_SETTLED,
             "state": "FULFILLED",
-            "outputs": {name: value for name, (value, _) in values.items()},
-            "output_types": {name: type_ for name, (_, type_) in values.items()},
+            "outputs": {output.name: output.value for output in outputs},
+            "output_types": {output.name: output.type for output in outputs},
         }
     if state == "REJECTED":
         code = error.code if error else "INTERNAL_SERVER_ERROR"

@@ -50,7 +50,11 @@ from vellum_nb.models import (
     nodes_of_stream,
     totals,
 )
-from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
+from vellum_nb.models.contract import (
+    END_STATES,
+    WorkflowNodeResultEvent,
+    WorkflowResultEventOutputData,
+)
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT
 from vellum_nb.models.types import value_type
@@ -67,7 +71,6 @@ from vellum_nb.workspace.lookup import (
 Inputs = Sequence[Any]  # WorkflowInput, or dicts with its fields
 Outcome = tuple[Run, APIError | None]
 _T = TypeVar("_T")
-_ENDS = frozenset({"FULFILLED", "REJECTED"})
 META = {"usage": True, "cost": True, "model_name": True}
 
 
@@ -120,7 +123,7 @@ class Runner:
                 outcome = send_run(self.client, run, sent, cancel, so_far=so_far, on_event=follow)
             except APIError as exc:
                 failed = self.fail(run, exc, cancel, so_far)
-                return failed, None if failed.state in _ENDS else exc
+                return failed, None if failed.state in END_STATES else exc
             return self.finish(run, outcome), None
 
         return self.begin(request, send)
@@ -497,7 +500,7 @@ class StreamAccumulator:
         if isinstance(event.data, WorkflowNodeResultEvent):
             self._of_nodes.append(event)
             key = event.data.node_result_id or event.data.node_id
-            if event.state in _ENDS:
+            if event.state in END_STATES:
                 self.nodes_done += 1
                 self._open.pop(key, None)
             else:

@@ -48,13 +48,14 @@ from vellum_nb.local.engine.events import (
 from vellum_nb.local.engine.inputs import (
     bind_inputs,
     non_finite_path,
-    plain_type,
+    output_of,
     wire_problem,
     wire_value,
 )
 from vellum_nb.local.refusals import Refused, Reject
 from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models.inputs import plain_type
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 
 _SINGLE = "output"
@@ -154,7 +155,7 @@ class FunctionExecution:
                 msg = f"The generator yielded {_preview(item)}; text or (name, text) is expected"
                 raise Rejection(msg, "INVALID_OUTPUTS")
             if name not in texts:
-                texts[name], streamed[name] = [], self._output(name, "STRING", None)
+                texts[name], streamed[name] = [], output_of(self._declared, name, "STRING", None)
                 yield self._workflow.streaming(streamed[name])
             texts[name].append(text)
             yield self._workflow.streaming(streamed[name], delta=text)
@@ -226,18 +227,12 @@ class FunctionExecution:
         outputs = []
         for name, value in values.items():
             declared = self._declared.get(name)
-            outputs.append(
-                self._output(name, *_typed(name, value, declared.type if declared else None))
-            )
+            type_, plain = _typed(name, value, declared.type if declared else None)
+            outputs.append(output_of(self._declared, name, type_, plain))
         if self._state is None:
             return outputs, None
         _check_names(self._state, "The state has the key {!r}; its keys must be text")
         return outputs, {key: _plain(key, value, "state") for key, value in self._state.items()}
-
-    def _output(self, name: str, type_: str, value: Any) -> WorkflowOutput:
-        declared = self._declared.get(name)
-        id_ = declared.id if declared else variable_id("output", name)
-        return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
 def _named(returned: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.base import first_problem
 from vellum_nb.models.checks import available
-from vellum_nb.models.inputs import schema_problem, wire_type
+from vellum_nb.models.inputs import plain_type, schema_problem, wire_type
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
 
@@ -224,12 +224,12 @@ def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) 
     if value is not None:
         type_ = plain_type(value) if wire_problem(value, type_) else type_
         value = wire_value(value, type_)
-    id_ = variable.id if variable is not None else variable_id("output", name)
+    return output_of(declared, name, type_, value)
+
+
+def output_of(
+    declared: Mapping[str, VellumVariable], name: str, type_: str, value: Any
+) -> WorkflowOutput:
+    """Return an output with the id of its variable."""
+    id_ = declared[name].id if name in declared else variable_id("output", name)
     return WorkflowOutput(id=id_, name=name, type=type_, value=value)
-
-
-def plain_type(value: Any) -> str:
-    """Return the type of an undeclared plain value: STRING, NUMBER or JSON."""
-    if isinstance(value, str):
-        return "STRING"
-    return "NUMBER" if isinstance(value, int | float) and not isinstance(value, bool) else "JSON"

@@ -13,7 +13,6 @@ from starlette.background import BackgroundTask
 from vellum_nb.local.callables.signature import variable_id
 from vellum_nb.local.engine.events import Event, Usage, event_error, new_id, values_by_name
 from vellum_nb.local.engine.executions import LiveExecution
-from vellum_nb.local.engine.inputs import plain_type
 from vellum_nb.local.engine.requests import (
     DeploymentExecuteStreamRequest,
     ExecuteBody,
@@ -36,6 +35,7 @@ from vellum_nb.local.routes.common import (
     on_hang_up,
 )
 from vellum_nb.models import ExpandMeta, contract
+from vellum_nb.models.inputs import plain_type
 from vellum_nb.models.types import value_type
 
 router = new_router()
