@@ -15,6 +15,7 @@ import traitlets
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
+from vellum_nb.comparison.report import release_counts
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import Sweeps
@@ -34,7 +35,7 @@ from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of
 from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
-from vellum_nb.widgets.grid_cases import release_counts, summary_by_release
+from vellum_nb.widgets.grid_cases import summary_by_release
 from vellum_nb.widgets.grid_verdicts import verdicts_html
 from vellum_nb.widgets.markup import name_html, short_line
 
@@ -142,7 +143,7 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
     metric = comparison.metrics[0].name if comparison.metrics else None
     rows = []
     for tag in tags:
-        counts = release_counts(comparison, tag, metric)
+        counts = release_counts(figures, tag, metric)
         words = " · ".join(counts.get("words", ("the others are compared with it",)))
         row = {"parts": counts.get("parts", ()), "words": words, "delta": "", "interval": ""}
         change = None if metric is None else figures.result(tag, metric).delta
