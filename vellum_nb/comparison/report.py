@@ -38,7 +38,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import (
@@ -101,6 +101,7 @@ class Cell:
     facts: Sequence[str]
     problem: AnswerCell | None
     outputs: Mapping[str, AnswerCell]
+    checks: Mapping[str, bool]  # whether each expected output was met
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,15 +236,14 @@ class ReportModel:
         """Return a case as one line of HTML."""
         return line_html(self.figures, case, next(iter(self.metrics), None), _glyph)
 
-    def output_html(self, cells: Sequence[Cell], at: int, name: str, *, complete: bool) -> str:
-        """Return an output of a cell; the baseline marks what the only other release has lost."""
-        answer = cells[at].outputs.get(name)
-        if answer is None or answer.status == "same":
-            return '<span class="vnb-quiet">= identical</span>' if answer else ""
-        only = cells[1].outputs.get(name) if not at and cells[1:] and not cells[2:] else None
-        if only is not None and only.status == "differs":
-            return only.baseline_html(complete=complete)
-        return answer.to_html(complete=complete)
+    def output_html(
+        self, case: Case, cells: Sequence[Cell], at: int, name: str, *, complete: bool
+    ) -> str:
+        """Return an output of a cell, and whether it is as expected."""
+        html, checks = _output_html(cells, at, name, complete=complete), cells[at].checks
+        if name in checks:
+            html += " " + check_html(case.expected[name], is_met=checks[name], icon=_glyph)
+        return html
 
     def names(self, cells: Sequence[Cell]) -> list[str]:
         """Return the names of the outputs of `cells`."""
@@ -342,7 +342,19 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if run and name in names
     }
-    return Cell(release, run, scores, facts, AnswerCell.of_problem(run), outputs)
+    problem, checks = AnswerCell.of_problem(run), case.checks(release)
+    return Cell(release, run, scores, facts, problem, outputs, checks)
+
+
+def _output_html(cells: Sequence[Cell], at: int, name: str, *, complete: bool) -> str:
+    """Return an output of a cell; the baseline marks what the only other release has lost."""
+    answer = cells[at].outputs.get(name)
+    if answer is None or answer.status == "same":
+        return '<span class="vnb-quiet">= identical</span>' if answer else ""
+    only = cells[1].outputs.get(name) if not at and cells[1:] and not cells[2:] else None
+    if only is not None and only.status == "differs":
+        return only.baseline_html(complete=complete)
+    return answer.to_html(complete=complete)
 
 
 def added_text(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from vellum_nb.comparison.traces import (
 )
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
-from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.assets import asset, icon
 from vellum_nb.rendering.diff import (
     MISSING,
@@ -34,7 +34,6 @@ from vellum_nb.rendering.format import (
     is_prose,
     is_short,
     money,
-    one_line,
     output_kind,
     plain_text,
     plural,
@@ -48,7 +47,6 @@ LEFT = ' style="text-align: left"'
 OUTPUT_CSS = asset("outputs.css")
 
 _MAX_OUTPUTS = 200
-_MAX_EXPECTED_CHARS = 200
 _MAX_NODES = 200
 _MAX_COMPARED_CHARS = 30_000  # of the values of two traces: comparing more takes longer than 0.2 s
 _MAX_SHOWN_CHARS = 300_000
@@ -332,27 +330,21 @@ def output_rows(
     if problem := AnswerCell.of_problem(run):
         rows.append(_row(problem.label, problem.to_html(markdown=markdown)))
     side: Side = "both" if inline else "new"
-    met = checks(run.outputs, expected or {})
+    expected = expected or {}
+    met = checks(run.outputs, expected)
     for name in names if run.outputs or not problem else ():
         value = run.outputs.get(name)
         if other is not None and name in run.outputs and name in other.outputs:
             html = AnswerCell.of(name, other, run).baseline_html(markdown=markdown)
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
-        check = _check_html(met[name], (expected or {})[name]) if name in met else ""
+        if name in met:
+            html += check_html(expected[name], is_met=met[name], icon=_icon)
         css = "vnb-prose" if is_prose(value) else ""
         if not css and met.get(name) is False:
             css = "vnb-wrong"
-        rows.append(_row(name, html + check, css))
+        rows.append(_row(name, html, css))
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
-
-
-def _check_html(met: bool, expected: Any) -> str:  # noqa: FBT001
-    """Return whether an output has its expected value, which is named if not."""
-    if met:
-        return f'<span class="vnb-check">{icon("check", "vnb-icon", 14)} as expected</span>'
-    text = f"expected {escape(one_line(visible_name(plain_text(expected)), _MAX_EXPECTED_CHARS))}"
-    return f'<span class="vnb-check vnb-check-bad">{icon("close", "vnb-icon", 14)} {text}</span>'
 
 
 def legend_html(runs: Sequence[Run], *, compared: str = "", inline: bool = False) -> str:
