@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from html import escape
 from itertools import chain
 from typing import Any
@@ -219,6 +220,7 @@ def side_by_side_html(
     compared: str = "",
     remarks: Mapping[str, str] | None = None,
     expected: Mapping[str, Any] | None = None,
+    below: Mapping[str, str] | None = None,
     live: Mapping[str, Mapping[str, str]] | None = None,
     inputs: bool = False,
 ) -> str:
@@ -227,31 +229,28 @@ def side_by_side_html(
     Below 640 pixels the columns are stacked. `markdown` renders text as Markdown and names changes
     without marking them; `legend` explains the marks; `inline` shows removed and new words
     together. The first run marks what the run with the tag `compared`, or the only other one, has
-    lost. `remarks` is HTML for the heading of a run, by release tag; `expected` maps outputs to
-    expected values. `live` maps the release tag of each streaming run to its partial outputs.
+    lost. `remarks` is HTML for the heading of a run, by release tag, and `below` for a row below
+    its outputs; `expected` maps outputs to expected values. `live` maps the release tag of each
+    streaming run to its partial outputs.
     `inputs` shows the inputs too: once if they are equal, otherwise above the outputs of each run.
     """
-    live, remarks = live or {}, remarks or {}
+    live, remarks, below = live or {}, remarks or {}, below or {}
     other = _compared(runs, compared) if not inline else None
     names = list(dict.fromkeys(chain(*(run.outputs for run in runs), *live.values())))
     more, names = len(names) - _MAX_OUTPUTS, names[:_MAX_OUTPUTS]
     baseline = runs[0] if len(runs) > 1 else None
+    rows_of = partial(output_rows, markdown=markdown, inline=inline, expected=expected)
     columns = "".join(
         _live_column(run, names, live[run.release_tag])
         if run.release_tag in live and run.state == "STARTED"
         else section_html(
             visible_name(run.release_tag),
             _head(run, remarks.get(run.release_tag) or _verdict(run, baseline)),
-            output_rows(
-                run,
-                names,
-                baseline,
-                other=other if run is baseline else None,
-                markdown=markdown,
-                inline=inline,
-                expected=expected,
-            ),
-            len(names),
+            [
+                *rows_of(run, names, baseline, other=other if run is baseline else None),
+                below.get(run.release_tag, ""),
+            ],
+            len(names) + bool(below),
             # Rows of outputs are aligned across columns; an error is not.
             classes=("" if run.outputs else " vnb-out-alone")
             + (" vnb-out-compared" if compared and run is other else ""),
