@@ -15,6 +15,7 @@ import traitlets
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.lines import IDLE, STATES, CaseOrder
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
@@ -61,11 +62,13 @@ class CasesTable(TableView):
     inline = traitlets.Bool(default_value=False).tag(sync=True)  # removed and new words together
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
+    adding = traitlets.Unicode("").tag(sync=True)  # how to add cases, as HTML
 
     def __init__(self, comparison: Comparison, actions: Actions | None, about: str) -> None:
         self.comparison = comparison
         self.metric = comparison.metrics[0].name if comparison.metrics else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
+        self.more: Callable[[Decision], str] = lambda _: ""
         self._has_actions, self._about = actions is not None, about
         self._aliases = {} if actions is None else _same_releases(comparison, actions)
         self._found: dict[str, list[int]] = {}
@@ -87,6 +90,7 @@ class CasesTable(TableView):
                 about=self._about,
                 aliases=self._aliases,
                 can=can,
+                more=self.more,
             )
             formats = [
                 {"name": name, "suffix": file_format.suffix, "label": file_format.label}
@@ -363,6 +367,15 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             table.search, table.labels, table.failures = "", {}, []
         if (name := _text(step, "metric")) and name != table.metric:
             self._on_metric({"name": name})
+
+    def offer_cases(self, more: Callable[[Decision], str], add: Callable[[], None]) -> None:
+        """Offer the cases that would decide the verdicts.
+
+        `more` returns what they cost, or "" if they cannot be added; `add` is called by the button.
+        """
+        self.table.more = more
+        self.table.actions["add"] = lambda _message: add()
+        self.table.renew(reorder=False)
 
     def rate_blind(self, release: str = "") -> None:
         """Replace the grid with a blind rating of the baseline and `release`, or the first one."""

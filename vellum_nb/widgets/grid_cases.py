@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.figures import FIRST_CHANGED, summary_frame, summary_rows
 from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
 from vellum_nb.comparison.lines import CaseOrder
@@ -40,8 +41,12 @@ def head(
     about: str,
     aliases: Mapping[str, Sequence[str]],
     can: Sequence[str],
+    more: Callable[[Decision], str],
 ) -> dict[str, Any]:
-    """Return title, columns, filters and summary of the page; `can` lists its actions."""
+    """Return title, columns, filters and summary of the page.
+
+    `can` lists its actions, `more` is that of `verdicts_html`.
+    """
     metric = order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
@@ -65,7 +70,7 @@ def head(
         "metric": metric or "",
         "can": list(can),
         **order.filters(),
-        "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can),
+        "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can, more=more),
         "summary": _summary(comparison, metric, rows, aliases),
         "foot": _foot(comparison, metric),
     }
