@@ -57,7 +57,7 @@ def test_different_cases_are_listed_before_missing_ones():
         run("v1", "lost"), failed("v2", "lost", code="CONNECTION"),
         run("v1", "other"), run("v2", "other", "no"),
     )  # fmt: skip
-    assert "v2 1 differs · 2 without an answer · 1 identical" in text_of(html)
+    assert "1 differs · 1 identical · 2 without an answer" in text_of(html)
     assert [row.split()[2] for row in rows(html)] == ["other", "absent", "lost", "same"]
     assert texts(rows_html(html)[0], "del, ins") == ["yes", "no"]
     assert "v2 ⊘missing: not run" in rows(html)[1]

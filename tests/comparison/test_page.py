@@ -149,6 +149,22 @@ def test_line_of_a_case_has_its_wrong_and_expected_values():
     assert "worse no, expected yes" in texts(html, ".vnb-case-line > summary")[0]
 
 
+@pytest.mark.parametrize("shown", [html_of, lambda comparison: comparison.to_html()])
+def test_wrong_output_is_followed_by_its_expected_value(shown):
+    page = dom(shown(judged({"v1": ["<b>no</b>"], "v2": ["yes"]})))
+    wrong, met = page.select(".vnb-case-table tbody tr")[-1].select("td")
+    assert ("vnb-wrong" in wrong["class"], met.get("class")) == (True, None)
+    assert text_of(wrong).endswith("✗ expected yes")
+    assert text_of(met).endswith("✓ as expected")
+    assert "answer (expected) yes" in text_of(page.select_one(".vnb-case-values"))
+
+
+def test_identical_output_can_be_wrong():
+    page = dom(judged({"v1": ["no"], "v2": ["no"]}).to_html())
+    (cell,) = page.select('.vnb-case-table .vnb-wrong[data-release="v2"]')
+    assert text_of(cell) == "= identical ✗ expected yes"
+
+
 def test_report_shows_why_an_answer_is_missing():
     html = judged({"v1": ["yes"], "v2": [None]}).to_html()
     assert [text for text in texts(html, "td") if "missing: no run" in text]

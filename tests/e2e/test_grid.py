@@ -43,7 +43,19 @@ def steps_and_names_a_failure_with_the_mouse(lab, output, case):
     number = (case.locator(".vnb-title").text_content() or "").removeprefix("Case ")
     name = f"Failure of case {number.strip()} on v3"
     expect(output.get_by_role("combobox", name=name)).to_be_focused()
+    lab.page.keyboard.type("rude")
+    lab.page.keyboard.press("Enter")
+    expect(case.locator(".vnb-case-failures").nth(2)).to_contain_text("rude")
     lab.page.keyboard.press("Escape")
+
+
+def runs_the_case_again_with_the_keyboard(lab, case):
+    again = case.get_by_role("button", name="Run this case again on v1, v2, v3")
+    again.focus()
+    lab.page.keyboard.press("Enter")
+    expect(case.get_by_text("running…")).to_have_count(0)
+    expect(again).to_be_focused()
+    assert violations(lab.page, ".vnb-grid-view") == []
 
 
 def fits(lab, notebook, output, page):
@@ -100,6 +112,9 @@ def test_case_of_the_grid_is_opened_in_full(lab):
     rows.nth(1).locator(".vnb-grid-case").click()
     expect(case.get_by_role("button", name="Rate the answer of v2: good")).to_be_visible()
     steps_and_names_a_failure_with_the_mouse(lab, output, case)
+    runs_the_case_again_with_the_keyboard(lab, case)
+    with lab.looking("light-1400"):
+        notebook.screenshot("open-case-failure", of=output)
     case.get_by_role("button", name="Close the case").click()
     expect(case).to_have_count(0)
 

@@ -10,6 +10,7 @@ from dom_kit import dom, text_of, texts
 from html_kit import HOSTILE, assert_harmless
 from runs_kit import bundle_of, html_of, progress_of
 from sweep_view_kit import PATIENCE, press, until
+from view_kit import GridPage
 from wire_kit import Page
 
 import vellum_nb as vnb
@@ -219,6 +220,22 @@ def test_undecided_verdict_shows_the_call_that_adds_cases(gated):
     press(view, "compare", show="add", release="v2", metric="")
     assert view.wait(PATIENCE)
     assert view.panel.parts["adding"] == ""
+
+
+def test_grid_of_an_undecided_sweep_shows_the_call_that_adds_cases(gated):
+    view = swept(gated, repeats=2)
+    press(view, "compare")
+    assert view.wait(PATIENCE)
+    page = GridPage(view.comparison_view)
+    ((_, sentence, step),) = page.verdicts
+    assert sentence.endswith("2,280 calls Add cases…")
+    assert step["data-show"] == "add"
+    page.send(kind="add")
+    assert view.wait(PATIENCE)
+    assert page.state("adding") == view.panel.parts["adding"] != ""
+    page.send(kind="add")
+    assert view.wait(PATIENCE)
+    assert page.state("adding") == ""
 
 
 def test_deleted_runs_do_not_count_in_the_verdict(gated):

@@ -118,7 +118,7 @@ class FullCase:
     def __init__(self, view):
         every = [*_parts(view.children[1])]
         self.bars = next(each for each in every if hasattr(each, "bars"))
-        self.read = next(each for each in every if hasattr(each, "on_click"))
+        self.read, self.again, _ = (each for each in every if hasattr(each, "on_click"))
         values = [each.value for each in every if hasattr(each, "value")]
         _, self.head, _, self.answers, self.traces = values
 

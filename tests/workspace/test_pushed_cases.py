@@ -93,6 +93,17 @@ def test_a_sweep_with_mocks_does_not_run_the_paid_node(ws, paid):
     assert sorted(paid.read_text()) == ["a", "b", "c"]  # c, which has no mocks, is reused
 
 
+def test_case_with_mocks_is_run_again_with_them(ws, paid):
+    cases = ws.cases("flow").head(1)
+    grid = ws.sweep("flow", cases, release_tags=["v1"], progress=False).compare().view()
+    grid.replay(grid.comparison.cases[0])
+    assert grid.wait(60)
+    outputs = [run.outputs for run in grid.comparison.cases[0].tries["v1"]]
+    assert outputs == [{"loud": "MOCK A"}] * 2
+    assert paid.read_text() == ""
+    grid.close()
+
+
 def test_a_sweep_with_mocks_goes_on_with_them(ws, paid, tmp_path):
     first = ws.sweep(
         "flow", ws.cases("flow").head(2), release_tags=["v1"], limits={"max_calls": 1},

@@ -53,6 +53,9 @@ ICONS = {
     **dict.fromkeys(("missing", "alone"), "CANCELLED"),
     "error": "FAILED",
 }
+"""Icons of verdicts; other verdicts have icons of their own names."""
+SIGNS = {"better": "↑", "same": "=", "noise": "≈", "worse": "↓", "missing": "⊘", "differs": "≠"}
+"""Signs of verdicts, for bars and for pages without icons."""
 
 Busy = Mapping[tuple[str, str], tuple[str, str]]
 """Activity and error of a cell, by case id and release."""

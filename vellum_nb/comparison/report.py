@@ -17,16 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.decisions import Decision, Decisions
-from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
+from vellum_nb.comparison.figures import (
+    NO_ANSWER,
+    ComparisonFigures,
+    ReleaseResult,
+    summary_rows,
+)
 from vellum_nb.comparison.forest import forest_svg
-from vellum_nb.comparison.lines import CaseOrder, label_text, line_html, short_name
+from vellum_nb.comparison.lines import (
+    ICONS,
+    SIGNS,
+    CaseOrder,
+    label_text,
+    line_html,
+    short_name,
+)
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import (
@@ -59,16 +71,17 @@ _VERDICT_ICONS = {
     "should not replace": "REJECTED",
     "cannot tell yet": "unknown",
 }
-_GLYPHS = {
-    "up-arrow": "↑",
-    "down-arrow": "↓",
-    "CANCELLED": "⊘",
+_GLYPHS = {ICONS.get(verdict, verdict): sign for verdict, sign in SIGNS.items()} | {
     "FAILED": "!",
     "check": "✓",
     "close": "✗",
-    "differs": "≠",
-    "same": "=",
-    "noise": "≈",
+}
+_COUNTED = ("better", "same", "noise", "worse", "missing", "unscored", "error")
+_WORDS = {
+    "missing": NO_ANSWER,
+    "noise": "within the noise",
+    "unscored": "without a figure",
+    "error": "with a failed metric",
 }
 _LEAST_CHANGE = 0.1  # relative change of latency or cost that is mentioned
 _LEAST_LATENCY_S = 0.01  # a smaller change cannot be noticed
@@ -88,6 +101,7 @@ class Cell:
     facts: Sequence[str]
     problem: AnswerCell | None
     outputs: Mapping[str, AnswerCell]
+    checks: Mapping[str, bool]  # whether each expected output was met
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +143,44 @@ def release_verdicts(
     return verdicts
 
 
+def release_counts(figures: ComparisonFigures, release: str, metric: str | None) -> dict[str, Any]:
+    """Return the counts of the cases of a release as parts of a bar, words and a remark."""
+    if release == figures.baseline:
+        answered = [len(case.answers(release)) for case in figures.cases]
+        repeats, missing = max(answered, default=0), answered.count(0)
+        words = plural(len(answered), "case")
+        words += f" \N{MULTIPLICATION SIGN} {repeats:,} repeats" if repeats > 1 else ""
+        return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
+    counts: dict[str, int]
+    result = figures.result(release, metric)
+    if metric is None:
+        counts = {"differs": result.changed, "same": result.unchanged, "missing": result.missing}
+        words_of = {
+            "differs": "differs" if counts["differs"] == 1 else "differ",
+            "same": "identical",
+            "missing": NO_ANSWER,
+        }
+        always, unknown = {"differs", "same"}, counts["missing"]
+    else:
+        counts = {verdict: getattr(result, verdict) for verdict in _COUNTED}
+        words_of, always = _WORDS, {"better", "same", "worse"}
+        unknown = counts["missing"] + counts["unscored"] + counts["error"]
+    sizes = {**counts, "missing": unknown}
+    return {
+        "parts": [(v, SIGNS[v], sizes[v]) for v in counts if v in SIGNS],
+        "words": [f"{n:,} {words_of.get(v, v)}" for v, n in counts.items() if n or v in always],
+        "remark": cut(result.remark, 240) if metric else "",
+    }
+
+
+def counts_text(figures: ComparisonFigures, release: str, metric: str | None) -> str:
+    """Return the counts of a release for the heading of its column."""
+    parts = release_counts(figures, release, metric).get("parts")
+    if parts is None:
+        return "baseline"
+    return "  ".join(f"{sign} {count:,}" for _, sign, count in parts if count)
+
+
 @dataclass(frozen=True)
 class ReportModel:
     """View model of a report; cells are made on demand."""
@@ -161,15 +213,9 @@ class ReportModel:
         """Return `case` on each release, baseline first."""
         return [_cell(self.figures, case, release) for release in self.summary]
 
-    def bar(self, release: str, metric: str) -> list[tuple[str, str, int]]:
-        """Return the parts of the bar of a release: name, sign and number of cases."""
-        result = self.figures.result(release, metric or None)
-        if not metric:
-            return [("differs", "≠", result.changed), ("same", "=", result.unchanged)]
-        ties = result.same + result.noise
-        missing = result.missing + result.unscored + result.error
-        parts = [("better", "↑", result.better), ("same", "=", ties), ("worse", "↓", result.worse)]
-        return [*parts, ("missing", "⊘", missing)]
+    def counts(self, release: str, metric: str | None) -> dict[str, Any]:
+        """Return the counts of the cases of a release."""
+        return release_counts(self.figures, release, metric)
 
     def listed(self, limit: int | None = None) -> Iterator[tuple[str, str, str, Sequence[Case]]]:
         """Yield the groups, the first `limit` cases: name, title, remark, cases."""
@@ -190,15 +236,14 @@ class ReportModel:
         """Return a case as one line of HTML."""
         return line_html(self.figures, case, next(iter(self.metrics), None), _glyph)
 
-    def output_html(self, cells: Sequence[Cell], at: int, name: str, *, complete: bool) -> str:
-        """Return an output of a cell; the baseline marks what the only other release has lost."""
-        answer = cells[at].outputs.get(name)
-        if answer is None or answer.status == "same":
-            return '<span class="vnb-quiet">= identical</span>' if answer else ""
-        only = cells[1].outputs.get(name) if not at and cells[1:] and not cells[2:] else None
-        if only is not None and only.status == "differs":
-            return only.baseline_html(complete=complete)
-        return answer.to_html(complete=complete)
+    def output_html(
+        self, case: Case, cells: Sequence[Cell], at: int, name: str, *, complete: bool
+    ) -> str:
+        """Return an output of a cell, and whether it is as expected."""
+        html, checks = _output_html(cells, at, name, complete=complete), cells[at].checks
+        if name in checks:
+            html += " " + check_html(case.expected[name], is_met=checks[name], icon=_glyph)
+        return html
 
     def names(self, cells: Sequence[Cell]) -> list[str]:
         """Return the names of the outputs of `cells`."""
@@ -297,7 +342,19 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if run and name in names
     }
-    return Cell(release, run, scores, facts, AnswerCell.of_problem(run), outputs)
+    problem, checks = AnswerCell.of_problem(run), case.checks(release)
+    return Cell(release, run, scores, facts, problem, outputs, checks)
+
+
+def _output_html(cells: Sequence[Cell], at: int, name: str, *, complete: bool) -> str:
+    """Return an output of a cell; the baseline marks what the only other release has lost."""
+    answer = cells[at].outputs.get(name)
+    if answer is None or answer.status == "same":
+        return '<span class="vnb-quiet">= identical</span>' if answer else ""
+    only = cells[1].outputs.get(name) if not at and cells[1:] and not cells[2:] else None
+    if only is not None and only.status == "differs":
+        return only.baseline_html(complete=complete)
+    return answer.to_html(complete=complete)
 
 
 def added_text(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
@@ -359,13 +416,13 @@ def _page_data(model: ReportModel) -> dict[str, Any]:
     figures, metric = model.figures, next(iter(model.metrics), "")
     order = CaseOrder(figures, metric or None)
     filters = order.filters()
-    remarks = {
-        release: "  ".join(f"{sign} {n:,}" for _, sign, n in model.bar(release, metric) if n)
-        for release in figures.others
-    }
     columns = [
-        {"name": name, "label": short_name(name), "remark": remarks.get(name, "baseline")}
-        for name in model.summary
+        {
+            "name": release,
+            "label": short_name(release),
+            "remark": counts_text(figures, release, metric or None),
+        }
+        for release in model.summary
     ]
     empty: dict[str, Any] = {"metrics": [], "releases": [], "can": [], "formats": []}
     empty |= {"about": "", "verdicts": "", "summary": "", "foot": "", "metric": metric}

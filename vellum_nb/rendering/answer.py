@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, Self
@@ -19,10 +19,19 @@ from vellum_nb.rendering.diff import (
     output_status,
     word_diff,
 )
-from vellum_nb.rendering.format import cut, markdown_code, output_kind, value_text
+from vellum_nb.rendering.format import (
+    cut,
+    markdown_code,
+    one_line,
+    output_kind,
+    plain_text,
+    value_text,
+    visible_name,
+)
 from vellum_nb.rendering.html import error_html, value_html
 
 _STATUS_NOTES = {"new": "new: the baseline has no such output", "differs": "differs"}
+_MAX_EXPECTED_CHARS = 200
 _CONTEXT_CHARS = 60  # characters of equal text next to a change in an excerpt
 _MAX_CHANGES = 8  # changes of a structured value in an excerpt
 _MAX_STRUCTURED_CHARS = 100_000  # characters; larger structured values are compared as text
@@ -133,6 +142,17 @@ class AnswerCell:
         note = "" if diff.is_marked_whole else f'<p class="vnb-note">{escape(diff.summary)}</p>'
         value = f"<summary>the whole value</summary>{self._value_html(complete=complete)}"
         return f'{note}{changes}<div class="vnb-tree"><details>{value}</details></div>'
+
+
+def check_html(expected: object, *, is_met: bool, icon: Callable[[str], str]) -> str:
+    """Return whether an output has its expected value, which is named if not, as HTML.
+
+    `icon` draws "check" or "close".
+    """
+    if is_met:
+        return f'<span class="vnb-check">{icon("check")} as expected</span>'
+    text = one_line(visible_name(plain_text(expected)), _MAX_EXPECTED_CHARS)
+    return f'<span class="vnb-check vnb-check-bad">{icon("close")} expected {escape(text)}</span>'
 
 
 def _text_html(text: str) -> str:

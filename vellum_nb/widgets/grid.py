@@ -15,7 +15,8 @@ import traitlets
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.lines import STATES, CaseOrder
+from vellum_nb.comparison.decisions import Decision
+from vellum_nb.comparison.lines import IDLE, STATES, CaseOrder
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import clean
@@ -61,11 +62,13 @@ class CasesTable(TableView):
     inline = traitlets.Bool(default_value=False).tag(sync=True)  # removed and new words together
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
+    adding = traitlets.Unicode("").tag(sync=True)  # how to add cases, as HTML
 
     def __init__(self, comparison: Comparison, actions: Actions | None, about: str) -> None:
         self.comparison = comparison
         self.metric = comparison.metrics[0].name if comparison.metrics else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
+        self.more: Callable[[Decision], str] = lambda _: ""
         self._has_actions, self._about = actions is not None, about
         self._aliases = {} if actions is None else _same_releases(comparison, actions)
         self._found: dict[str, list[int]] = {}
@@ -82,7 +85,12 @@ class CasesTable(TableView):
             if reorder:
                 self._found.clear()
             page_head = head(
-                comparison, self._order, about=self._about, aliases=self._aliases, can=can
+                comparison,
+                self._order,
+                about=self._about,
+                aliases=self._aliases,
+                can=can,
+                more=self.more,
             )
             formats = [
                 {"name": name, "suffix": file_format.suffix, "label": file_format.label}
@@ -200,7 +208,12 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         self._executor = SerialExecutor("vellum-nb-grid")
         self._debouncer = Debouncer(self._sync, name="vellum-nb-grid-runs")
         self.table = table = CasesTable(comparison, actions, about)
-        self._detail = Detail(actions, lambda run: self._take_runs([run]), self.close_case)
+        self._detail = Detail(
+            actions,
+            lambda run: self._take_runs([run]),
+            self.close_case,
+            run_again=self._run_again,
+        )
         self._blind = ipw.VBox([])
         super().__init__([table, self._detail.widget, self._blind])
         self.add_class("vnb-grid-view")
@@ -252,16 +265,26 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         """Open `case` next to the grid; the baseline's marks refer to `release`."""
         self._opened = case.case_id, release
         table, show = self.table, self._detail.show
-        show(self.comparison, case, release, metric=table.metric, inline=table.inline)
+        show(
+            self.comparison,
+            case,
+            release,
+            metric=table.metric,
+            inline=table.inline,
+            replayed=table.replayable,
+            busy=dict(table.busy),
+        )
         self.table.opened = case.case_id
+
+    @property
+    def _opened_case(self) -> Case | None:
+        cases = self.comparison.cases if self.table.opened else ()
+        return next((case for case in cases if case.case_id == self._opened[0]), None)
 
     def _reopen(self, _change: object = None) -> None:
         """Show the open case again, after a change of the comparison or of the display."""
-        case_id, release = self._opened
-        cases = self.comparison.cases if self.table.opened else ()
-        opened = next((case for case in cases if case.case_id == case_id), None)
-        if opened is not None:
-            self.open_case(opened, release)
+        if (opened := self._opened_case) is not None:
+            self.open_case(opened, self._opened[1])
 
     def close_case(self) -> None:
         """Close the case."""
@@ -293,20 +316,30 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
         self._work(case, release, "saving…", work)
 
-    def replay(self, case: Case, release: str) -> None:
-        """Run `case` on `release` in a thread and show the answer in its cell."""
-        actions, deployment = require(self._actions, "run cases"), self.comparison.deployment
-        if release not in self.table.replayable:
+    def replay(self, case: Case, release: str | None = None) -> None:
+        """Run `case` in a thread, on `release` or on all releases, and show the answers.
+
+        An earlier answer becomes a repeat. Releases on which the case is running are skipped.
+        """
+        actions, table = require(self._actions, "run cases"), self.table
+        if release is not None and release not in table.replayable:
             msg = f"Case {case.number} cannot be run on {release} from here"
             raise InputError(msg)
 
-        def run_case() -> None:
-            run = actions.run_case(deployment, case, release)
-            with self.table.lock:
+        def run_case(release: str) -> None:
+            _refuse_moved(self.comparison, actions, release)
+            run = actions.run_case(self.comparison.deployment, case, release)
+            with table.lock:
                 self._releases[run.id] = release
                 self._show(self._own.with_runs([run], release=release))
 
-        self._work(case, release, "running…", run_case)
+        for name in self.comparison.releases if release is None else [release]:
+            if name in table.replayable and not table.busy.get((case.case_id, name), IDLE)[0]:
+                self._work(case, name, "running…", partial(run_case, name))
+
+    def _run_again(self) -> None:
+        if (opened := self._opened_case) is not None:
+            self.replay(opened)
 
     def _on_baseline(self, message: Mapping[str, Any]) -> None:
         if (release := _text(message, "release")) != self.comparison.baseline:
@@ -334,6 +367,15 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             table.search, table.labels, table.failures = "", {}, []
         if (name := _text(step, "metric")) and name != table.metric:
             self._on_metric({"name": name})
+
+    def offer_cases(self, more: Callable[[Decision], str], add: Callable[[], None]) -> None:
+        """Offer the cases that would decide the verdicts.
+
+        `more` returns what they cost, or "" if they cannot be added; `add` is called by the button.
+        """
+        self.table.more = more
+        self.table.actions["add"] = lambda _message: add()
+        self.table.renew(reorder=False)
 
     def rate_blind(self, release: str = "") -> None:
         """Replace the grid with a blind rating of the baseline and `release`, or the first one."""
@@ -379,6 +421,12 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         """Run `call` in a thread; show `words` in the cell, and then any error."""
         table, key = self.table, (case.case_id, release)
 
+        def redraw() -> None:
+            with table.lock:
+                table.send_case(case)
+                if case.case_id == self._opened[0]:
+                    self._reopen()
+
         def work() -> None:
             problem = ""
             try:
@@ -391,10 +439,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             finally:
                 table.busy.pop(key, None)
                 table.busy |= {key: ("", problem)} if problem else {}
-                table.send_case(case)
+                redraw()
 
         table.busy[key] = words, ""
-        table.send_case(case)
+        redraw()
         self._executor.submit(work)
 
     def _show_code(self) -> None:
@@ -493,6 +541,16 @@ def _same_releases(comparison: Comparison, actions: Actions) -> dict[str, tuple[
         if tag in comparison.releases:
             aliases[tag] = tuple(t.name for t in release.release_tags if t.name != tag)
     return aliases
+
+
+def _refuse_moved(comparison: Comparison, actions: Actions, tag: str) -> None:
+    """Raise if a tag now points at another release than in the runs of its column."""
+    tries = (run for case in comparison.cases for run in case.tries.get(tag, ()))
+    compared = {run.release_id for run in tries} - {None}
+    release = actions.release(comparison.deployment, tag)
+    if release is not None and compared and release.id not in compared:
+        msg = f"{tag} points at another release than its compared runs; use cmp.replay(...) for it"
+        raise InputError(msg)
 
 
 def _text(message: Mapping[str, Any], key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,14 +11,15 @@ import ipywidgets as ipw
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import Case, is_answer
-from vellum_nb.comparison.lines import ICONS, failure_text, label_text, score_of, verdict_of
+from vellum_nb.comparison.lines import ICONS, IDLE, Busy, label_text, score_of, verdict_of
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.assets import icon
-from vellum_nb.rendering.format import figure, input_kind, plain_text
+from vellum_nb.rendering.format import figure, input_kind, plain_text, visible_name
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
 from vellum_nb.widgets.form import FORM_STYLE
+from vellum_nb.widgets.grid_rows import failure_chips
 from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, LookUp
 
@@ -28,7 +29,8 @@ _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
 class Detail:
     """One open case next to the grid, initially empty.
 
-    `changed` is called with each updated run, `close` by the close button.
+    `changed` is called with each updated run, `close` by the close button, `run_again` by the
+    button to run the case again, which `show` offers.
     """
 
     SUBJECT = "case"
@@ -39,6 +41,8 @@ class Detail:
         changed: Callable[[Run], None],
         close: Callable[[], None],
         look_up: LookUp | None = None,
+        *,
+        run_again: Callable[[], None] = lambda: None,
     ) -> None:
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
@@ -60,7 +64,8 @@ class Detail:
         results = styled(ipw.VBox(parts), "vnb-results")
         tooltip = f"Close the {self.SUBJECT} (Escape)"
         shut = button("", "vnb-icon-button vnb-remove", close, tooltip=tooltip)
-        parts = [note(FORM_STYLE, "vnb-style"), self._head, results, shut]
+        self._replay = button("", "vnb-icon-button vnb-replay vnb-none", run_again)
+        parts = [note(FORM_STYLE, "vnb-style"), self._head, results, self._replay, shut]
         self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
 
     def show(
@@ -71,11 +76,14 @@ class Detail:
         *,
         metric: str | None = None,
         inline: bool = False,
+        replayed: Collection[str] = (),
+        busy: Busy | None = None,
     ) -> None:
         """Show the runs of `case` on each release, baseline first.
 
         The baseline marks the words that `release`, or the first candidate, has lost. `metric`
-        decides the verdicts; `inline` shows removed and new words together.
+        decides the verdicts; `inline` shows removed and new words together. The case can be run
+        again on the releases in `replayed`.
         """
         others, by_release = comparison.figures.others, case.runs
         release = release if release in others else next(iter(others), "")
@@ -91,16 +99,24 @@ class Detail:
         }
         labels = {name: label_text(v) for name, v in case.labels.items() if v is not None}
         self._draw(runs, title=f"Case {case.number:,}", labels=labels, **of_case)
+        self._offer_replay([e for e in comparison.releases if e in replayed])
+        activity = {e: "".join((busy or {}).get((case.case_id, e), IDLE)) for e in columns}
         html = side_by_side_html(
             runs,
             inline=inline,
             compared=release,
-            remarks={
-                e: _remark(comparison, case, e, metric, can_fail=self._can_fail) for e in columns
-            },
+            remarks={e: _remark(comparison, case, e, metric, activity[e]) for e in columns},
             expected=case.expected,
+            below={
+                e: _failures_html(comparison, case, e, can_fail=self._can_fail) for e in columns
+            },
         )
         self._answers.value = clean(html) if runs else ""
+
+    def _offer_replay(self, releases: Sequence[str]) -> None:
+        """Show the button that runs the case again, if it can be run on any release."""
+        self._replay.tooltip = f"Run this case again on {', '.join(map(visible_name, releases))}"
+        (self._replay.remove_class if releases else self._replay.add_class)("vnb-none")
 
     def _draw(
         self,
@@ -162,13 +178,13 @@ def _input_html(value: object) -> str:
 
 
 def _remark(
-    comparison: Comparison, case: Case, release: str, metric: str | None, *, can_fail: bool
+    comparison: Comparison, case: Case, release: str, metric: str | None, activity: str
 ) -> str:
-    """Return verdict, score and failures of an answer as HTML for its heading."""
+    """Return verdict, score and activity of an answer as HTML for its heading."""
     run, base = case.counting(release), case.answer(case.baseline)
     figures = comparison.figures
     if not is_answer(run):
-        return ""
+        return escape(activity)
     kind, word = verdict_of(figures, case, release, metric, base)
     parts = ["baseline"]
     if kind != "baseline":
@@ -181,12 +197,15 @@ def _remark(
     score = score_of(figures, case, release, metric, kind)
     if change := score.get("tone"):
         parts.append(f'<b class="vnb-case-verdict vnb-grid-is-{change}">{score["score"]}</b>')
-    if failures := failure_text(figures, case, release):
-        text = f"{icon('FAILED', size=14)} {escape(failures)}"
-        parts.append(f'<span class="vnb-source vnb-case-failure">{text}</span>')
-    if can_fail:  # pressed like the key, see view.js
-        parts.append(
-            '<button type="button" class="vnb-act vnb-add" data-press="f" title="Key: f" '
-            f'data-release="{escape(release)}">Name a failure</button>'
-        )
+    if activity:
+        parts.append(f'<span class="vnb-quiet">{escape(activity)}</span>')
     return " ".join(parts)
+
+
+def _failures_html(comparison: Comparison, case: Case, release: str, *, can_fail: bool) -> str:
+    """Return the failures of an answer, and the button to name one, as a row below its outputs."""
+    if case.answer(release) is None:
+        return ""
+    chips = failure_chips(comparison, case, release)
+    options = {"chips": chips, "release": release, "can_fail": can_fail, "icon": icon}
+    return render("grid_failures.html.j2", **options) if chips or can_fail else ""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.figures import (
-    FIRST_CHANGED,
-    NO_ANSWER,
-    summary_frame,
-    summary_rows,
-)
+from vellum_nb.comparison.decisions import Decision
+from vellum_nb.comparison.figures import FIRST_CHANGED, summary_frame, summary_rows
 from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
 from vellum_nb.comparison.lines import CaseOrder
+from vellum_nb.comparison.report import counts_text, release_counts
 from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import (
     cut,
@@ -34,22 +31,7 @@ from vellum_nb.widgets.grid_verdicts import verdicts_html
 _MAX_NAME_CHARS = 120
 _FEW = 6  # nodes
 _MAX_TICKS = 4
-_KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
-_MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-_SIGNS = {
-    "better": "↑ ",
-    "same": "= ",
-    "noise": "≈ ",
-    "worse": "↓ ",
-    "missing": "⊘ ",
-    "differs": "≠ ",
-}
-_WORDS = {
-    "missing": NO_ANSWER,
-    "noise": "within the noise",
-    "unscored": "without a figure",
-    "error": "with a failed metric",
-}
+_MINUS = "\N{MINUS SIGN}"
 
 
 def head(
@@ -59,8 +41,12 @@ def head(
     about: str,
     aliases: Mapping[str, Sequence[str]],
     can: Sequence[str],
+    more: Callable[[Decision], str],
 ) -> dict[str, Any]:
-    """Return title, columns, filters and summary of the page; `can` lists its actions."""
+    """Return title, columns, filters and summary of the page.
+
+    `can` lists its actions, `more` is that of `verdicts_html`.
+    """
     metric = order.metric
     releases = (comparison.baseline, *comparison.figures.others)
     ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
@@ -76,7 +62,7 @@ def head(
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
         "columns": [
-            _named(release) | {"remark": _counts_text(comparison, release, metric)}
+            _named(release) | {"remark": counts_text(comparison.figures, release, metric)}
             for release in releases
         ],
         "releases": list(map(_named, comparison.releases)),
@@ -84,7 +70,7 @@ def head(
         "metric": metric or "",
         "can": list(can),
         **order.filters(),
-        "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can),
+        "verdicts": verdicts_html(comparison, rows, can_rate="blind" in can, more=more),
         "summary": _summary(comparison, metric, rows, aliases),
         "foot": _foot(comparison, metric),
     }
@@ -94,14 +80,6 @@ def summary_by_release(comparison: Comparison) -> dict[str, Any]:
     """Return the rows of the summary by release."""
     records = summary_frame(summary_rows(comparison.figures)).to_dict("records")
     return dict(zip(comparison.releases, records, strict=True))
-
-
-def _counts_text(comparison: Comparison, release: str, metric: str | None) -> str:
-    """Return the counts of a candidate for the heading of its column."""
-    if release == comparison.baseline:
-        return "baseline"
-    parts = release_counts(comparison, release, metric)["parts"]
-    return "  ".join(f"{sign}{count:,}" for _, sign, count in parts if count)
 
 
 def _name(name: str) -> str:
@@ -156,7 +134,7 @@ def _summary(
         rows=[
             {"name": tag, "label": _name(tag), "same": list(map(_name, aliases.get(tag, ())))}
             | {"nodes": _first_changed(rows[tag])}
-            | release_counts(comparison, tag, metric)
+            | release_counts(figures, tag, metric)
             | _figures(comparison, tag, metric, rows)
             | {"plot": _plot(axis, plotted.get(tag), margin)}
             for tag in (comparison.baseline, *others)
@@ -172,36 +150,6 @@ def _first_changed(row: Mapping[str, Any]) -> str:
     words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in nodes)
     traced = plural(int(row["traced"]), "case")
     return f"first changed node: {cut(words, 240)}, of {traced} traced"
-
-
-def release_counts(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:
-    """Return the counts of the cases of a release as parts of a bar, words and a remark."""
-    if release == comparison.baseline:
-        answered = [len(case.answers(release)) for case in comparison.cases]
-        repeats, missing = max(answered, default=0), answered.count(0)
-        words = plural(len(answered), "case")
-        words += f" {_TIMES} {repeats:,} repeats" if repeats > 1 else ""
-        return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
-    counts: dict[str, int]
-    result = comparison.figures.result(release, metric)
-    if metric is None:
-        counts = {"differs": result.changed, "same": result.unchanged, "missing": result.missing}
-        words_of = {
-            "differs": "differs" if counts["differs"] == 1 else "differ",
-            "same": "identical",
-            "missing": NO_ANSWER,
-        }
-        always, unknown = {"differs", "same"}, counts["missing"]
-    else:
-        counts = {kind: getattr(result, kind) for kind in _KINDS}
-        words_of, always = _WORDS, {"better", "same", "worse"}
-        unknown = counts["missing"] + counts["unscored"] + counts["error"]
-    sizes = {**counts, "missing": unknown}
-    return {
-        "parts": [(kind, _SIGNS[kind], sizes[kind]) for kind in counts if kind in _SIGNS],
-        "words": [f"{n:,} {words_of.get(e, e)}" for e, n in counts.items() if n or e in always],
-        "remark": cut(result.remark, 240) if metric else "",
-    }
 
 
 def _figures(

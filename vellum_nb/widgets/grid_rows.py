@@ -59,15 +59,22 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
             wanted = f"expected {value_text(case.expected[name])}"
             text, compared = f"{text} {wanted}", f"not as expected, {wanted}"
         chips.append((text, tone, f"{short_name(name)}: {compared}"))
+    chips += failure_chips(comparison, case, release)
+    scores = (_score(comparison, case, release, metric) for metric in comparison.metrics)
+    return [*chips, *filter(None, scores)][:_MAX_CHIPS]
+
+
+def failure_chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
+    """Return the chips of the failures of an answer; proposed names have a question mark."""
     names, proposals = comparison.figures.failures[case.number - 1][release]
+    chips: list[Chip] = []
     for name, author in list(names.items())[:_MAX_FAILURES]:
         by = f", named by {author}" if author else ""
         chips.append((short_name(name), "bad", f"failure: {name}{by}", "FAILED"))
     for name, judge in list(proposals.items())[:_MAX_FAILURES]:
         title = f"failure: {name}, proposed by {judge}; f confirms it"
         chips.append((f"{short_name(name)}?", "warn", title, "FAILED"))
-    scores = (_score(comparison, case, release, metric) for metric in comparison.metrics)
-    return [*chips, *filter(None, scores)][:_MAX_CHIPS]
+    return chips
 
 
 def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:

@@ -12,18 +12,20 @@ from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import plural
 from vellum_nb.rendering.html import render
 
+_ACCENTS = ("blind", "add")  # steps that lead to a decision
+
 
 def verdicts_html(
     comparison: Comparison,
     rows: Mapping[str, Mapping[str, Any]],
     *,
     can_rate: bool,
-    more: Callable[[Decision], str] = lambda _: "",
+    more: Callable[[Decision], str],
 ) -> str:
     """Return the sentence of `Comparison.decide` on each candidate, with the next step.
 
-    `rows` is the summary by release. `more` returns what the additional cases of a decision cost;
-    they are offered then.
+    `rows` is the summary by release. `more` returns what the additional cases of a decision cost,
+    or "" if they cannot be added.
     """
     figures, steps = comparison.figures, {}
     verdicts = release_verdicts(figures, rows)
@@ -35,7 +37,9 @@ def verdicts_html(
             step = {"show": "add", "label": "Add cases…", "metric": ""}
         steps[verdict.release] = note, step
     notes = figures.all_decisions.remarks
+    offered = (release for release, (_, step) in steps.items() if step.get("show") in _ACCENTS)
     context = {"all": verdicts, "steps": steps, "notes": notes, "icon": icon}
+    context |= {"accent": next(offered, None)}
     return render("grid_verdicts.html.j2", **context) if verdicts else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from html import escape
 from itertools import chain
 from typing import Any
@@ -18,7 +19,7 @@ from vellum_nb.comparison.traces import (
 )
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
-from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.assets import asset, icon
 from vellum_nb.rendering.diff import (
     MISSING,
@@ -34,7 +35,6 @@ from vellum_nb.rendering.format import (
     is_prose,
     is_short,
     money,
-    one_line,
     output_kind,
     plain_text,
     plural,
@@ -48,7 +48,6 @@ LEFT = ' style="text-align: left"'
 OUTPUT_CSS = asset("outputs.css")
 
 _MAX_OUTPUTS = 200
-_MAX_EXPECTED_CHARS = 200
 _MAX_NODES = 200
 _MAX_COMPARED_CHARS = 30_000  # of the values of two traces: comparing more takes longer than 0.2 s
 _MAX_SHOWN_CHARS = 300_000
@@ -221,6 +220,7 @@ def side_by_side_html(
     compared: str = "",
     remarks: Mapping[str, str] | None = None,
     expected: Mapping[str, Any] | None = None,
+    below: Mapping[str, str] | None = None,
     live: Mapping[str, Mapping[str, str]] | None = None,
     inputs: bool = False,
 ) -> str:
@@ -229,31 +229,28 @@ def side_by_side_html(
     Below 640 pixels the columns are stacked. `markdown` renders text as Markdown and names changes
     without marking them; `legend` explains the marks; `inline` shows removed and new words
     together. The first run marks what the run with the tag `compared`, or the only other one, has
-    lost. `remarks` is HTML for the heading of a run, by release tag; `expected` maps outputs to
-    expected values. `live` maps the release tag of each streaming run to its partial outputs.
+    lost. `remarks` is HTML for the heading of a run, by release tag, and `below` for a row below
+    its outputs; `expected` maps outputs to expected values. `live` maps the release tag of each
+    streaming run to its partial outputs.
     `inputs` shows the inputs too: once if they are equal, otherwise above the outputs of each run.
     """
-    live, remarks = live or {}, remarks or {}
+    live, remarks, below = live or {}, remarks or {}, below or {}
     other = _compared(runs, compared) if not inline else None
     names = list(dict.fromkeys(chain(*(run.outputs for run in runs), *live.values())))
     more, names = len(names) - _MAX_OUTPUTS, names[:_MAX_OUTPUTS]
     baseline = runs[0] if len(runs) > 1 else None
+    rows_of = partial(output_rows, markdown=markdown, inline=inline, expected=expected)
     columns = "".join(
         _live_column(run, names, live[run.release_tag])
         if run.release_tag in live and run.state == "STARTED"
         else section_html(
             visible_name(run.release_tag),
             _head(run, remarks.get(run.release_tag) or _verdict(run, baseline)),
-            output_rows(
-                run,
-                names,
-                baseline,
-                other=other if run is baseline else None,
-                markdown=markdown,
-                inline=inline,
-                expected=expected,
-            ),
-            len(names),
+            [
+                *rows_of(run, names, baseline, other=other if run is baseline else None),
+                below.get(run.release_tag, ""),
+            ],
+            len(names) + bool(below),
             # Rows of outputs are aligned across columns; an error is not.
             classes=("" if run.outputs else " vnb-out-alone")
             + (" vnb-out-compared" if compared and run is other else ""),
@@ -332,27 +329,21 @@ def output_rows(
     if problem := AnswerCell.of_problem(run):
         rows.append(_row(problem.label, problem.to_html(markdown=markdown)))
     side: Side = "both" if inline else "new"
-    met = checks(run.outputs, expected or {})
+    expected = expected or {}
+    met = checks(run.outputs, expected)
     for name in names if run.outputs or not problem else ():
         value = run.outputs.get(name)
         if other is not None and name in run.outputs and name in other.outputs:
             html = AnswerCell.of(name, other, run).baseline_html(markdown=markdown)
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
-        check = _check_html(met[name], (expected or {})[name]) if name in met else ""
+        if name in met:
+            html += check_html(expected[name], is_met=met[name], icon=_icon)
         css = "vnb-prose" if is_prose(value) else ""
         if not css and met.get(name) is False:
             css = "vnb-wrong"
-        rows.append(_row(name, html + check, css))
+        rows.append(_row(name, html, css))
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
-
-
-def _check_html(met: bool, expected: Any) -> str:  # noqa: FBT001
-    """Return whether an output has its expected value, which is named if not."""
-    if met:
-        return f'<span class="vnb-check">{icon("check", "vnb-icon", 14)} as expected</span>'
-    text = f"expected {escape(one_line(visible_name(plain_text(expected)), _MAX_EXPECTED_CHARS))}"
-    return f'<span class="vnb-check vnb-check-bad">{icon("close", "vnb-icon", 14)} {text}</span>'
 
 
 def legend_html(runs: Sequence[Run], *, compared: str = "", inline: bool = False) -> str:

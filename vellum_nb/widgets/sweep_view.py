@@ -15,6 +15,7 @@ import traitlets
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
+from vellum_nb.comparison.report import release_counts
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import Sweeps
@@ -34,7 +35,7 @@ from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of
 from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
-from vellum_nb.widgets.grid_cases import release_counts, summary_by_release
+from vellum_nb.widgets.grid_cases import summary_by_release
 from vellum_nb.widgets.grid_verdicts import verdicts_html
 from vellum_nb.widgets.markup import name_html, short_line
 
@@ -142,7 +143,7 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
     metric = comparison.metrics[0].name if comparison.metrics else None
     rows = []
     for tag in tags:
-        counts = release_counts(comparison, tag, metric)
+        counts = release_counts(figures, tag, metric)
         words = " · ".join(counts.get("words", ("the others are compared with it",)))
         row = {"parts": counts.get("parts", ()), "words": words, "delta": "", "interval": ""}
         change = None if metric is None else figures.result(tag, metric).delta
@@ -449,10 +450,12 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         model |= {"compared": self.comparison_view is not None, "results": self._results}
         with self.panel.hold_trait_notifications():
             parts = figures_html(model) | {"verdicts": self._verdicts}
-            shows_call = self._shows_call and not model["compared"] and self._verdicts
+            shows_call = self._shows_call and self._verdicts
             parts["adding"] = adding_html(control.record) if shows_call else ""
             self.panel.parts = parts | {"notes": self._columns + parts["notes"]}
             self.panel.view_model = model
+        if (view := self.comparison_view) is not None:
+            view.table.adding = parts["adding"]
         return now.state in ACTIVE
 
     def _deleted(self, control: SweepControl) -> int:
@@ -471,27 +474,35 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         control = control_of(self.sweep)
         with suppress(VellumNBError):  # the history may be closed
             comparison = self.sweep.compare(max_calls=0, progress=False)
-            more = partial(more_cases_text, record=control.record, now=control.progress())
             rows = summary_by_release(comparison)
-            verdicts = verdicts_html(comparison, rows, can_rate=True, more=more)
+            verdicts = verdicts_html(comparison, rows, can_rate=True, more=self._more_cases)
             results = results_model(comparison, control.record.release_tags)
             with self._lock:
                 if finished == self._finished:
                     self._comparison, self._verdicts, self._results = comparison, verdicts, results
             self._debouncer.poke()
 
+    def _more_cases(self, decision: Decision) -> str:
+        control = control_of(self.sweep)
+        return more_cases_text(decision, control.record, control.progress())
+
     def _on_compare(self, message: Mapping[str, Any]) -> None:
         """Open the comparison, on the cases that a verdict names, or close it."""
         if message.get("show") == "add":
-            (self.add_cases or self._toggle_call)()
+            self._on_add()
             return
         if self.comparison_view is not None and not message.get("show"):
             self._show_comparison(None)
             return
         self._executor.submit(partial(self._open, dict(message)))
 
-    def _toggle_call(self) -> None:
-        self._shows_call = not self._shows_call
+    def _on_add(self) -> None:
+        """Add cases, or show the call that does, or hide it."""
+        if self.add_cases is not None:
+            self.add_cases()
+        else:
+            self._shows_call = not self._shows_call
+            self._debouncer.poke()
 
     def _open(self, message: Mapping[str, Any]) -> None:
         try:
@@ -500,6 +511,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
                 made = self._comparison or self.sweep.compare(max_calls=0, progress=False)
                 self._comparison = None  # opened again, it has the ratings that are given now
                 view = made.view()
+                view.offer_cases(self._more_cases, self._on_add)
             # Before the page has the grid, which requests the first rows; not for a second click.
             if message.get("show") and message != self._step:
                 view.show_cases(message)

@@ -167,6 +167,65 @@ def test_missing_case_is_run_and_counted(page, actions):
     assert page.whole.comparison.result("v2").missing == 0
 
 
+def test_open_case_is_run_again_on_all_releases(page, actions):
+    page.whole.open_case(page.whole.comparison.cases[1])
+    again = FullCase(page.whole).again
+    assert again.tooltip == "Run this case again on v1, v2"
+    again.click()
+    assert page.whole.wait(10)
+    assert actions[1] == [("triage", 2, "v1"), ("triage", 2, "v2")]
+    tries = page.whole.comparison.cases[1].tries
+    assert {release: len(runs) for release, runs in tries.items()} == {"v1": 2, "v2": 2}
+    assert "within the noise 0.50" in text_of(
+        FullCase(page.whole).answers
+    )  # the mean of both answers
+
+
+def test_running_case_is_not_run_twice(grid):
+    started, go_on, done = threading.Event(), threading.Event(), []
+
+    def run_case(_deployment, case, tag):
+        started.set()
+        assert go_on.wait(10)
+        done.append(tag)
+        return run(case.number - 1, tag, repeat=5)
+
+    page = grid(
+        [run(0, "v1"), run(0, "v2")], actions=SomeActions(run_case=run_case, rate=None, trace=None)
+    )
+    page.whole.open_case(page.whole.comparison.cases[0])
+    for _ in range(2):
+        FullCase(page.whole).again.click()
+        assert started.wait(10)
+    assert text_of(FullCase(page.whole).answers).count("running…") == 2
+    go_on.set()
+    assert page.whole.wait(10)
+    assert done == ["v1", "v2"]
+    assert "running…" not in text_of(FullCase(page.whole).answers)
+
+
+def test_case_of_a_frame_cannot_be_run_again(grid):
+    page = grid([run(0, "v1"), run(0, "v2")])
+    page.whole.open_case(page.whole.comparison.cases[0])
+    assert "vnb-none" in classes(FullCase(page.whole).again)
+
+
+def test_case_is_not_run_again_on_a_tag_that_has_moved(ws, views):
+    def moving(ticket: str) -> str:
+        return ticket
+
+    ws.server.deploy(moving, release_tags=["next"])
+    ws.run("moving", {"ticket": "a"}, release_tag="next")
+    grid = ws.compare("moving", release_tags=["next"]).view()
+    views.append(grid)
+    ws.server.deploy(moving, release_tags=["next"], description="second")
+    before = ws.history.count()
+    grid.replay(grid.comparison.cases[0])
+    assert grid.wait(10)
+    assert "next points at another release" in GridPage(grid).cell(1, "next")["text"]
+    assert ws.history.count() == before
+
+
 def test_opened_case_is_shown_in_full(page):
     page.act("open", 2)
     detail = FullCase(page.whole)
@@ -488,6 +547,17 @@ def test_proposed_failure_is_confirmed_on_one_release(failed):
     assert text_of(chip) == "too short"
 
 
+def test_open_case_shows_failures_below_the_outputs(graded):
+    grid = graded.whole
+    grid.open_case(grid.comparison.cases[0])
+    fail(graded, 1, "<b>rude</b>")
+    rows = dom(FullCase(grid).answers).select(".vnb-out-run .vnb-out-row:last-child")
+    assert [text_of(row) for row in rows] == [
+        "failures too short? Name a failure",
+        "failures <b>rude</b> too short? Name a failure",
+    ]
+
+
 def test_failures_are_stored_as_tags_of_the_run(failed):
     run = failed.whole.comparison.cases[1].runs["v2"]
     assert run.tags == ("failure@ann:rude reply", "failure@ann:too short")
@@ -601,6 +671,12 @@ def test_open_case_has_a_button_to_name_a_failure_of_each_answer(grid, actions, 
     page.whole.open_case(page.whole.comparison.cases[0])
     buttons = dom(FullCase(page.whole).answers).select('[data-press="f"]')
     assert [each["data-release"] for each in buttons] == (["v1", "v2"] if has_actions else [])
+
+
+def test_open_case_without_failures_or_workspace_has_no_row_of_failures(grid):
+    page = grid([run(0, "v1"), wrong(0, "v2")])
+    page.whole.open_case(page.whole.comparison.cases[0])
+    assert "failures" not in text_of(FullCase(page.whole).answers)
 
 
 @pytest.mark.parametrize(("name", "is_shown"), [("Classify", True), ("node-{}", False)])

@@ -6,11 +6,6 @@ import { WidgetView, h, setAttribute, setText, waitFor, widget } from "./kit.js"
 const actionButton = (name, onclick, ...children) =>
   h("button", { type: "button", class: `vnb-act ${name}`, onclick }, ...children);
 
-// Rejects if the page is served neither by HTTPS nor from this machine.
-async function copy(text) {
-  await navigator.clipboard.writeText(text);
-}
-
 function showLive(section, live) {
   const facts = section.querySelector(".vnb-live-facts");
   if (facts && live.facts) setText(facts, live.facts);
@@ -62,19 +57,7 @@ class ActionBar {
     this.continueButton = actionButton("vnb-go-on", () => this.send("continue"), "Continue");
     this.traceButton = actionButton("vnb-traced", () => this.toggle("trace"), "Trace");
     this.copyLabel = h("span", {}, "Copy");
-    this.copyButton = actionButton(
-      "vnb-copy",
-      () =>
-        copy(this.model.get("texts")[this.index]).then(
-          () => this.report("Copied", `The outputs of ${this.state.tag} are copied`),
-          () =>
-            this.report(
-              "Not copied",
-              `The browser does not let the outputs of ${this.state.tag} be copied`,
-            ),
-        ),
-      this.copyLabel,
-    );
+    this.copyButton = actionButton("vnb-copy", () => this.copy(), this.copyLabel);
     this.saveButton = actionButton("vnb-save", () => this.send("save", { texts: this.values }));
     this.rows = h("div", {
       class: "vnb-edit-rows",
@@ -144,6 +127,17 @@ class ActionBar {
       button.setAttribute("aria-pressed", String(button.quality === quality));
     }
     this.send("rate", { quality });
+  }
+
+  // Fails if the page is served neither by HTTPS nor from this machine.
+  async copy() {
+    const { tag } = this.state;
+    try {
+      await navigator.clipboard.writeText(this.model.get("texts")[this.index]);
+      this.report("Copied", `The outputs of ${tag} are copied`);
+    } catch {
+      this.report("Not copied", `The browser does not let the outputs of ${tag} be copied`);
+    }
   }
 
   report(label, announcement) {

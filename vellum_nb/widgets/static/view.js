@@ -348,11 +348,7 @@ class TableView extends WidgetView {
     container?.addEventListener("click", onClick, listeners);
     this.cleanups.push(() => listeners.abort());
     const step = (press, title) =>
-      h(
-        "button",
-        { type: "button", title, "aria-label": title, "data-press": press },
-        icon("chevron"),
-      );
+      button("step", null, { title, "aria-label": title, "data-press": press }, icon("chevron"));
     this.where = h("span");
     const buttons = [step("k", "Previous (k)"), step("j", "Next (j)")];
     this.steps = h("span", { class: "vnb-case-steps" }, this.where, buttons);
@@ -1024,6 +1020,7 @@ export class CasesGrid extends TableView {
     this.column = 2;
     const onclick = (event) => this.showCases(event);
     this.verdicts = h("div", { class: "vnb-grid-verdicts", onclick });
+    this.adding = h("div", { class: "vnb-grid-adding", "aria-live": "polite" });
     this.top = h("div", { class: "vnb-grid-summary-box" });
     this.looks = h("span", { class: "vnb-grid-looks", role: "group", "aria-label": "Rows" });
     this.codeBody = h("div", { class: "vnb-grid-code-body" });
@@ -1041,6 +1038,7 @@ export class CasesGrid extends TableView {
       this.bar,
       this.panel,
       this.verdicts,
+      this.adding,
       this.top,
       this.code,
       h(
@@ -1057,9 +1055,11 @@ export class CasesGrid extends TableView {
       this.foot,
     );
     this.on("change:code", () => this.showCode());
+    this.on("change:adding", () => this.showAdding());
     requestAnimationFrame(() => this.openIn(this.el.closest(".vnb-grid-view")));
     this.start();
     this.showCode();
+    this.showAdding();
   }
 
   footer() {
@@ -1080,6 +1080,7 @@ export class CasesGrid extends TableView {
     const { title, about, metrics, metric, releases, baseline, can, verdicts, summary, foot } =
       this.get("_head");
     setAttribute(this.root, "aria-label", `Comparison of ${title}`);
+    const stem = `${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`;
     const choice = (caption, label, options, value, kind, key) =>
       options.length > 1 &&
       h(
@@ -1106,16 +1107,7 @@ export class CasesGrid extends TableView {
           { "aria-label": "Rate blind", "data-key": "blind" },
           "Blind…",
         ),
-      this.panelButton(
-        "export",
-        () =>
-          this.exportPanel(
-            `${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`,
-            "case",
-            this.all,
-          ),
-        "Export…",
-      ),
+      this.panelButton("export", () => this.exportPanel(stem, "case", this.all), "Export…"),
     );
     setTrustedHtml(this.verdicts, verdicts);
     setTrustedHtml(this.top, summary);
@@ -1169,6 +1161,11 @@ export class CasesGrid extends TableView {
     );
   }
 
+  // How to add cases, if the user has asked for it.
+  showAdding() {
+    setTrustedHtml(this.adding, this.get("adding"));
+  }
+
   showCode(load = false) {
     const html = this.get("code");
     if (load && this.code.open && !html) this.send("code");
@@ -1201,11 +1198,12 @@ export class CasesGrid extends TableView {
     this.filter({ full });
   }
 
-  // Take the next step of a verdict: show the cases behind it, or rate blind.
+  // Take the next step of a verdict: show the cases behind it, rate blind or add cases.
   showCases({ target }) {
     const { show, release, metric } = target.closest("[data-show]")?.dataset ?? {};
     if (show === "blind") this.blind(release);
-    if (!show || show === "blind") return;
+    if (show === "add") this.send("add");
+    if (!show || show === "blind" || show === "add") return;
     if (metric && metric !== this.get("_head").metric) this.send("metric", { name: metric });
     this.field.value = "";
     this.filter({ search: "", states: [show], labels: {}, failures: [], release });
