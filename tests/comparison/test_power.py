@@ -30,7 +30,7 @@ def test_power_of_a_pilot_is_the_share_of_samples_that_decide(gained, lost):
     pilot = Pilot.of_shares(gained, lost, number, margin)
     rng = np.random.default_rng(4)
     hits = np.zeros(2)
-    for unequal in rng.beta(gained + lost + 1, number - gained - lost + 1, 1_500):
+    for unequal in rng.beta(gained + lost + 0.5, number - gained - lost + 0.5, 1_500):
         shares = (unequal + pilot.expected) / 2, (unequal - pilot.expected) / 2
         if min(shares) < 0:
             shares = (unequal, 0.0) if pilot.expected > 0 else (0.0, unequal)

@@ -184,8 +184,8 @@ def test_verdict_is_the_sentence_of_the_decision(gated):
     decision = view.sweep.compare().decide()["v2"]
     sentence = text_of(view.panel.parts["verdicts"])
     assert decision.sentence in sentence
-    assert "about 570 more cases would decide." in sentence
-    assert sentence.endswith("2,280 calls Add cases…")  # of two releases, twice each
+    assert "about 350 more cases would decide." in sentence
+    assert sentence.endswith("1,400 calls Add cases…")  # of two releases, twice each
     table = dom(view.panel.parts["tags"])
     assert text_of(table.select(".vnb-sweep-heads")[0]).startswith("release tag4 cases: better")
     assert text_of(table.select(".vnb-grid-bar")[0]) == "= 4"
@@ -272,7 +272,7 @@ def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):
     view = swept(gated, repeats=2)
     decision = view.sweep.compare().decide()["v2"]
     of_sweep = control_of(view.sweep).record, control_of(view.sweep).progress()
-    assert more_cases_text(decision, *of_sweep) == "2,280 calls"
+    assert more_cases_text(decision, *of_sweep) == "1,400 calls"
     assert more_cases_text(replace(decision, release="v2 (2)"), *of_sweep) == ""
 
 
