@@ -113,6 +113,11 @@ def test_text_in_a_frame_stays_text_and_rows_of_the_same_inputs_are_noted(read):
     )
 
 
+def test_rows_of_the_same_inputs_that_expect_different_values_are_noted(read):
+    _, (note,) = read([{"text": "a", "expected.output": value} for value in ("A", "B", "A")])
+    assert note.endswith("as one case; it expects what row 1 expects, not row 2")
+
+
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, mark):
     rows = [["text", '"who, or what"', "n"], ['"a, ""b""; c"', "x", "3"], [f'"d{mark}e"', "", ""]]

@@ -27,6 +27,7 @@ Chosen: TypeAlias = Union["pd.DataFrame", str, "Case", Run, Iterable[Union[str, 
 Status = Literal["same", "differs", "missing"]
 
 _EXPECTED = ("expected", "desired")
+_MIN_LIKENESS = 0.8  # of a label and the output that it may misspell
 _ID_CHARS = 8  # of an abridged release id
 _NOTHING: Any = object()
 _MAX_NAME_CHARS = 80  # of a failure name
@@ -330,7 +331,9 @@ def outputs_meant(name: str, outputs: Iterable[str]) -> tuple[str, ...]:
     is_short = prefix.lower() in {"exp", "expect"}
     if is_close and not output:
         return names
-    return (output,) if (is_close or is_short) and output in names else ()
+    if (is_close or is_short) and output in names:
+        return (output,)
+    return tuple(get_close_matches(name, names, 1, _MIN_LIKENESS))
 
 
 def label_note(name: str, outputs: Iterable[str]) -> str | None:

@@ -738,11 +738,15 @@ class _Checker:
     def _unique(self, cases: Sequence[SweepCase]) -> list[SweepCase]:
         """Return stored cases once, with expected values of any run; note other duplicates."""
         first: dict[str, SweepCase] = {}
-        duplicates = []
+        duplicates, contradiction = [], ""
         for case in cases:
             earlier = first.setdefault(case.case_id, case)
             if earlier is not case:
                 duplicates.append(f"row {case.position:,} of row {earlier.position:,}")
+            if case.expected and earlier.expected not in ({}, case.expected):
+                contradiction = (
+                    f"; it expects what row {earlier.position:,} expects, not row {case.position:,}"
+                )
             if case.expected and not earlier.expected:
                 first[case.case_id] = replace(earlier, expected=case.expected)
         if duplicates and self._table.stored:
@@ -751,7 +755,7 @@ class _Checker:
             rows = plural(len(duplicates), "row has", "rows have")
             self._notes.append(
                 f"{rows} the inputs of an earlier one, such as {duplicates[0]}: all are sent, and "
-                "a comparison counts them as one case"
+                f"a comparison counts them as one case{contradiction}"
             )
         unique = list(first.values()) if self._table.stored else cases
         return [replace(case, position=position) for position, case in enumerate(unique)]

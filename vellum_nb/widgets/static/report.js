@@ -96,7 +96,15 @@ async function start() {
   addEventListener("beforeprint", () => need.after(cases));
   addEventListener("afterprint", () => cases.remove());
   const page = JSON.parse(document.getElementById("vnb-page").textContent);
-  return new CasesGrid(new PageModel(page, cases, detail), grid);
+  const view = new CasesGrid(new PageModel(page, cases, detail), grid);
+  addEventListener("keydown", (event) => {
+    const { key } = event;
+    if (event.target !== document.body || event.ctrlKey || event.metaKey) return;
+    if (!["j", "k", "/"].includes(key)) return;
+    event.preventDefault();
+    view.grid.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  });
+  return view;
 }
 
 start();
