@@ -19,7 +19,7 @@ def test_the_table_fits_its_place(lab):
     table.rows.nth(0).get_by_role("checkbox").click()
     table.rows.nth(1).get_by_role("checkbox").click()
     table.shows_selected(2)
-    for look in ("light-500", "dark-500", "dark-1400", "light-1400"):
+    for look in ("light-520", "dark-520", "dark-880", "light-880", "dark-1300", "light-1300"):
         with lab.looking(look):
             assert table.grid.evaluate("grid => grid.clientWidth - grid.scrollWidth") >= 0
             expect(table.header("outputs")).to_be_visible()

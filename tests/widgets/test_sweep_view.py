@@ -228,7 +228,7 @@ def test_grid_of_an_undecided_sweep_shows_the_call_that_adds_cases(gated):
     assert view.wait(PATIENCE)
     page = GridPage(view.comparison_view)
     ((_, sentence, step),) = page.verdicts
-    assert sentence.endswith("2,280 calls Add cases…")
+    assert sentence.endswith("1,400 calls Add cases…")
     assert step["data-show"] == "add"
     page.send(kind="add")
     assert view.wait(PATIENCE)
@@ -274,6 +274,14 @@ def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):
     of_sweep = control_of(view.sweep).record, control_of(view.sweep).progress()
     assert more_cases_text(decision, *of_sweep) == "1,400 calls"
     assert more_cases_text(replace(decision, release="v2 (2)"), *of_sweep) == ""
+
+
+def test_estimated_calls_are_those_of_all_release_tags(gated):
+    view = swept(gated, repeats=2)
+    decision = view.sweep.compare().decide()["v2"]
+    now = control_of(view.sweep).progress()
+    of_three = replace(now, tags=(*now.tags, replace(now.tags[1], release_tag="v3")))
+    assert more_cases_text(decision, control_of(view.sweep).record, of_three) == "2,100 calls"
 
 
 def test_comparison_that_is_opened_again_has_later_ratings(gated):

@@ -56,7 +56,6 @@ from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way
 _CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
 _EXIT_GRACE_S = 2.0  # and when the interpreter exits
-_UNKNOWN = -1  # number of sessions while another process drives the sweep
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
 _COLUMNS = {  # of `Workspace.sweeps`, with their kinds
     **dict.fromkeys(("sweep_id", "deployment", "release_tags", "state"), "text"),
@@ -146,7 +145,8 @@ class SweepControl:
         key = (Sweeps(self.history).identity, record.id)
         with _SHARED_LOCK:
             self._shared = _SHARED.setdefault(key, _Shared())
-        self._sessions = self._shared.sessions  # that have ended when the record was read
+        # Sessions that had ended when the record was read; None while another process drives it.
+        self._sessions: int | None = self._shared.sessions
         self._lease: SweepLease | None = None
         self.last_driver: Driver | None = None
         self._rule: StopRule | None = None
@@ -165,7 +165,7 @@ class SweepControl:
             return "done"
         with suppress(HistoryError):  # the history was closed
             if Sweeps(self.history).held_elsewhere(self.record) is not None:
-                self._sessions = _UNKNOWN
+                self._sessions = None
                 return "running"
         return "ready" if self.record.why is None else "stopped"
 

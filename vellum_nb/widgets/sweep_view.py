@@ -162,15 +162,18 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
 
 
 def more_cases_text(decision: Decision, record: SweepRecord, now: Progress) -> str:
-    """Return calls and cost of the cases that would decide; empty for releases of a moved tag."""
-    pair = [tag for tag in now.tags if tag.release_tag in {decision.release, decision.baseline}]
-    if len(pair) < 2:  # noqa: PLR2004
+    """Return calls and cost, on all release tags, of the cases that would decide.
+
+    Empty for releases of a moved tag.
+    """
+    tags = now.tags
+    if not {decision.release, decision.baseline} <= {tag.release_tag for tag in tags}:
         return ""
     cases = int(float(f"{decision.more or 0:.2g}"))  # as in the sentence
     calls = cases * record.repeats
-    costs = [calls * t.cost_usd / t.ended for t in pair if t.cost_usd is not None and t.ended]
-    text = plural(len(pair) * calls, "call")
-    return f"{text} · about {money(sum(costs))}" if len(costs) == len(pair) else text
+    costs = [calls * t.cost_usd / t.ended for t in tags if t.cost_usd is not None and t.ended]
+    text = plural(len(tags) * calls, "call")
+    return f"{text} · about {money(sum(costs))}" if len(costs) == len(tags) else text
 
 
 def adding_html(record: SweepRecord) -> str:
