@@ -68,7 +68,8 @@ class RunRequest(Model):
     """Request for a run of one case on one release tag.
 
     `inputs` are all values of the case. Those in `not_sent` are stored with the run, but not sent;
-    None selects all that the release does not have.
+    None selects all that the release does not have. `case_id` identifies a case by more than its
+    inputs, such as its mocks.
     """
 
     deployment: str
@@ -78,6 +79,7 @@ class RunRequest(Model):
     external_id: str | None = None
     metadata: Mapping[str, Any] | None = None
     previous_execution_id: str | None = None
+    case_id: str | None = None
 
 
 class Cancellation:

@@ -192,6 +192,7 @@ class WorkspaceActions:
             not_sent=None,
             metadata={MOCKS_METADATA: case.labels[MOCKS]} if MOCKS in case.labels else None,
             previous_execution_id=case.previous_execution_id,
+            case_id=case.case_id,
         )
         return self.runner.execute(request)[0]
 

@@ -409,7 +409,7 @@ def _started(
         timestamp=datetime.now(UTC),
         inputs=inputs,
         not_sent=not_sent,
-        case_id=case_id(inputs, request.previous_execution_id),
+        case_id=request.case_id or case_id(inputs, request.previous_execution_id),
         metadata=plain(request.metadata),
         previous_execution_id=request.previous_execution_id,
     )

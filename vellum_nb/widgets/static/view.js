@@ -493,6 +493,11 @@ class TableView extends WidgetView {
   }
 
   panelKey(event) {
+    const { form, tagName } = event.target;
+    if (event.key === "Enter" && form && tagName === "INPUT") {
+      consume(event); // JupyterLab keeps Enter from submitting a form in an output
+      form.requestSubmit();
+    }
     if (event.key !== "Escape" || !this.opened) return;
     consume(event);
     const opener = this.bar.querySelector(`[data-key="${this.opened}"]`);
@@ -1302,7 +1307,8 @@ export class CasesGrid extends TableView {
       field.value = "";
     };
     this.failureList = h("span", { class: "vnb-view-chips" });
-    const parts = [title, field, this.failureNames, this.failureList];
+    const add = button("button", null, { type: "submit" }, "Add");
+    const parts = [title, field, this.failureNames, add, this.failureList];
     this.panel.replaceChildren(h("form", { class: "vnb-view-form", onsubmit }, parts));
     this.showFailures();
   }
