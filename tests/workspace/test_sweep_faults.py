@@ -285,14 +285,19 @@ def test_a_server_that_executes_ids_again_and_lists_late_executes_each_run_once(
 
 @quick_look_ups
 @pytest.mark.usefixtures("lossy")
-def test_a_refused_external_id_is_looked_up_until_it_is_listed(server, connected):
-    """The server lists later than runs are looked up for: they are sent again, and refused.
+def test_a_refused_external_id_is_looked_up_until_it_is_listed(server, connected, until):
+    """The server lists runs only after one is sent again, and refused.
 
     No call is answered before, so that its delay cannot be measured.
     """
+    server.lag = 1e9
     server.script.extend(["reset after"] * len(CASES))
     with connected(SCALE / 4) as ws:
-        check_all_once(server, swept(ws, CASES), CASES, resends=True)
+        sweep = swept(ws, CASES, background=True)
+        until(lambda: server.posts > len(CASES))
+        server.lag = SCALE
+        sweep.wait()
+        check_all_once(server, sweep, CASES, resends=True)
 
 
 @quick_look_ups
