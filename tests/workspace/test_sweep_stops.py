@@ -90,8 +90,9 @@ def test_p_value_of_a_decided_sweep_holds_at_any_time(ws):
 
 def test_comparison_of_a_decided_sweep_notes_the_cases_that_were_not_run(ws):
     compared = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
-    missing = compared.result("new").missing
-    assert missing == 40 - compared.figures.against["new", compared.metrics[0].name].compared
+    result = compared.result("new")
+    missing = result.missing
+    assert missing == 40 - (result.better + result.same + result.worse + result.noise)
     note = f"The sweep ended before {missing} of 40 cases were run; runs that had started count"
     assert all(note in text for text in (str(compared), compared.to_markdown(), html_of(compared)))
 
