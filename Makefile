@@ -59,7 +59,7 @@ lint: $(VENV)/.dev
 SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev # they wait: the others, which take the processor only, fill the gaps
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) $(ARGS)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(filter-out $(STATISTICS),$(UNITS)) $(addprefix --ignore=,$(OFFICIAL) $(STATISTICS)) $(QUICK) -q $(MANY) -n 5 $(ARGS)
 CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
 UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
 QUICK := -m "not slow and not browser" -k "not postgres" --hypothesis-profile=few
