@@ -160,7 +160,7 @@ def connected(server: Any) -> socket.socket:
 
 
 def raw_post(server: Any, path: str, body: dict[str, Any]) -> bytes:
-    """Return a request as it is sent."""
+    """Return the bytes of a request."""
     content = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}\r\n"

@@ -72,6 +72,11 @@ MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
 
 
+def mocks_metadata(labels: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the metadata that send the mocks of a case, or None without mocks."""
+    return {MOCKS_METADATA: labels[MOCKS]} if MOCKS in labels else None
+
+
 @dataclass(frozen=True, slots=True)
 class CaseFile:
     """A file of cases, in memory or without `content` at a path; its suffix is the format.

@@ -371,7 +371,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
     def offer_cases(self, more: Callable[[Decision], str], add: Callable[[], None]) -> None:
         """Offer the cases that would decide the verdicts.
 
-        `more` returns what they cost, or "" if they cannot be added; `add` is called by the button.
+        `more` returns their cost, or "" if they cannot be added; the button calls `add`.
         """
         self.table.more = more
         self.table.actions["add"] = lambda _message: add()

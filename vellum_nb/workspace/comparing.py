@@ -24,14 +24,7 @@ from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.sweep.cases import (
-    MOCKS,
-    MOCKS_METADATA,
-    Cases,
-    Releases,
-    checked_cases,
-    read_table,
-)
+from vellum_nb.sweep.cases import Cases, Releases, checked_cases, mocks_metadata, read_table
 from vellum_nb.sweep.options import Limits, StopWhen, SweepOptions
 from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.workspace.executions import rate_run, read_nodes
@@ -190,7 +183,7 @@ class WorkspaceActions:
             inputs=case.inputs,
             release_tag=release_tag,
             not_sent=None,
-            metadata={MOCKS_METADATA: case.labels[MOCKS]} if MOCKS in case.labels else None,
+            metadata=mocks_metadata(case.labels),
             previous_execution_id=case.previous_execution_id,
             case_id=case.case_id,
         )

@@ -33,12 +33,12 @@ from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.cases import (
     MOCKS,
-    MOCKS_METADATA,
     Cases,
     Releases,
     case_columns,
     checked_cases,
     columns_html,
+    mocks_metadata,
     read_table,
     stored_table,
 )
@@ -356,7 +356,7 @@ class SweepWorker:
             not_sent=tuple(name for name in case.inputs if name not in sent),
             case_id=case.case_id,
             previous_execution_id=case.previous_execution_id,
-            metadata={MOCKS_METADATA: case.labels[MOCKS]} if MOCKS in case.labels else None,
+            metadata=mocks_metadata(case.labels),
             sweep_id=self._sweep.id,
             repeat=place.repeat,
         )
