@@ -34,7 +34,7 @@ class Cases:
         assert parts(form, "vnb-case-run") == []  # the page gets it when it is opened
         parts(form, "vnb-mode")[0].value = "File of cases"
         [self.run] = parts(form, "vnb-case-run")
-        [self.repeats] = parts(form, "vnb-case-repeats")
+        self.first, self.repeats = parts(form, "vnb-case-number")
 
     @property
     def plan(self):
@@ -167,7 +167,7 @@ def folded(form, *names):
 def test_form_shows_the_parts_of_one_mode(cases):
     for_one, for_file = (
         ("vnb-run", "vnb-results", "vnb-notices"),
-        ("vnb-case-run", "vnb-case-repeats"),
+        ("vnb-case-run", "vnb-case-number"),
     )
     assert folded(cases.form, *for_one, *for_file) == [True] * 3 + [False] * 2
     parts(cases.form, "vnb-mode")[0].value = "One input"
@@ -215,6 +215,61 @@ def test_undecided_sweep_offers_to_add_cases(gated, monkeypatch):
     assert cases.line.endswith("; reuses stored runs")
     form.close()
     assert view.add_cases is None  # the view shows how
+
+
+def test_more_cases_of_the_file_run_in_one_click(gated, monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    form = gated.ws.form("triage")
+    cases = Cases(form)
+    form.release_tags = ["v1", "v2"]
+    rows = "".join(f"{number},<b>billing</b>\n" for number in range(9))
+    cases.choose(f"ticket,expected.category\n{rows}".encode())
+    cases.first.value = "2"
+    assert cases.label == "Run 4 calls"
+    assert "the first 2 of the 9 cases of cases.csv" in cases.plan
+    gated.gate.release(18)
+    first = cases.swept()
+    view = first.view()
+    assert view.wait(PATIENCE)
+    assert texts(view.panel.parts["verdicts"], "button") == ["Run 7 more"]
+    assert "14 calls" in view.panel.parts["verdicts"]
+    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
+    cases.becomes("Run 18 calls again")
+    assert cases.first.value == ""
+    assert first.id != form.sweep.id
+    assert progress_of(form.sweep).reused == 4
+    assert gated.ws.history.count() == 18
+    assert form.sweep.view().wait(PATIENCE)
+    assert texts(form.sweep.view().panel.parts["verdicts"], "button") == ["Add cases…"]
+    form.close()
+
+
+def test_more_calls_than_the_button_named_are_not_sent(gated, monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    form = gated.ws.form("triage")
+    cases = Cases(form)
+    cases.choose(b"ticket,expected.category\na,x\nb,x\nc,x\n")
+    form.release_tags = ["v1", "v2"]
+    cases.first.value = "1"
+    assert cases.label == "Run 2 calls"
+    gated.gate.release(2)
+    view = cases.swept().view()
+    assert view.wait(PATIENCE)
+    cases.choose(b"ticket,expected.category\nd,x\ne,x\nf,x\n")
+    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
+    assert cases.label == "Run 6 calls"
+    assert gated.ws.history.count() == 2
+    form.close()
+
+
+def test_invalid_number_of_cases_is_refused(cases):
+    cases.choose(GOOD)
+    for typed in ("0", "-1", "1.5", "all", "1" * 5000):
+        cases.first.value = typed
+        assert "it must be a whole number from 1, or empty for all" in cases.plan
+        assert cases.run.disabled
+    cases.first.value = "3"
+    assert cases.label == "Run 2 calls"
 
 
 def test_invalid_repeats_are_refused(cases):

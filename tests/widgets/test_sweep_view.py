@@ -18,7 +18,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.progress import Progress, TagProgress
 from vellum_nb.sweep.sweep import control_of
-from vellum_nb.widgets.sweep_view import more_cases_text, sweep_view_model
+from vellum_nb.widgets.sweep_view import more_cases, sweep_view_model
 
 
 def ended(model):
@@ -230,10 +230,10 @@ def test_grid_of_an_undecided_sweep_shows_the_call_that_adds_cases(gated):
     ((_, sentence, step),) = page.verdicts
     assert sentence.endswith("1,400 calls Add cases…")
     assert step["data-show"] == "add"
-    page.send(kind="add")
+    page.send(kind="add", release="v2")
     assert view.wait(PATIENCE)
     assert page.state("adding") == view.panel.parts["adding"] != ""
-    page.send(kind="add")
+    page.send(kind="add", release="v2")
     assert view.wait(PATIENCE)
     assert page.state("adding") == ""
 
@@ -272,8 +272,9 @@ def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):
     view = swept(gated, repeats=2)
     decision = view.sweep.compare().decide()["v2"]
     of_sweep = control_of(view.sweep).record, control_of(view.sweep).progress()
-    assert more_cases_text(decision, *of_sweep) == "1,400 calls"
-    assert more_cases_text(replace(decision, release="v2 (2)"), *of_sweep) == ""
+    assert more_cases(decision, *of_sweep, left=0) == ("Add cases…", "1,400 calls")
+    assert more_cases(decision, *of_sweep, left=9) == ("Run 9 more", "36 calls")
+    assert more_cases(replace(decision, release="v2 (2)"), *of_sweep, left=0) is None
 
 
 def test_estimated_calls_are_those_of_all_release_tags(gated):
@@ -281,7 +282,8 @@ def test_estimated_calls_are_those_of_all_release_tags(gated):
     decision = view.sweep.compare().decide()["v2"]
     now = control_of(view.sweep).progress()
     of_three = replace(now, tags=(*now.tags, replace(now.tags[1], release_tag="v3")))
-    assert more_cases_text(decision, control_of(view.sweep).record, of_three) == "2,100 calls"
+    offer = more_cases(decision, control_of(view.sweep).record, of_three, left=0)
+    assert offer.cost == "2,100 calls"
 
 
 def test_comparison_that_is_opened_again_has_later_ratings(gated):

@@ -175,20 +175,14 @@ def clock_ahead():
         yield executor, calls
 
 
-def test_call_that_begins_too_late_is_repeated_after_a_pause(ws, counting, clock_ahead):
+def test_calls_that_all_begin_too_late_are_repeated_after_pauses_until_the_sweep_stops(
+    ws, counting, clock_ahead, monkeypatch
+):
+    monkeypatch.setattr("vellum_nb.sweep.driver._GIVE_UP_AFTER_S", 2.0)
     executor, calls = clock_ahead
-    sweep = swept(ws, 2, concurrency=2, executor=executor, background=True)
-    sweep.wait(timeout=1.0)
-    sweep.stop(now=True)
-    sweep.wait(LONG)
-    assert 2 <= len(calls) <= 12
-    assert (ws.history.count(), counting.posts) == (0, 0)
-
-
-def test_sweep_whose_calls_all_begin_too_late_ends_with_the_reason(ws, clock_ahead, monkeypatch):
-    monkeypatch.setattr("vellum_nb.sweep.driver._GIVE_UP_AFTER_S", 0.2)
-    sweep = swept(ws, 2, executor=clock_ahead[0])
-    assert sweep.state == "stopped"
+    sweep = swept(ws, 2, concurrency=2, executor=executor)
+    assert 2 < len(calls) <= 30
+    assert (sweep.state, ws.history.count(), counting.posts) == ("stopped", 0, 0)
     assert progress_of(sweep).why.endswith("is a worker's clock ahead?")
 
 

@@ -81,12 +81,14 @@ def mocks_metadata(labels: Mapping[str, Any]) -> dict[str, Any] | None:
 class CaseFile:
     """A file of cases, in memory or without `content` at a path; its suffix is the format.
 
-    `renamed` are the columns that are read under another name, or are ignored (None).
+    `renamed` are the columns that are read under another name, or are ignored (None), and `first`
+    is the number of cases that are run, from the first one (None: all).
     """
 
     name: str
     content: bytes | None = field(repr=False)
     renamed: Mapping[str, str | None] = field(default_factory=dict)
+    first: int | None = None
 
 
 Cases: TypeAlias = Union["pd.DataFrame", Iterable[Mapping[str, Any] | Run], str, Path, CaseFile]
@@ -159,11 +161,12 @@ def _column_html(column: CaseColumn) -> str:
 
 
 class CheckedCases(NamedTuple):
-    """Checked cases, with notes on them and the columns of their table."""
+    """Checked cases, with notes on them, the columns of their table, and the number left out."""
 
     cases: list[SweepCase]
     notes: tuple[str, ...]
     columns: tuple[CaseColumn, ...]
+    omitted: int = 0
 
 
 class Bare(str):
@@ -181,6 +184,7 @@ class Table:
     form: Literal["csv", "frame", "dicts"]  # untyped; JSON as text; typed
     name: str  # in messages
     has_runs: bool = False
+    first: int | None = None  # number of cases to run
 
     @property
     def stored(self) -> bool:
@@ -196,8 +200,9 @@ def read_table(cases: Cases) -> Table:
         raise InputError(msg)
     if isinstance(source, str | Path | CaseFile):
         table = _of_file(source)
-        if isinstance(source, CaseFile) and source.renamed:
-            table = _renamed(table, source.renamed)
+        if isinstance(source, CaseFile):
+            table = _renamed(table, source.renamed) if source.renamed else table
+            table = replace(table, first=source.first)
     elif hasattr(source, "to_dict") and hasattr(source, "columns"):
         table = _of_frame(source, _OF_A_FRAME)
     elif isinstance(source, Mapping) or not isinstance(source, Iterable):
@@ -596,7 +601,12 @@ class _Checker:
             if names := ", ".join(name for name in inputs if name not in keys):
                 tag_names = ", ".join(tags)
                 not_sent.append(f"{names}: not sent to {tag_names}, which knows no such input")
-        return CheckedCases(cases, (*not_sent, *self._notes), self._columns())
+        first = cases[: self._table.first]
+        omitted = len(cases) - len(first)
+        if omitted:
+            of_all = f"the first {len(first):,} of the {len(cases):,} cases of {self._table.name}"
+            self._notes.insert(0, of_all)
+        return CheckedCases(first, (*not_sent, *self._notes), self._columns(), omitted)
 
     def _check_names(self) -> None:
         """Note names that look misspelt; a name that no release knows is a problem."""

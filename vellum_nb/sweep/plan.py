@@ -83,6 +83,8 @@ class SweepPlan:
         Id of the unfinished sweep that is resumed, and the time of its last progress.
     ended : str, optional
         Id of the sweep of the same plan that has ended, and is returned.
+    omitted : int
+        Number of cases of the file that are not run, as a form runs only the first ones.
 
     Examples
     --------
@@ -101,6 +103,7 @@ class SweepPlan:
     last_seen: datetime | None = None
     ended: str | None = None
     columns: tuple[CaseColumn, ...] = ()
+    omitted: int = 0
     _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
 
     def power(
@@ -365,6 +368,7 @@ def plan_sweep(
     *,
     notes: Sequence[str] = (),
     columns: Sequence[CaseColumn] = (),
+    omitted: int = 0,
     reuse: bool = False,
 ) -> tuple[SweepRecord, SweepPlan, Reused]:
     """Return the sweep, its plan, and the reused runs; write nothing.
@@ -396,6 +400,7 @@ def plan_sweep(
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
         columns=tuple(columns),
+        omitted=omitted,
     )
     record = record.model_copy(update={"notes": (*_unreadable_tags(new), *notes)})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)

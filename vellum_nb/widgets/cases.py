@@ -25,28 +25,30 @@ from vellum_nb.widgets.markup import ALERT, alert_html, name_html, page_safe, ta
 from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
 
-File = CaseFile | str
 _CHECK_LABEL = "Check again"
 _MAX_PROBLEMS = 50  # rows of the table of problems
 _MAX_COLUMNS = 10  # undecided columns with buttons
 _MAX_BUTTONS = 4  # names that a column may be meant to have
 _NAME_CHARS, _CODE_CHARS = 40, 200
+_WHOLE = re.compile("[1-9][0-9]{0,5}")
 _WARNING, _DECIDED = icon("FAILED"), icon("FULFILLED")
 
 
 class _Choice(NamedTuple):
-    file: File
+    file: CaseFile
     tags: tuple[str, ...]
     repeats: int
     existing: Existing = "resume"
+    most_calls: int = 0  # it starts at once with at most so many
 
 
 class CaseSection:
     """Part of a form that runs a file of cases on its release tags; files are read in a thread.
 
     `sweep` plans and runs a sweep like `Workspace.sweep`, and is later the last sweep. `ended` is
-    called in a thread when a sweep ends. `file` and `repeats` belong above and next to the release
-    tags, `widget` with the plan and Run below them, and `view` is the live view of the sweep.
+    called in a thread when a sweep ends. `file` and `numbers`, the fields for cases and repeats,
+    belong above and next to the release tags, `widget` with the plan and Run below them, and `view`
+    is the live view of the sweep.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class CaseSection:
         self._ready: _Choice | None = None  # the selection of the displayed plan
         self._given: str | CaseFile | None = None
         self._existing: Existing = "resume"
+        self._most_calls = 0
         self._tags: tuple[str, ...] = ()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
@@ -79,9 +82,12 @@ class CaseSection:
             accept=",".join(SUFFIXES),
             example="cases.csv",
         )
-        repeats = ipw.Text("1", description="Repeats", continuous_update=False)
-        self.repeats = styled(repeats, "vnb-case-repeats")
-        self.repeats.observe(changed, "value")
+        self._first = ipw.Text(description="Cases", placeholder="all", continuous_update=False)
+        self._first.tooltip = "Number of cases to run, from the first one of the file"
+        self._repeats = ipw.Text("1", description="Repeats", continuous_update=False)
+        self.numbers = [styled(each, "vnb-case-number") for each in (self._first, self._repeats)]
+        for each in self.numbers:
+            each.observe(changed, "value")
         self._plan = note("", "vnb-case-plan")
         self._run = button("Run", "vnb-case-run", boundary.guarded(self._clicked))
         self._run.disabled = True
@@ -113,14 +119,25 @@ class CaseSection:
             view.add_cases = None
         self.view.children = ()
         self._file.close()
-        for widget in (self.view, self.file, self.repeats, self.widget):
+        for widget in (self.view, self.file, *self.numbers, self.widget):
             close_tree(widget)
 
-    def _add_cases(self) -> None:
-        """Move to the file; the next sweep reuses the stored runs of cases that stay in it."""
-        self._existing = "reuse"
-        self._changed()
-        self._file.focus()
+    def _add_cases(self, number: int) -> None:
+        """Run as many more cases of the file, or move to the file if it has no more.
+
+        The next sweep reuses the stored runs of cases that stay in the file.
+        """
+        if self.sweep is None or self._is_active():
+            return
+        with self._lock:
+            self._existing, plan = "reuse", control_of(self.sweep).plan
+            if plan is not None and plan.omitted:
+                self._most_calls = number * len(plan.tags) * plan.repeats
+                self._first.value = "" if number >= plan.omitted else str(plan.cases + number)
+            self._changed()
+            if not self._most_calls:
+                self._file.focus()
+            self._most_calls = 0
 
     def _file_given(self) -> None:
         with self._lock:
@@ -150,33 +167,35 @@ class CaseSection:
 
     def _chosen(self) -> _Choice | None:
         """Return the current selection; None without a file."""
-        file, typed = self._given, self.repeats.value.strip()
+        file, first, repeats = self._given, self._first.value.strip(), self._repeats.value.strip()
         if file is None:
             return None
-        if not re.fullmatch("[1-9][0-9]{0,5}", typed):
-            msg = f"Repeats is “{typed}”; it must be a whole number from 1: runs per case"
+        if first and not _WHOLE.fullmatch(first):
+            msg = f"Cases is “{first}”; it must be a whole number from 1, or empty for all"
+            raise InputError(msg)
+        if not _WHOLE.fullmatch(repeats):
+            msg = f"Repeats is “{repeats}”; it must be a whole number from 1: runs per case"
             raise InputError(msg)
         if not self._tags:
             msg = "No release tag is chosen; choose one to run the cases on"
             raise InputError(msg)
-        if renamed := dict(self._columns.renamed):
-            given = (file, None) if isinstance(file, str) else (file.name, file.content)
-            file = CaseFile(*given, renamed)
-        return _Choice(file, self._tags, int(typed), self._existing)
+        given = (file, None) if isinstance(file, str) else (file.name, file.content)
+        file = CaseFile(*given, dict(self._columns.renamed), int(first) if first else None)
+        return _Choice(file, self._tags, int(repeats), self._existing, self._most_calls)
 
     def _check(self, choice: _Choice) -> None:
         if choice is not self._choice:
             return  # the selection has changed
-        html, label, ready, state = self._plan.value, _CHECK_LABEL, choice, ""
+        html, label, ready, state, calls = self._plan.value, _CHECK_LABEL, choice, "", 0
         columns: Sequence[CaseColumn] = ()
         try:
             plan = self._call(choice, dry_run=True)
             if plan.ended is not None:  # every run is finished
                 ready = choice._replace(existing="restart")
                 plan = self._call(ready, dry_run=True)
-            calls = plural(plan.calls, "call")
+            calls, text = plan.calls, plural(plan.calls, "call")
             repetition = " again" if ready.existing == "restart" else ""
-            label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
+            label = f"Resume: {text}" if plan.resumes else f"Run {text}{repetition}"
             html, columns = case_plan_html(plan), plan.columns
             reuse = "; reuses stored runs" if ready.existing == "reuse" else ""
             state = f'<span class="vnb-plan">{escape(plan.headline)}{reuse}</span>'
@@ -190,9 +209,11 @@ class CaseSection:
                     if columns:  # otherwise those of the last check stay
                         self._columns.show(columns)
                     self._show(html, label, state=state, is_next=ready.existing != "restart")
+                    if 0 < calls <= choice.most_calls:
+                        self._clicked()
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
-        file, tags, repeats, existing = choice
+        file, tags, repeats, existing, _ = choice
         return self._sweep(file, release_tags=tags, repeats=repeats, existing=existing, **options)
 
     def _clicked(self) -> None:

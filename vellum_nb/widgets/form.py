@@ -230,7 +230,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
     def _place_parts(self, cases: CaseSection | None) -> None:
         """Place the parts of the form, with those for a file of cases from their first use on."""
         below = [self._bar.widget] if cases is None else [self._bar.widget, cases.widget]
-        self._run_on.children = (self._tags.widget, *([] if cases is None else [cases.repeats]))
+        self._run_on.children = (self._tags.widget, *([] if cases is None else cases.numbers))
         self._actions.children = (self._run_on, *below, self._notice, self._more.widget)
         self.children = (
             *self._top,
@@ -248,7 +248,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             self._place_parts(cases)
         runs, more = self._runs.answers.widget, self._more.widget
         for_one = [self._fields.widget, self._bar.widget, self._notice, more, runs]
-        for_file = [cases.file, cases.repeats, cases.widget, cases.view]
+        for_file = [cases.file, *cases.numbers, cases.widget, cases.view]
         is_file = change["new"] == _MODES[1]
         for parts, is_folded in ((for_one, is_file), (for_file, not is_file)):
             for part in parts:

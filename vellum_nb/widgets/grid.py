@@ -34,6 +34,7 @@ from vellum_nb.widgets.base import (
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.grid_cases import head
 from vellum_nb.widgets.grid_rows import row
+from vellum_nb.widgets.grid_verdicts import MoreCases
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
@@ -68,7 +69,7 @@ class CasesTable(TableView):
         self.comparison = comparison
         self.metric = comparison.metrics[0].name if comparison.metrics else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
-        self.more: Callable[[Decision], str] = lambda _: ""
+        self.more: Callable[[Decision], MoreCases | None] = lambda _: None
         self._has_actions, self._about = actions is not None, about
         self._aliases = {} if actions is None else _same_releases(comparison, actions)
         self._found: dict[str, list[int]] = {}
@@ -368,13 +369,15 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         if (name := _text(step, "metric")) and name != table.metric:
             self._on_metric({"name": name})
 
-    def offer_cases(self, more: Callable[[Decision], str], add: Callable[[], None]) -> None:
+    def offer_cases(
+        self, more: Callable[[Decision], MoreCases | None], add: Callable[[str], None]
+    ) -> None:
         """Offer the cases that would decide the verdicts.
 
-        `more` returns their cost, or "" if they cannot be added; the button calls `add`.
+        `more` returns None if they cannot be added; the button calls `add` with the release.
         """
         self.table.more = more
-        self.table.actions["add"] = lambda _message: add()
+        self.table.actions["add"] = lambda message: add(_text(message, "release"))
         self.table.renew(reorder=False)
 
     def rate_blind(self, release: str = "") -> None:

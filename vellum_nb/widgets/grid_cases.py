@@ -26,7 +26,7 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import render
-from vellum_nb.widgets.grid_verdicts import verdicts_html
+from vellum_nb.widgets.grid_verdicts import MoreCases, verdicts_html
 
 _MAX_NAME_CHARS = 120
 _FEW = 6  # nodes
@@ -41,7 +41,7 @@ def head(
     about: str,
     aliases: Mapping[str, Sequence[str]],
     can: Sequence[str],
-    more: Callable[[Decision], str],
+    more: Callable[[Decision], MoreCases | None],
 ) -> dict[str, Any]:
     """Return title, columns, filters and summary of the page.
 

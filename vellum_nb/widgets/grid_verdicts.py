@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
@@ -15,27 +15,34 @@ from vellum_nb.rendering.html import render
 _ACCENTS = ("blind", "add")  # steps that lead to a decision
 
 
+class MoreCases(NamedTuple):
+    """The button that adds the cases that would decide a verdict, and their calls and cost."""
+
+    label: str
+    cost: str
+
+
 def verdicts_html(
     comparison: Comparison,
     rows: Mapping[str, Mapping[str, Any]],
     *,
     can_rate: bool,
-    more: Callable[[Decision], str],
+    more: Callable[[Decision], MoreCases | None],
 ) -> str:
     """Return the sentence of `Comparison.decide` on each candidate, with the next step.
 
-    `rows` is the summary by release. `more` returns what the additional cases of a decision cost,
-    or "" if they cannot be added.
+    `rows` is the summary by release. `more` offers the additional cases of a decision, or returns
+    None if they cannot be added.
     """
     figures, steps = comparison.figures, {}
     verdicts = release_verdicts(figures, rows)
     for verdict in verdicts:
         decision = verdict.decision
-        note = more(decision) if decision is not None and decision.more else ""
+        cases = more(decision) if decision is not None and decision.more else None
         step = _next_step(comparison, verdict, can_rate=can_rate)
-        if note:
-            step = {"show": "add", "label": "Add cases…", "metric": ""}
-        steps[verdict.release] = note, step
+        if cases:
+            step = {"show": "add", "label": cases.label, "metric": ""}
+        steps[verdict.release] = cases.cost if cases else "", step
     notes = figures.all_decisions.remarks
     offered = (release for release, (_, step) in steps.items() if step.get("show") in _ACCENTS)
     context = {"all": verdicts, "steps": steps, "notes": notes, "icon": icon}

@@ -36,7 +36,7 @@ from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of
 from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.grid_cases import summary_by_release
-from vellum_nb.widgets.grid_verdicts import verdicts_html
+from vellum_nb.widgets.grid_verdicts import MoreCases, verdicts_html
 from vellum_nb.widgets.markup import name_html, short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
@@ -161,19 +161,28 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
     }
 
 
-def more_cases_text(decision: Decision, record: SweepRecord, now: Progress) -> str:
-    """Return calls and cost, on all release tags, of the cases that would decide.
+def more_cases(
+    decision: Decision, record: SweepRecord, now: Progress, left: int
+) -> MoreCases | None:
+    """Return the button for the cases that would decide, with calls and cost on all release tags.
 
-    Empty for releases of a moved tag.
+    `left` is the number of cases that their file has more. None for releases of a moved tag.
     """
     tags = now.tags
     if not {decision.release, decision.baseline} <= {tag.release_tag for tag in tags}:
-        return ""
-    cases = int(float(f"{decision.more or 0:.2g}"))  # as in the sentence
+        return None
+    cases = _cases_to_add(decision, left)
     calls = cases * record.repeats
     costs = [calls * t.cost_usd / t.ended for t in tags if t.cost_usd is not None and t.ended]
     text = plural(len(tags) * calls, "call")
-    return f"{text} · about {money(sum(costs))}" if len(costs) == len(tags) else text
+    text = f"{text} · about {money(sum(costs))}" if len(costs) == len(tags) else text
+    return MoreCases(f"Run {cases:,} more" if left else "Add cases…", text)
+
+
+def _cases_to_add(decision: Decision, left: int) -> int:
+    """Return the number of cases in the sentence of a decision, at most those that are `left`."""
+    cases = int(float(f"{decision.more or 0:.2g}"))
+    return min(cases, left) if left else cases
 
 
 def adding_html(record: SweepRecord) -> str:
@@ -346,7 +355,8 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
     comparison_view : ComparisonView or None
         The grid, or None if it is not open.
     add_cases : callable or None
-        Action of *Add cases…*; by default, the view shows the call that runs more cases.
+        Action of *Run … more* and *Add cases…*; it is called with the number of cases. By default,
+        the view shows the call that runs more cases.
 
     Examples
     --------
@@ -367,7 +377,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
     ) -> None:
         self.sweep = sweep
         self.comparison_view: Any = None
-        self.add_cases: Callable[[], None] | None = None
+        self.add_cases: Callable[[int], None] | None = None
         self._columns = columns
         self._aliases = aliases or {}
         self._numbers = numbers or {}
@@ -485,24 +495,32 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
                     self._comparison, self._verdicts, self._results = comparison, verdicts, results
             self._debouncer.poke()
 
-    def _more_cases(self, decision: Decision) -> str:
+    def _more_cases(self, decision: Decision) -> MoreCases | None:
         control = control_of(self.sweep)
-        return more_cases_text(decision, control.record, control.progress())
+        return more_cases(decision, control.record, control.progress(), self._left())
+
+    def _left(self) -> int:
+        """Return the number of cases that can be run in one click: those left in the file."""
+        plan = control_of(self.sweep).plan
+        return 0 if plan is None or self.add_cases is None else plan.omitted
 
     def _on_compare(self, message: Mapping[str, Any]) -> None:
         """Open the comparison, on the cases that a verdict names, or close it."""
         if message.get("show") == "add":
-            self._on_add()
+            self._on_add(str(message.get("release")))
             return
         if self.comparison_view is not None and not message.get("show"):
             self._show_comparison(None)
             return
         self._executor.submit(partial(self._open, dict(message)))
 
-    def _on_add(self) -> None:
-        """Add cases, or show the call that does, or hide it."""
+    def _on_add(self, release: str) -> None:
+        """Add the cases that would decide on `release`, or show the call that does, or hide it."""
         if self.add_cases is not None:
-            self.add_cases()
+            view, made = self.comparison_view, self._comparison
+            comparison = made if view is None else view.comparison
+            if comparison and (decision := comparison.figures.all_decisions.get(release)):
+                self.add_cases(_cases_to_add(decision, self._left()))
         else:
             self._shows_call = not self._shows_call
             self._debouncer.poke()

@@ -359,5 +359,6 @@ def _chosen_cases(
                 raise InputError(msg)
         return [], ids, ()
     releases = {tag: actions.release(deployment, tag) for tag in tags}
-    checked, notes, _ = checked_cases(read_table(chosen), releases, deployment)  # type: ignore[arg-type]
+    table = read_table(chosen)  # type: ignore[arg-type]
+    checked, notes = checked_cases(table, releases, deployment)[:2]
     return checked, [case.case_id for case in checked], notes

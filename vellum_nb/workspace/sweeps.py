@@ -412,14 +412,14 @@ def start_sweep(
     """
     table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
-    checked, notes, columns = checked_cases(table, releases, deployment, files=options.files)
+    about = checked_cases(table, releases, deployment, files=options.files)._asdict()
+    checked = about.pop("cases")
     _check_mocks(runner.client, checked)
     if options.stop_when is not None:
         rule = checked_stop_when(options.stop_when, options.release_tags, checked)
         options = replace(options, stop_when=rule)
     workspace, sweeps = _workspace_id(runner.client), Sweeps(runner.history)
     new = new_sweep(deployment, releases, checked, options, workspace=workspace, judge=judge)
-    about: dict[str, Any] = {"notes": notes, "columns": columns}
     make_plan = partial(plan_sweep, new, checked, sweeps, options, **about)
     reuse = options.existing == "reuse"
     planned = make_plan(reuse=reuse and options.dry_run)

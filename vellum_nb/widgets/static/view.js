@@ -1207,7 +1207,7 @@ export class CasesGrid extends TableView {
   showCases({ target }) {
     const { show, release, metric } = target.closest("[data-show]")?.dataset ?? {};
     if (show === "blind") this.blind(release);
-    if (show === "add") this.send("add");
+    if (show === "add") this.send("add", { release });
     if (!show || show === "blind" || show === "add") return;
     if (metric && metric !== this.get("_head").metric) this.send("metric", { name: metric });
     this.field.value = "";
