@@ -26,9 +26,8 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
 from vellum_nb.lazy import pd
-from vellum_nb.models.checks import available
+from vellum_nb.models.checks import available, cut
 from vellum_nb.rendering.format import (
-    cut,
     duration,
     figure,
     interval_digits,

@@ -61,8 +61,8 @@ from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, frame_of_records
 from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models import Run
-from vellum_nb.models.checks import available, check_text, check_texts, refuse
-from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
+from vellum_nb.models.checks import available, check_text, check_texts, cut, refuse
+from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
 
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 """The verdict on a whole release, against the baseline; see `ReleaseResult`."""

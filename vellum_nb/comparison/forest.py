@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.lines import grouping_labels, label_text
 from vellum_nb.comparison.statistics import Estimate
+from vellum_nb.models.checks import cut
 from vellum_nb.rendering.format import (
-    cut,
     interval_digits,
     one_line,
     plural,

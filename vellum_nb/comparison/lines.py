@@ -16,10 +16,10 @@ from vellum_nb.comparison.pairs import VERDICTS, Against
 from vellum_nb.history import clean
 from vellum_nb.lazy import Bools, np
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.diff import MISSING, side_html
 from vellum_nb.rendering.format import (
-    cut,
     figure,
     is_prose,
     is_short,

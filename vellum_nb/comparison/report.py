@@ -36,13 +36,12 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
-from vellum_nb.models.checks import available, check_texts
+from vellum_nb.models.checks import available, check_texts, cut
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import (
-    cut,
     duration,
     percent,
     plain_text,

@@ -34,11 +34,11 @@ from vellum_nb.history.store import Row, assigned, insert
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut_list
+from vellum_nb.models.contract import END_STATES
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 """Columns of other tables that hold ids of runs."""
-_ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})
 """States that settle a doubt."""
 _DELETIONS = {  # kinds of the columns of `deletions`
@@ -112,7 +112,7 @@ def end(transaction: Transaction, run: Run) -> None:
     if completion == "missing" and not insert_run(transaction, run):
         adopt_run(transaction, run)  # the stored run was imported
         completion = complete_run(transaction, run)
-    if completion == "ended" and run.state in _ANSWERS:
+    if completion == "ended" and run.state in END_STATES:
         complete_run(transaction, run, where="state IN ('FAILED', 'CANCELLED')")
 
 

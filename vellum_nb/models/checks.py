@@ -15,7 +15,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cut(text: str, most: int = 60) -> str:
-    """Return the first `most` characters of a text, with an ellipsis if it is longer."""
+    """Return a text with at most `most` characters, with an ellipsis if it was longer.
+
+    >>> cut("charged twice", 8)
+    'charged…'
+    """
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Literal, Self
 
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering.diff import (
     MISSING,
@@ -20,7 +21,6 @@ from vellum_nb.rendering.diff import (
     word_diff,
 )
 from vellum_nb.rendering.format import (
-    cut,
     markdown_code,
     one_line,
     output_kind,

@@ -16,11 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut
 from vellum_nb.models.inputs import is_number
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
 from vellum_nb.rendering.format import (
-    cut,
     json_text,
     markdown_code,
     markdown_text,

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut
 from vellum_nb.models.media import MEDIA_TYPES
 
 DASH = "\N{EN DASH}"
@@ -172,15 +173,6 @@ def doubt_text(run: Run) -> str:
     is_certain = run.doubt == "EXECUTED" and (run.execution_id or run.external_id == run.id)
     end = "cancelled" if run.state == "CANCELLED" else "no answer was received"
     return f"{end}; it {'was executed' if is_certain else 'may still have run'}"
-
-
-def cut(text: str, limit: int) -> str:
-    """Truncate `text` to `limit` characters, with an ellipsis.
-
-    >>> cut("charged twice", 8)
-    'charged…'
-    """
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def one_line(text: str, limit: int | None = None) -> str:

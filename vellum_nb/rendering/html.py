@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.history import clean, format_bytes
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut
 from vellum_nb.models.inputs import is_number
 from vellum_nb.models.media import MEDIA_TYPES, sniffed_mime
 from vellum_nb.rendering import format as formats
-from vellum_nb.rendering.format import cut, doubt_text, json_text, number_text, plain_text, plural
+from vellum_nb.rendering.format import doubt_text, json_text, number_text, plain_text, plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -28,6 +28,7 @@ from vellum_nb.errors import (
     ServerError,
 )
 from vellum_nb.models import DoubtKind, Run, RunError
+from vellum_nb.models.contract import END_STATES
 
 if TYPE_CHECKING:
     from vellum_nb.sweep.plan import PlannedRun
@@ -51,7 +52,6 @@ _USED = ("already", "used", "exist", "unique", "duplicate", "taken", "conflict")
 _MAX_PROBES = 3  # at once; the delay is that of as many recent ones
 _PROBES_PER_WAIT = 4  # in the shortest wait before a run is sent again
 _MAX_TIMEOUTS, _MAX_WAITS = 4.0, 15.0  # for which a probe is looked up
-_ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 
 
 class ErrorKind(Enum):
@@ -400,7 +400,7 @@ class ListingDelay:
         if took > self._longest:
             self._longest = took
             self._update()
-        if run.state in _ANSWERS:
+        if run.state in END_STATES:
             self._last = (earliest, prepared, run)
             if self._is_wanted and not self._is_useless:
                 self._add_probe()

@@ -16,9 +16,10 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.models.checks import cut
 from vellum_nb.models.inputs import field_kind, plain, schema_problem, type_name
 from vellum_nb.rendering.assets import asset, icon, script
-from vellum_nb.rendering.format import cut, plural, value_text, visible_name
+from vellum_nb.rendering.format import plural, value_text, visible_name
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields
 from vellum_nb.widgets.base import (

@@ -12,9 +12,9 @@ from vellum_nb.comparison.figures import FIRST_CHANGED, summary_frame, summary_r
 from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
 from vellum_nb.comparison.lines import CaseOrder
 from vellum_nb.comparison.report import counts_text, release_counts
+from vellum_nb.models.checks import cut
 from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import (
-    cut,
     duration,
     figure,
     interval_digits,

@@ -21,11 +21,11 @@ from vellum_nb.comparison.lines import (
 )
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.models import Run
+from vellum_nb.models.checks import cut
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.diff import MISSING, side_html
 from vellum_nb.rendering.format import (
-    cut,
     duration,
     figure,
     plain_text,

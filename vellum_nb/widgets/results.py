@@ -16,9 +16,10 @@ import traitlets
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
+from vellum_nb.models.checks import cut
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.assets import script
-from vellum_nb.rendering.format import cut, plural, visible_name
+from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.rendering.html import clipped
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note, styled
 from vellum_nb.widgets.corrections import corrected_outputs, correction_fields

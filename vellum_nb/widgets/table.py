@@ -27,8 +27,8 @@ from vellum_nb.history import (
     ordered_runs,
 )
 from vellum_nb.models import Run, RunState
-from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import cut, plural, visible_name
+from vellum_nb.models.checks import available, cut
+from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
 from vellum_nb.widgets.outputs import lookup_text
 from vellum_nb.widgets.table_rows import (
