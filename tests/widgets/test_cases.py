@@ -262,6 +262,27 @@ def test_more_calls_than_the_button_named_are_not_sent(gated, monkeypatch):
     form.close()
 
 
+def test_more_cases_do_not_run_a_finished_sweep_again(gated, monkeypatch):
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    form = gated.ws.form("triage")
+    cases = Cases(form)
+    cases.choose(b"ticket,expected.category\na,x\nb,x\nc,x\n")
+    form.release_tags = ["v1"]
+    gated.gate.release(20)
+    cases.becomes("Run 3 calls")
+    assert cases.swept().wait(PATIENCE).state == "done"
+    form.release_tags = ["v1", "v2"]
+    cases.first.value = "1"
+    cases.becomes("Run 2 calls")
+    view = cases.swept().view()
+    assert view.wait(PATIENCE)
+    form.release_tags = ["v1"]
+    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
+    cases.becomes("Run 3 calls again")
+    assert gated.ws.history.count() == 5
+    form.close()
+
+
 def test_invalid_number_of_cases_is_refused(cases):
     cases.choose(GOOD)
     for typed in ("0", "-1", "1.5", "all", "1" * 5000):

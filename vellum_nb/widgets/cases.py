@@ -191,7 +191,7 @@ class CaseSection:
         try:
             plan = self._call(choice, dry_run=True)
             if plan.ended is not None:  # every run is finished
-                ready = choice._replace(existing="restart")
+                ready = choice._replace(existing="restart", most_calls=0)
                 plan = self._call(ready, dry_run=True)
             calls, text = plan.calls, plural(plan.calls, "call")
             repetition = " again" if ready.existing == "restart" else ""
@@ -209,7 +209,7 @@ class CaseSection:
                     if columns:  # otherwise those of the last check stay
                         self._columns.show(columns)
                     self._show(html, label, state=state, is_next=ready.existing != "restart")
-                    if 0 < calls <= choice.most_calls:
+                    if 0 < calls <= ready.most_calls:
                         self._clicked()
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
