@@ -380,10 +380,10 @@ def simulate_pilots(title: str, number: int, times: int, seed: int = 0) -> dict[
             decided += decision(values).verdict != "cannot tell yet"
             numbers_of_cases.append(more)
     asked = len(numbers_of_cases)
-    delivered = decided / asked if asked else math.nan
-    return dict(
-        zip(PILOTS, (delivered, float(np.median(numbers_of_cases)), asked / times), strict=True)
-    )
+    if not asked:
+        return {"open": 0.0}
+    found = decided / asked, float(np.median(numbers_of_cases)), asked / times
+    return dict(zip(PILOTS, found, strict=True))
 
 
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:

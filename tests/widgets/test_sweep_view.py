@@ -184,8 +184,8 @@ def test_verdict_is_the_sentence_of_the_decision(gated):
     decision = view.sweep.compare().decide()["v2"]
     sentence = text_of(view.panel.parts["verdicts"])
     assert decision.sentence in sentence
-    assert "about 350 more cases would decide." in sentence
-    assert sentence.endswith("1,400 calls Add cases…")  # of two releases, twice each
+    assert "about 300 more cases would decide." in sentence
+    assert sentence.endswith("1,200 calls Add cases…")  # of two releases, twice each
     table = dom(view.panel.parts["tags"])
     assert text_of(table.select(".vnb-sweep-heads")[0]).startswith("release tag4 cases: better")
     assert text_of(table.select(".vnb-grid-bar")[0]) == "= 4"
@@ -228,7 +228,7 @@ def test_grid_of_an_undecided_sweep_shows_the_call_that_adds_cases(gated):
     assert view.wait(PATIENCE)
     page = GridPage(view.comparison_view)
     ((_, sentence, step),) = page.verdicts
-    assert sentence.endswith("1,400 calls Add cases…")
+    assert sentence.endswith("1,200 calls Add cases…")
     assert step["data-show"] == "add"
     page.send(kind="add", release="v2")
     assert view.wait(PATIENCE)
@@ -272,7 +272,7 @@ def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):
     view = swept(gated, repeats=2)
     decision = view.sweep.compare().decide()["v2"]
     of_sweep = control_of(view.sweep).record, control_of(view.sweep).progress()
-    assert more_cases(decision, *of_sweep, left=0) == ("Add cases…", "1,400 calls")
+    assert more_cases(decision, *of_sweep, left=0) == ("Add cases…", "1,200 calls")
     assert more_cases(decision, *of_sweep, left=9) == ("Run 9 more", "36 calls")
     assert more_cases(replace(decision, release="v2 (2)"), *of_sweep, left=0) is None
 
@@ -283,7 +283,7 @@ def test_estimated_calls_are_those_of_all_release_tags(gated):
     now = control_of(view.sweep).progress()
     of_three = replace(now, tags=(*now.tags, replace(now.tags[1], release_tag="v3")))
     offer = more_cases(decision, control_of(view.sweep).record, of_three, left=0)
-    assert offer.cost == "2,100 calls"
+    assert offer.cost == "1,800 calls"
 
 
 def test_comparison_that_is_opened_again_has_later_ratings(gated):

@@ -28,7 +28,6 @@ MarginOption = float | str | Mapping[str, float | str] | None
 
 DEFAULT_MARGIN = 0.05
 """Margin of scores and pass rates."""
-_PREDICTED_POWER = 0.83  # 80 % in simulations: open comparisons are the unlucky ones
 _TANGO = "Tango's score test"
 _MIN_CASES = 12  # of numbers: fewer could miss a long tail of losses
 
@@ -488,7 +487,7 @@ def _more(evidence: Evidence, alpha: float) -> int | None:
     if pilot is None:
         return None
     predict = partial(pilot.power, alpha=alpha)
-    total = stats.cases_for(predict, least=number + 1, target=_PREDICTED_POWER)
+    total = stats.cases_for(predict, least=number + 1)
     least = 1 if evidence.scored.passes else _MIN_CASES - number
     return None if total is None else max(least, total - number)
 
