@@ -194,93 +194,117 @@ def test_view_of_a_replaced_sweep_is_closed(cases, gated):
     assert (first.is_closed, second.is_closed) == (True, False)
 
 
-def test_undecided_sweep_offers_to_add_cases(gated, monkeypatch):
+@pytest.fixture
+def billing(gated, monkeypatch):
+    """Return the controls for cases on v1 and v2, which answer at once, and a page."""
     monkeypatch.setattr(comm, "create_comm", Wire)
+    gated.gate.release(1000)
     form = gated.ws.form("triage")
-    cases = Cases(form)
     form.release_tags = ["v1", "v2"]
-    cases.choose(b"ticket,expected.category\na,<b>billing</b>\nb,<b>billing</b>\n")
-    assert cases.label == "Run 4 calls"
-    gated.gate.release(4)
+    yield Cases(form)
+    form.close()
+
+
+def csv_of(tickets):
+    rows = "".join(f"{ticket},<b>billing</b>\n" for ticket in tickets)
+    return f"ticket,expected.category\n{rows}".encode()
+
+
+def finished_view(cases, *, first=""):
+    """Run the first cases and return the view of the finished sweep."""
+    cases.first.value = first
+    assert cases.label.startswith("Run ")
     view = cases.swept().view()
     assert view.wait(PATIENCE)
-    assert texts(view.panel.parts["verdicts"], "button") == ["Add cases…"]
+    cases.becomes(cases.label)
+    return view
+
+
+def add(view):
+    """Click the button of the verdict on v2."""
     Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
-    (uploader,) = parts(form, "vnb-uploader")
+
+
+def test_undecided_sweep_offers_to_add_cases(billing):
+    billing.choose(csv_of("ab"))
+    view = finished_view(billing)
+    assert texts(view.panel.parts["verdicts"], "button") == ["Add cases…"]
+    add(view)
+    (uploader,) = parts(billing.form, "vnb-uploader")
     assert {"do": "focus"} in [data.get("content") for data in uploader.comm.sent]
     assert view.comparison_view is None
-    cases.choose(b"ticket,expected.category\na,<b>billing</b>\nb,<b>billing</b>\nc,x\n")
-    assert cases.label == "Run 2 calls"
-    assert "6 runs: 4 found, 2 to be sent" in cases.line
-    assert cases.line.endswith("; reuses stored runs")
-    form.close()
+    billing.choose(csv_of("abc"))
+    assert billing.label == "Run 2 calls"
+    assert "6 runs: 4 found, 2 to be sent" in billing.line
+    assert billing.line.endswith("; reuses stored runs")
+    billing.form.close()
     assert view.add_cases is None  # the view shows how
 
 
-def test_more_cases_of_the_file_run_in_one_click(gated, monkeypatch):
-    monkeypatch.setattr(comm, "create_comm", Wire)
-    form = gated.ws.form("triage")
-    cases = Cases(form)
-    form.release_tags = ["v1", "v2"]
-    rows = "".join(f"{number},<b>billing</b>\n" for number in range(9))
-    cases.choose(f"ticket,expected.category\n{rows}".encode())
-    cases.first.value = "2"
-    assert cases.label == "Run 4 calls"
-    assert "the first 2 of the 9 cases of cases.csv" in cases.plan
-    gated.gate.release(18)
-    first = cases.swept()
-    view = first.view()
-    assert view.wait(PATIENCE)
+def test_first_cases_of_a_file_are_run(billing, gated):
+    billing.choose(csv_of("abcdefghi"))
+    view = finished_view(billing, first="2")
+    assert "the first 2 of the 9 cases of cases.csv" in billing.plan
+    assert gated.ws.history.count() == 4
     assert texts(view.panel.parts["verdicts"], "button") == ["Run 7 more"]
     assert "14 calls" in view.panel.parts["verdicts"]
-    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
-    cases.becomes("Run 18 calls again")
-    assert cases.first.value == ""
-    assert first.id != form.sweep.id
-    assert progress_of(form.sweep).reused == 4
-    assert gated.ws.history.count() == 18
-    assert form.sweep.view().wait(PATIENCE)
-    assert texts(form.sweep.view().panel.parts["verdicts"], "button") == ["Add cases…"]
-    form.close()
 
 
-def test_more_calls_than_the_button_named_are_not_sent(gated, monkeypatch):
-    monkeypatch.setattr(comm, "create_comm", Wire)
-    form = gated.ws.form("triage")
-    cases = Cases(form)
-    cases.choose(b"ticket,expected.category\na,x\nb,x\nc,x\n")
-    form.release_tags = ["v1", "v2"]
-    cases.first.value = "1"
-    assert cases.label == "Run 2 calls"
-    gated.gate.release(2)
-    view = cases.swept().view()
-    assert view.wait(PATIENCE)
-    cases.choose(b"ticket,expected.category\nd,x\ne,x\nf,x\n")
-    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
-    assert cases.label == "Run 6 calls"
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_more_cases_of_the_file_run_in_one_click(billing, gated, clicks):
+    billing.choose(csv_of("abcdefghi"))
+    view = finished_view(billing, first="2")
+    for _ in range(clicks):
+        add(view)
+    billing.becomes("Run 18 calls again")
+    assert billing.first.value == ""
+    assert progress_of(billing.form.sweep).reused == 4
+    assert (gated.ws.history.count(), len(gated.ws.sweeps())) == (18, 2)
+    more = billing.form.sweep.view()
+    assert more.wait(PATIENCE)
+    assert texts(more.panel.parts["verdicts"], "button") == ["Add cases…"]
+
+
+def test_more_calls_than_the_button_named_are_not_sent(billing, gated, tmp_path):
+    path = tmp_path / "cases.csv"
+    path.write_bytes(csv_of("abc"))
+    billing.choose(str(path))
+    view = finished_view(billing, first="1")
+    path.write_bytes(csv_of("def"))
+    add(view)
+    assert billing.label == "Run 6 calls"
     assert gated.ws.history.count() == 2
-    form.close()
 
 
-def test_more_cases_do_not_run_a_finished_sweep_again(gated, monkeypatch):
-    monkeypatch.setattr(comm, "create_comm", Wire)
-    form = gated.ws.form("triage")
-    cases = Cases(form)
-    cases.choose(b"ticket,expected.category\na,x\nb,x\nc,x\n")
-    form.release_tags = ["v1"]
-    gated.gate.release(20)
-    cases.becomes("Run 3 calls")
-    assert cases.swept().wait(PATIENCE).state == "done"
-    form.release_tags = ["v1", "v2"]
-    cases.first.value = "1"
-    cases.becomes("Run 2 calls")
-    view = cases.swept().view()
-    assert view.wait(PATIENCE)
-    form.release_tags = ["v1"]
-    Page(view.panel).send(kind="compare", show="add", release="v2", metric="")
-    cases.becomes("Run 3 calls again")
-    assert gated.ws.history.count() == 5
-    form.close()
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        (lambda cases: cases.choose(csv_of("xy")), "Run 4 calls"),
+        (lambda cases: setattr(cases.form, "release_tags", ["v1"]), "Run 0 calls"),
+        (lambda cases: setattr(cases.repeats, "value", "2"), "Run 4 calls"),
+    ],
+    ids=["file", "tags", "repeats"],
+)
+def test_button_for_more_cases_does_not_run_another_selection(billing, gated, change, label):
+    billing.choose(csv_of("abcdefghi"))
+    view = finished_view(billing, first="2")
+    change(billing)
+    add(view)
+    assert billing.label == label
+    assert gated.ws.history.count() == 4
+
+
+def test_more_cases_do_not_run_a_finished_sweep_again(billing, gated, tmp_path):
+    path = tmp_path / "cases.csv"
+    path.write_bytes(csv_of("xy"))
+    billing.choose(str(path))
+    finished_view(billing)
+    path.write_bytes(csv_of("abc"))
+    view = finished_view(billing, first="1")
+    path.write_bytes(csv_of("xy"))
+    add(view)
+    assert billing.label == "Run 4 calls again"
+    assert gated.ws.history.count() == 6
 
 
 def test_invalid_number_of_cases_is_refused(cases):

@@ -272,9 +272,9 @@ def test_releases_of_a_moved_tag_have_no_estimated_calls(gated):
     view = swept(gated, repeats=2)
     decision = view.sweep.compare().decide()["v2"]
     of_sweep = control_of(view.sweep).record, control_of(view.sweep).progress()
-    assert more_cases(decision, *of_sweep, left=0) == ("Add cases…", "1,200 calls")
-    assert more_cases(decision, *of_sweep, left=9) == ("Run 9 more", "36 calls")
-    assert more_cases(replace(decision, release="v2 (2)"), *of_sweep, left=0) is None
+    assert more_cases(decision, *of_sweep, remaining=0) == ("Add cases…", "1,200 calls")
+    assert more_cases(decision, *of_sweep, remaining=9) == ("Run 9 more", "36 calls")
+    assert more_cases(replace(decision, release="v2 (2)"), *of_sweep, remaining=0) is None
 
 
 def test_estimated_calls_are_those_of_all_release_tags(gated):
@@ -282,7 +282,7 @@ def test_estimated_calls_are_those_of_all_release_tags(gated):
     decision = view.sweep.compare().decide()["v2"]
     now = control_of(view.sweep).progress()
     of_three = replace(now, tags=(*now.tags, replace(now.tags[1], release_tag="v3")))
-    offer = more_cases(decision, control_of(view.sweep).record, of_three, left=0)
+    offer = more_cases(decision, control_of(view.sweep).record, of_three, remaining=0)
     assert offer.cost == "1,800 calls"
 
 

@@ -517,5 +517,9 @@ def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
 
 
 def _more_text(more: int) -> str:
-    """Format a number of additional cases with two digits."""
-    return plural(int(float(f"{more:.2g}")), "more case")
+    return plural(rounded_cases(more), "more case")
+
+
+def rounded_cases(more: int) -> int:
+    """Round a number of additional cases to two digits, as in the sentence of a decision."""
+    return int(float(f"{more:.2g}"))

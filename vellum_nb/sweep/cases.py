@@ -81,8 +81,8 @@ def mocks_metadata(labels: Mapping[str, Any]) -> dict[str, Any] | None:
 class CaseFile:
     """A file of cases, in memory or without `content` at a path; its suffix is the format.
 
-    `renamed` are the columns that are read under another name, or are ignored (None), and `first`
-    is the number of cases that are run, from the first one (None: all).
+    `renamed` are the columns that are read under another name, or are ignored (None). With `first`,
+    only that many cases are run.
     """
 
     name: str

@@ -25,7 +25,7 @@ from vellum_nb.models import new_run_id
 from vellum_nb.models.checks import cut_list
 from vellum_nb.models.sweeps import MOST_RUNS, Place, SweepCase, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
-from vellum_nb.sweep.cases import CaseColumn, Releases, columns_by_role, columns_html
+from vellum_nb.sweep.cases import CaseColumn, CheckedCases, Releases, columns_by_role, columns_html
 from vellum_nb.sweep.options import SweepOptions
 
 Reused: TypeAlias = Mapping[Place, str]
@@ -84,7 +84,7 @@ class SweepPlan:
     ended : str, optional
         Id of the sweep of the same plan that has ended, and is returned.
     omitted : int
-        Number of cases of the file that are not run, as a form runs only the first ones.
+        Number of cases that are not run because a form was asked to run only the first ones.
 
     Examples
     --------
@@ -362,13 +362,10 @@ def new_sweep(
 
 def plan_sweep(
     new: SweepRecord,
-    cases: Sequence[SweepCase],
+    checked: CheckedCases,
     sweeps: Sweeps,
     options: SweepOptions,
     *,
-    notes: Sequence[str] = (),
-    columns: Sequence[CaseColumn] = (),
-    omitted: int = 0,
     reuse: bool = False,
 ) -> tuple[SweepRecord, SweepPlan, Reused]:
     """Return the sweep, its plan, and the reused runs; write nothing.
@@ -376,7 +373,7 @@ def plan_sweep(
     The sweep is the newest with the plan of `new`, or `new` itself. One that has ended counts if
     its release tags pointed at the same releases.
     """
-    record, is_earlier = _record_of(new, cases, sweeps, options)
+    record, is_earlier = _record_of(new, checked.cases, sweeps, options)
     resumes = is_earlier and record.ended is None
     if resumes:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
@@ -387,7 +384,7 @@ def plan_sweep(
     reused: Reused = {}
     if reuse and record.ended is None:
         runs = list(planned_runs(record, states, stored_reuse))
-        reused = _reusable(new, cases, runs, sweeps)
+        reused = _reusable(new, checked.cases, runs, sweeps)
     counts = Counter((run.place.release_tag, run.state) for run in runs if run.state)
     plan = SweepPlan(
         record.deployment,
@@ -399,10 +396,10 @@ def plan_sweep(
         resumes=record.id if resumes else None,
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
-        columns=tuple(columns),
-        omitted=omitted,
+        columns=checked.columns,
+        omitted=checked.omitted,
     )
-    record = record.model_copy(update={"notes": (*_unreadable_tags(new), *notes)})
+    record = record.model_copy(update={"notes": (*_unreadable_tags(new), *checked.notes)})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)
     return record, replace(plan, notes=(*notes, *_option_notes(plan, options))), reused
 

@@ -41,6 +41,11 @@ class _Choice(NamedTuple):
     existing: Existing = "resume"
     most_calls: int = 0  # it starts at once with at most so many
 
+    @property
+    def basis(self) -> tuple[CaseFile, tuple[str, ...], int]:
+        """All of its file, the release tags and the repeats."""
+        return replace(self.file, first=None), self.tags, self.repeats
+
 
 class CaseSection:
     """Part of a form that runs a file of cases on its release tags; files are read in a thread.
@@ -66,6 +71,7 @@ class CaseSection:
         self._executor = SerialExecutor("vellum-nb-cases")
         self._choice: _Choice | None = None
         self._ready: _Choice | None = None  # the selection of the displayed plan
+        self._ran: object = None  # basis of the last sweep
         self._given: str | CaseFile | None = None
         self._existing: Existing = "resume"
         self._most_calls = 0
@@ -83,7 +89,7 @@ class CaseSection:
             example="cases.csv",
         )
         self._first = ipw.Text(description="Cases", placeholder="all", continuous_update=False)
-        self._first.tooltip = "Number of cases to run, from the first one of the file"
+        self._first.tooltip = "Run only the first cases of the file"
         self._repeats = ipw.Text("1", description="Repeats", continuous_update=False)
         self.numbers = [styled(each, "vnb-case-number") for each in (self._first, self._repeats)]
         for each in self.numbers:
@@ -123,15 +129,17 @@ class CaseSection:
             close_tree(widget)
 
     def _add_cases(self, number: int) -> None:
-        """Run as many more cases of the file, or move to the file if it has no more.
+        """Run `number` more cases of the file, or move to it if it has no more cases.
 
-        The next sweep reuses the stored runs of cases that stay in the file.
+        If the selection has changed since the sweep, show its plan instead. The next sweep reuses
+        the stored runs of cases that stay in the file.
         """
         if self.sweep is None or self._is_active():
             return
         with self._lock:
             self._existing, plan = "reuse", control_of(self.sweep).plan
-            if plan is not None and plan.omitted:
+            is_same = self._choice is not None and self._choice.basis == self._ran
+            if plan is not None and plan.omitted and is_same:
                 self._most_calls = number * len(plan.tags) * plan.repeats
                 self._first.value = "" if number >= plan.omitted else str(plan.cases + number)
             self._changed()
@@ -233,6 +241,7 @@ class CaseSection:
             sweep = self._call(choice, progress=False, background=True)
             self._unsubscribe()
             self.sweep, self._was_active, self._existing = sweep, True, "resume"
+            self._ran = choice.basis
             view = sweep.view()
             view.add_cases = self._boundary.guarded(self._add_cases)
             replaced, self.view.children = self.view.children, (view,)

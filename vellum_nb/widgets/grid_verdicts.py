@@ -16,7 +16,7 @@ _ACCENTS = ("blind", "add")  # steps that lead to a decision
 
 
 class MoreCases(NamedTuple):
-    """The button that adds the cases that would decide a verdict, and their calls and cost."""
+    """Label of the button for the cases that would decide, and their calls and cost."""
 
     label: str
     cost: str

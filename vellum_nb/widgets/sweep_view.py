@@ -14,7 +14,7 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.decisions import Decision
+from vellum_nb.comparison.decisions import Decision, rounded_cases
 from vellum_nb.comparison.report import release_counts
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import printed
@@ -162,27 +162,28 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
 
 
 def more_cases(
-    decision: Decision, record: SweepRecord, now: Progress, left: int
+    decision: Decision, record: SweepRecord, now: Progress, remaining: int
 ) -> MoreCases | None:
     """Return the button for the cases that would decide, with calls and cost on all release tags.
 
-    `left` is the number of cases that their file has more. None for releases of a moved tag.
+    `remaining` is the number of cases in the file that have not run. None for releases of a moved
+    tag.
     """
     tags = now.tags
     if not {decision.release, decision.baseline} <= {tag.release_tag for tag in tags}:
         return None
-    cases = _cases_to_add(decision, left)
+    cases = _cases_to_add(decision, remaining)
     calls = cases * record.repeats
     costs = [calls * t.cost_usd / t.ended for t in tags if t.cost_usd is not None and t.ended]
     text = plural(len(tags) * calls, "call")
     text = f"{text} · about {money(sum(costs))}" if len(costs) == len(tags) else text
-    return MoreCases(f"Run {cases:,} more" if left else "Add cases…", text)
+    return MoreCases(f"Run {cases:,} more" if remaining else "Add cases…", text)
 
 
-def _cases_to_add(decision: Decision, left: int) -> int:
-    """Return the number of cases in the sentence of a decision, at most those that are `left`."""
-    cases = int(float(f"{decision.more or 0:.2g}"))
-    return min(cases, left) if left else cases
+def _cases_to_add(decision: Decision, remaining: int) -> int:
+    """Return the number of cases in the sentence of a decision, at most the `remaining` ones."""
+    cases = rounded_cases(decision.more or 0)
+    return min(cases, remaining) if remaining else cases
 
 
 def adding_html(record: SweepRecord) -> str:
@@ -497,10 +498,10 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def _more_cases(self, decision: Decision) -> MoreCases | None:
         control = control_of(self.sweep)
-        return more_cases(decision, control.record, control.progress(), self._left())
+        return more_cases(decision, control.record, control.progress(), self._remaining())
 
-    def _left(self) -> int:
-        """Return the number of cases that can be run in one click: those left in the file."""
+    def _remaining(self) -> int:
+        """Return the number of cases in the file of a form that have not run."""
         plan = control_of(self.sweep).plan
         return 0 if plan is None or self.add_cases is None else plan.omitted
 
@@ -520,7 +521,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             view, made = self.comparison_view, self._comparison
             comparison = made if view is None else view.comparison
             if comparison and (decision := comparison.figures.all_decisions.get(release)):
-                self.add_cases(_cases_to_add(decision, self._left()))
+                self.add_cases(_cases_to_add(decision, self._remaining()))
         else:
             self._shows_call = not self._shows_call
             self._debouncer.poke()

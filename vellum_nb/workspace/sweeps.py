@@ -412,29 +412,28 @@ def start_sweep(
     """
     table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
-    about = checked_cases(table, releases, deployment, files=options.files)._asdict()
-    checked = about.pop("cases")
-    _check_mocks(runner.client, checked)
+    checked = checked_cases(table, releases, deployment, files=options.files)
+    _check_mocks(runner.client, checked.cases)
     if options.stop_when is not None:
-        rule = checked_stop_when(options.stop_when, options.release_tags, checked)
+        rule = checked_stop_when(options.stop_when, options.release_tags, checked.cases)
         options = replace(options, stop_when=rule)
     workspace, sweeps = _workspace_id(runner.client), Sweeps(runner.history)
-    new = new_sweep(deployment, releases, checked, options, workspace=workspace, judge=judge)
-    make_plan = partial(plan_sweep, new, checked, sweeps, options, **about)
+    new = new_sweep(deployment, releases, checked.cases, options, workspace=workspace, judge=judge)
+    make_plan = partial(plan_sweep, new, checked, sweeps, options)
     reuse = options.existing == "reuse"
     planned = make_plan(reuse=reuse and options.dry_run)
     if options.dry_run:
-        stored = pilot and partial(pilot, deployment, releases, checked, options.stop_when)
+        stored = pilot and partial(pilot, deployment, releases, checked.cases, options.stop_when)
         return replace(planned[1], _history=stored)
     if (sweep := _changed_live_sweep(sweeps, new, planned[0].id, options)) is not None:
         return sweep.resume(background=options.background, progress=options.progress)
     check_metric(planned[0], options)
     if reuse and planned[1].ended is None:
-        _settle_doubts(runner, new, checked)
+        _settle_doubts(runner, new, checked.cases)
         planned = make_plan(reuse=True)
-    record, plan = _store(sweeps, planned, make_plan, checked, reuse=reuse)
+    record, plan = _store(sweeps, planned, make_plan, checked.cases, reuse=reuse)
     options = with_stored_seed(options, record)
-    worker = SweepWorker(runner, compare, record, checked, releases)
+    worker = SweepWorker(runner, compare, record, checked.cases, releases)
     sweep = Sweep(SweepControl(record, worker, options, plan))
     if plan.ended is None:
         return _begin(sweep, plan, options)
