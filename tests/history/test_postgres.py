@@ -10,7 +10,6 @@ import subprocess
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pandas as pd
 import psycopg
@@ -136,26 +135,27 @@ def test_name_that_is_too_long_for_an_index_is_refused_before_the_run(postgres_u
 
 
 def test_a_deadlock_is_tried_again(postgres_url, make_run):
-    runs = [make_run() for _ in range(2)]
-    meet = threading.Barrier(2, timeout=120)
+    ids = [make_run().id for _ in range(2)]
+    meet, tries = threading.Barrier(2), []
     with History(postgres_url) as one, History(postgres_url) as other:
-        for run in runs:
-            one.begin(run)
+        for run_id in ids:
+            one.begin(make_run(id=run_id))
 
         def note(history, ids):
             def change(transaction):
                 sql = "UPDATE runs SET note = :id WHERE id = :id"
                 transaction.execute(sql, {"id": ids[0]})
-                with suppress(threading.BrokenBarrierError):
-                    meet.wait(1)
+                tries.append(history)
+                if tries.count(history) == 1:
+                    meet.wait(120)
                 transaction.execute(sql, {"id": ids[1]})
 
             history._store.write(change)  # no public write takes two rows in a given order
 
-        ids = [run.id for run in runs]
         with ThreadPoolExecutor() as pool:
             calls = [pool.submit(note, one, ids), pool.submit(note, other, ids[::-1])]
             assert [call.result() for call in calls] == [None, None]
+    assert len(tries) == 3
 
 
 def test_a_damaged_row_is_sorted_last_and_stops_nothing(postgres_url, ask, make_run):

@@ -154,26 +154,22 @@ def until_more_is_sent(counting, kernel):
 
 
 @pytest.fixture
-def proxy(postgres):
+def proxy(postgres, postgres_url):
+    """Return a proxy to the database server; `url` is the history's URL through it."""
     made = Proxy(postgres.port)
+    made.url = postgres_url.replace(f":{postgres.port}/", f":{made.port}/")
     yield made
     made.cut()
     made.thaw()
 
 
-@pytest.fixture
-def proxied(proxy, postgres, postgres_url):
-    """Return the URL of the history through the proxy."""
-    return postgres_url.replace(f":{postgres.port}/", f":{proxy.port}/")
-
-
 def test_driver_that_is_cut_off_from_the_database_is_replaced_and_nothing_runs_twice(
-    kernels, counting, proxy, proxied, postgres_url
+    kernels, counting, proxy, postgres_url
 ):
     counting.latency = 0.05
     cases = [{"text": f"text {number}"} for number in range(60)]
     options = {"options": {"concurrency": 4}, **LEASE}
-    first = kernels.start(counting.url, proxied, cases, **options)
+    first = kernels.start(counting.url, proxy.url, cases, **options)
     wait_until(lambda: counting.posts >= 20)
     proxy.cut()
     second = kernels.start(counting.url, postgres_url, cases, waits_for_lease=True, **options)
@@ -184,12 +180,12 @@ def test_driver_that_is_cut_off_from_the_database_is_replaced_and_nothing_runs_t
 
 
 def test_driver_that_is_cut_off_from_the_database_begins_no_run(
-    kernels, counting, proxy, proxied, postgres_url
+    kernels, counting, proxy, postgres_url
 ):
     counting.latency = 0.05
     options = {"options": {"concurrency": 4}, "read": 2}
     cases = [{"text": f"text {number}"} for number in range(60)]
-    first = kernels.start(counting.url, proxied, cases, **options)
+    first = kernels.start(counting.url, proxy.url, cases, **options)
     wait_until(lambda: counting.posts >= 20)
     proxy.cut()
     with vnb.History(postgres_url) as history:
@@ -201,17 +197,34 @@ def test_driver_that_is_cut_off_from_the_database_begins_no_run(
     check_all_once(counting, postgres_url, cases)
 
 
+def freeze(proxy, database, *, in_write):
+    """Hold back what the database answers, in the middle of a write or outside of one."""
+    with psycopg.connect(database, autocommit=True) as db:
+        while True:
+            proxy.freeze()
+            try:
+                db.execute("SELECT 1 FROM leases FOR UPDATE NOWAIT")
+                is_in_write = False
+            except psycopg.errors.LockNotAvailable:
+                is_in_write = True
+            if is_in_write == in_write:
+                return
+            proxy.thaw()
+
+
+@pytest.mark.parametrize("in_write", [False, True])  # in a write, the database keeps its lock
 def test_run_whose_beginning_was_acknowledged_too_late_is_not_sent(
-    kernels, counting, proxy, proxied, postgres_url
+    kernels, counting, proxy, postgres_url, in_write
 ):
     """The database records the run, and its answer is held up until another driver is done."""
     counting.latency = 0.05
     options = {"options": {"concurrency": 1}, **LEASE}
-    first = kernels.start(counting.url, proxied, CASES, **options)
+    first = kernels.start(counting.url, proxy.url, CASES, **options)
     wait_until(lambda: counting.posts >= 5)
-    proxy.freeze()
+    freeze(proxy, postgres_url, in_write=in_write)
     second = kernels.start(counting.url, postgres_url, CASES, waits_for_lease=True, **options)
-    assert second.outcome()["state"] == "done"
+    outcome = second.outcome()
+    assert outcome.get("state") == "done", outcome
     proxy.thaw()
     assert first.outcome().get("state") == "done" or has_lost_its_lease(first.outcome())
     check_all_once(counting, postgres_url)
@@ -266,11 +279,11 @@ def pending_folder(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_answers_whose_merge_fails_are_merged_by_a_later_process(
-    counting, proxy, proxied, postgres, pending_folder
+    counting, proxy, postgres, pending_folder
 ):
-    database = proxied.rpartition("/")[2]
+    database = proxy.url.rpartition("/")[2]
     counting.held = True
-    with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
+    with vnb.connect(counting.url, api_key=KEY, history=proxy.url, timeout=(10, LONG)) as ws:
         options = {"release_tags": ["v1"], "concurrency": 4, "progress": False}
         sweep = ws.sweep("count", CASES[:8], background=True, **options)
         wait_until(lambda: counting.posts == 4)
@@ -282,17 +295,17 @@ def test_answers_whose_merge_fails_are_merged_by_a_later_process(
         with suppress(vnb.HistoryError):
             sweep.wait(LONG)
     postgres.execute("DROP TRIGGER refuse ON runs", database)
-    with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
+    with vnb.connect(counting.url, api_key=KEY, history=proxy.url, timeout=(10, LONG)) as ws:
         assert ws.sweep("count", CASES[:8], **options).state == "done"
-    check_all_once(counting, proxied, CASES[:8])
+    check_all_once(counting, proxy.url, CASES[:8])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_lease_that_could_not_be_released_is_free_at_once_for_its_process(
-    counting, proxy, proxied, pending_folder
+    counting, proxy, pending_folder
 ):
     counting.held = True
-    with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
+    with vnb.connect(counting.url, api_key=KEY, history=proxy.url, timeout=(10, LONG)) as ws:
         options = {"release_tags": ["v1"], "concurrency": 4, "progress": False}
         sweep = ws.sweep("count", CASES[:4], background=True, **options)
         wait_until(lambda: counting.posts == 4)
@@ -303,9 +316,9 @@ def test_lease_that_could_not_be_released_is_free_at_once_for_its_process(
             sweep.wait(LONG)
         assert control_of(sweep).driver is None
         proxy.heal()
-        assert sql(proxied, "UPDATE leases SET token = token") == 1
+        assert sql(proxy.url, "UPDATE leases SET token = token") == 1
         assert sweep.resume(progress=False).state == "done"
-    check_all_once(counting, proxied, CASES[:4])
+    check_all_once(counting, proxy.url, CASES[:4])
 
 
 CONNECTION_LOST_AT_COMMIT = """

@@ -8,7 +8,9 @@ password.
 
 from __future__ import annotations
 
+import random
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,8 +32,10 @@ T = TypeVar("T")
 _Link: TypeAlias = "Link[psycopg.Connection[Any]]"
 
 _LOCK_TIMEOUT_S = 30
+_IDLE_TIMEOUT_S = 20  # a process that was cut off loses its locks before others stop waiting
 _SETTINGS = (
-    f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
+    f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'; "
+    f"SET idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S}s'; "
     "SET extra_float_digits = 3; SET client_min_messages = warning; "
     "SELECT set_config('search_path', quote_ident(current_schema()), false)"  # ignore other schemas
 )
@@ -194,6 +198,7 @@ class PostgresStore:
                         is_lost = _is_lost(link) and not self._is_committing
                         if not remaining or not (is_lost or exc.sqlstate in _RETRIED):
                             raise
+                    time.sleep(random.uniform(0.05, 0.2))  # noqa: S311  (not a secret)
         raise AssertionError
 
     def _write_once(self, link: _Link, change: Callable[[Any], T]) -> T:
