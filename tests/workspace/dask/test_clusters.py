@@ -61,7 +61,8 @@ def kill_one(cluster, killed, until):
 @pytest.mark.usefixtures("quick_look_ups")
 @pytest.mark.parametrize("allowed_failures", [0, 3])  # 3: as Dask comes, which runs calls again
 def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, allowed_failures):
-    made = cluster({"distributed.scheduler.allowed-failures": allowed_failures})
+    failures = {"distributed.scheduler.allowed-failures": allowed_failures}
+    made = cluster(failures, threads_per_worker=16)  # a worker can get more than half of the calls
     killed = []
     with dask_client(made) as client:
         server.held = True
