@@ -46,6 +46,8 @@ def cluster(tmp_path):
 
     config = {"distributed.deploy.lost-worker-timeout": LONG}  # else it is 15 s
     config["distributed.worker.multiprocessing-method"] = "forkserver"  # has imported Dask already
+    # The profiler of a worker can hang it on Python 3.11: dask/distributed#8616.
+    config["distributed.worker.profile.enabled"] = False
     with dask.config.set(config):
         yield start
         for each in opened:
