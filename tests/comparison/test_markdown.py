@@ -100,7 +100,7 @@ def test_omitted_cases_are_counted(mixed):
 
 
 def test_unknown_group_is_refused(mixed):
-    message = "Unknown group bad in only=.*; available: worse, missing, "
+    message = "only: 'bad' is not a group of cases; available: worse, missing, "
     with pytest.raises(InputError, match=message):
         mixed.to_markdown(only="bad")
 

@@ -188,7 +188,7 @@ def reusing(history, other, put):
     Sweeps(other).add(sweep_of(run), [case], reused={Place(0, "v1", 0): run.id})
     report = history.merge(other)
     assert report.sweeps == 1
-    assert "1 sweep(s) added" in str(report)
+    assert "1 sweep added" in str(report)
     return case, run
 
 

@@ -222,7 +222,7 @@ def test_results_are_shown_only_after_a_decision():
         a, _b = view.session.answers(view.session.current)
         say(view, "rate", said="A" if a.release_tag == "v2" else "B")
     assert view.view_model["decided"]
-    assert "the results can be shown already" in view.view_model["foot"]
+    assert "you can show the results now" in view.view_model["foot"]
     assert "v2" not in state_of(view)
     say(view, "finish")
     assert view.view_model["state"] == "ended"

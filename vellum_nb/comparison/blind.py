@@ -15,6 +15,7 @@ from vellum_nb.clock import micros
 from vellum_nb.comparison.cases import Case, same_answer
 from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.history import BlindRatings, frame_of_records
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run
@@ -63,7 +64,7 @@ def checked_pair(
     raise InputError(msg)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BlindResult:
     """How often a blind rater preferred each of two releases."""
 
@@ -90,6 +91,10 @@ class BlindResult:
         """P value of the sign test, or of `test` if the rating ended early."""
         fixed = None if self.unrated else self.rate.p
         return 1 / self.test.evidence if fixed is None else fixed
+
+    @printed
+    def __repr__(self) -> str:
+        return f"<BlindResult: {self.line}>"
 
     @property
     def line(self) -> str:
@@ -168,6 +173,10 @@ class BlindSession:
         self._rated: dict[int, BlindRating] = {}
         self._last: BlindRating | None = None
         self.refresh()
+
+    @printed
+    def __repr__(self) -> str:
+        return f"<BlindSession of {self.record.deployment}: {self.rated} of {self.total} rated>"
 
     @property
     def state(self) -> State:

@@ -37,7 +37,6 @@ from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts, cut
-from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.diff import CodeDiff
@@ -464,7 +463,7 @@ def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str
     chosen = set(check_texts("only", names))
     unknown = sorted(chosen - set(GROUPS))
     if unknown:
-        msg = f"Unknown group {unknown[0]} in only={format_value(only)}{available(GROUPS)}"
+        msg = f"only: {unknown[0]!r} is not a group of cases{available(GROUPS)}"
         raise InputError(msg)
     left_out = [
         f"{len(cases):,} {'identical' if group == 'same' else group}"

@@ -195,7 +195,7 @@ def existing_file(path: Any) -> Path:
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
     file = file_location(location)
     if not isinstance(file, Path) or not os.path.isfile(file):  # noqa: PTH113  (never raises)
-        msg = f"There is no history {file!s:.300}; name its file, such as runs.db"
+        msg = f"There is no history {file!s:.300}; check the path of the file"
         raise HistoryError(msg)
     return file
 

@@ -130,14 +130,18 @@ class SyncReport:
         counts = {
             "still running": self.running,
             "deleted here, and still deleted": self.deleted,
-            "sweep(s) added": self.sweeps,
-            "blind rating(s) added": self.blind,
         }
         text = (
             f"{self.added:,} added, {self.completed:,} completed, {self.updated:,} updated, "
             f"{self.known:,} already here"
         )
         text += "".join(f", {count:,} {label}" for label, count in counts.items() if count)
+        added = {"sweep": self.sweeps, "blind rating": self.blind}
+        text += "".join(
+            f", {count:,} {noun}{'' if count == 1 else 's'} added"
+            for noun, count in added.items()
+            if count
+        )
         if self.unreadable:
             named = cut_list(self.unreadable)
             text += f"; {len(self.unreadable):,} damaged and left out: {named}"
@@ -345,6 +349,9 @@ def _late_values(ours: Values, theirs: Values) -> Values:
     return changes | {"tag_moved": moved}
 
 
+_PLACE_COLUMNS = ("id", "external_id", "sweep_id", "repeat", "case_id", "conversation_id", "turn")
+
+
 def _place_in_sweep(candidates: Sequence[Values], ours: Values, theirs: Values) -> Values:
     """Return ids and place in the sweep for our run if it was imported without a sweep."""
     external_id = theirs["external_id"]
@@ -353,7 +360,7 @@ def _place_in_sweep(candidates: Sequence[Values], ours: Values, theirs: Values) 
     )
     if ours["id"] == theirs["id"] or ours["sweep_id"] or not theirs["sweep_id"] or is_used:
         return {}
-    return {n: theirs[n] for n in ("id", "external_id", "sweep_id", "repeat", "case_id")}
+    return {name: theirs[name] for name in _PLACE_COLUMNS}
 
 
 def _change(tx: Transaction, run_id: str, changes: Values) -> str:

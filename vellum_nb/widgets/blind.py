@@ -205,7 +205,7 @@ def _foot(session: BlindSession) -> str:
             saved = "Without a history, ratings are lost with the kernel."
         hidden = f"Win rate and releases stay hidden until {number} rated or it is decided."
         if session.is_decided:
-            hidden = "The preferred release is decided: the results can be shown already."
+            hidden = "The preferred release is decided: you can show the results now."
         parts = [hidden, saved]
     if session.same:
         have = plural(session.same, "case has", "cases have")
@@ -284,7 +284,7 @@ class BlindView(ThreadSafeWidget):
             omitted = len(problems) - _MAX_LISTED
             more = f" and {omitted:,} more" if omitted > 0 else ""
             count = f"{self.session.unsent:,} could not be sent"
-            self.error = f"{count}: {first}{more}. Send again to retry only those."
+            self.error = f"{count}: {first}{more}. Press Send to retry only those."
         self.sending = f"{sent:,} sent" if sent else ""
         self._show()
         return sent

@@ -194,14 +194,15 @@ class CaseSection:
     def _check(self, choice: _Choice) -> None:
         if choice is not self._choice:
             return  # the selection has changed
-        html, label, ready, state, calls = self._plan.value, _CHECK_LABEL, choice, "", 0
+        html, label, ready, state, is_meant = self._plan.value, _CHECK_LABEL, choice, "", False
         columns: Sequence[CaseColumn] = ()
         try:
             plan = self._call(choice, dry_run=True)
-            if plan.ended is not None:  # every run is finished
+            is_meant = bool(choice.most_calls) and plan.calls <= choice.most_calls
+            if plan.ended is not None and not is_meant:  # every run is finished
                 ready = choice._replace(existing="restart", most_calls=0)
                 plan = self._call(ready, dry_run=True)
-            calls, text = plan.calls, plural(plan.calls, "call")
+            text = plural(plan.calls, "call")
             repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {text}" if plan.resumes else f"Run {text}{repetition}"
             html, columns = case_plan_html(plan), plan.columns
@@ -217,7 +218,7 @@ class CaseSection:
                     if columns:  # otherwise those of the last check stay
                         self._columns.show(columns)
                     self._show(html, label, state=state, is_next=ready.existing != "restart")
-                    if 0 < calls <= ready.most_calls:
+                    if is_meant:
                         self._clicked()
 
     def _call(self, choice: _Choice, **options: bool) -> Any:

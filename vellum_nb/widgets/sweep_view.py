@@ -24,6 +24,7 @@ from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import (
     duration,
+    interval_digits,
     is_short,
     money,
     plural,
@@ -141,16 +142,21 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
     if {baseline, *figures.others} != set(tags):  # releases of a moved tag have their own columns
         return None
     metric = comparison.metrics[0].name if comparison.metrics else None
+    changes = {} if metric is None else {t: figures.result(t, metric).delta for t in tags}
+    ends = [{"low": change.low, "high": change.high} for change in changes.values() if change]
+    digits = interval_digits(ends, "low", "high")
     rows = []
     for tag in tags:
         counts = release_counts(figures, tag, metric)
         words = " · ".join(counts.get("words", ("the others are compared with it",)))
         row = {"parts": counts.get("parts", ()), "words": words, "delta": "", "interval": ""}
-        change = None if metric is None else figures.result(tag, metric).delta
+        change = changes.get(tag)
         if change is not None and not math.isnan(change.mean):
-            row["delta"] = signed(change.mean)
+            row["delta"] = signed(change.mean, digits=digits)
         if change is not None and not math.isnan(change.low):
-            row["interval"] = f"{signed(change.low)} to {signed(change.high)}"
+            row["interval"] = " to ".join(
+                signed(e, digits=digits) for e in (change.low, change.high)
+            )
         rows.append(row)
     kinds = "" if metric is None else ": better · same · worse"
     difference = "" if metric is None else f"difference in {short_line(metric)}, {figures.level}"

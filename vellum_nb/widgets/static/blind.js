@@ -239,10 +239,7 @@ class Blind extends WidgetView {
     this.actualsBar.hidden = state !== "ended" || (!next.unsent && !sending);
     this.actualsButton.hidden = !next.unsent;
     this.actualsButton.disabled = sending === "sending…";
-    setText(
-      this.actualsButton.lastChild,
-      this.model.get("error") ? "Send again" : `Send ${next.unsent} ratings to Vellum as actuals`,
-    );
+    setText(this.actualsButton.lastChild, `Send ${next.unsent} ratings to Vellum as actuals`);
     setText(this.actualsStatus, sending);
   }
 
