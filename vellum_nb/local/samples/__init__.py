@@ -17,6 +17,7 @@ from vellum_nb.local.deployments.registry import Declared, DeclaredProject
 from vellum_nb.local.samples.grading import pair_grader
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
+from vellum_nb.local.samples.support import support_bot_v1, support_bot_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
 from vellum_nb.models.checks import available
 
@@ -45,6 +46,10 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str]
     "feedback-digest": (
         (None, ("v1",), "a map over comments, word by word"),
         (None, ("v2", "production"), "understands not and never; complaints first"),
+    ),
+    "support-bot": (
+        (support_bot_v1, ("v1", "production"), "remembers the whole conversation"),
+        (support_bot_v2, ("v2",), "confirms what it understood"),
     ),
     _JUDGE: ((pair_grader, ("v1", "production"), "prefers concrete replies"),),
 }
