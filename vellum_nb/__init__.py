@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.sweep import Limits, StopWhen, Sweep, SweepPlan
+    from vellum_nb.sweep import Conversation, Limits, StopWhen, Sweep, SweepPlan
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -77,6 +77,7 @@ _HOMES = {
     "Sweep": "sweep",
     "SweepPlan": "sweep",
     "Limits": "sweep",
+    "Conversation": "sweep",
     "StopWhen": "sweep",
     "RunForm": "widgets.form",
     "HistoryView": "widgets.table",
@@ -123,6 +124,7 @@ __all__ = [
     "metrics",
     "Sweep",
     "SweepPlan",
+    "Conversation",
     "Limits",
     "StopWhen",
     "RunForm",

@@ -227,6 +227,7 @@ DAMAGE = {
     "a holder that is not UTF-8": update("leases", "holder", "CAST(x'80ff' AS TEXT)"),
     "a setting that is not UTF-8": update("settings", "value", "CAST(x'80ff' AS TEXT)"),
     "a pair that is not UTF-8": update("blind_pairs", "case_id", "CAST(x'80ff' AS TEXT)"),
+    "a run on a tag that its sweep lacks": update("runs", "release_tag", "'0'"),
     "inputs that are a list": update("payloads", "inputs", "'[1]'"),
     "an integer of many digits": bound("payloads", "outputs", '{"n": ' + "9" * 5_000 + "}"),
     "numbers that are none": update("payloads", "outputs", "'{\"n\": NaN, \"m\": -Infinity}'"),

@@ -374,7 +374,7 @@ def test_a_check_notes_runs_that_were_started_long_ago(path, make_run):
         ("UPDATE runs SET timestamp = timestamp | (1 << 62)", "Run 'run-0' in the history is"),
         ("DELETE FROM large_values", "1 large value(s) of runs or cases are missing"),
         (
-            "INSERT INTO sweep_cases VALUES (9, 0, 'c', '{}', '{}', '{}', NULL, NULL)",
+            "INSERT INTO sweep_cases VALUES (9, 0, 'c', '{}', '{}', '{}', NULL, NULL, NULL)",
             "without a sweep",
         ),
     ],

@@ -17,6 +17,10 @@ _OLD, _NEW = (
     for previous in ((None, None), ("execution", None))
 )
 _BACK = (
+    "DROP INDEX runs_of_conversation",
+    "ALTER TABLE runs DROP COLUMN turn",
+    "ALTER TABLE runs DROP COLUMN conversation_id",
+    "ALTER TABLE sweep_cases DROP COLUMN turn",
     "ALTER TABLE sweeps DROP COLUMN notes",
     "ALTER TABLE sweep_cases DROP COLUMN previous_execution_id",
     f"UPDATE runs SET case_id = '{_OLD[0]}' WHERE case_id = '{_NEW[0]}'",

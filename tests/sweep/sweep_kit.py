@@ -68,7 +68,9 @@ class Maker:
     def __init__(self, history: History, record: SweepRecord, attempt: Attempt) -> None:
         self.history, self.record, self.made = history, record, attempt
 
-    def prepare(self, planned: PlannedRun, _options: Any, *, retry: bool = False) -> PreparedRun:
+    def prepare(
+        self, planned: PlannedRun, _options: Any, _before: Any = None, *, retry: bool = False
+    ) -> PreparedRun:
         if planned.state is not None:
             run = self.history.get(planned.run_id)
             return PreparedRun(run, (), Doubt("begun"), planned, may_resend=retry)

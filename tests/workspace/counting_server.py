@@ -197,6 +197,7 @@ class CountingServer:
             "tag": body["release_tag"],
             "value": f"{body['release_tag']} {value}",
             "inputs": body["inputs"],
+            "previous": body.get("previous_execution_id"),
             "cost": self.cost and self.cost(),
         }
         self.kept[body["external_id"]] = execution

@@ -143,6 +143,8 @@ def as_version_2(path):
     """Make a history what version 2 of the schema would have written."""
     with closing(sqlite3.connect(path)) as db:
         db.executescript(
+            "DROP INDEX runs_of_conversation; ALTER TABLE sweep_cases DROP COLUMN turn;"
+            "ALTER TABLE runs DROP COLUMN turn; ALTER TABLE runs DROP COLUMN conversation_id;"
             "ALTER TABLE sweeps DROP COLUMN notes;"
             "ALTER TABLE sweep_cases DROP COLUMN previous_execution_id; PRAGMA user_version = 2"
         )

@@ -79,6 +79,8 @@ class Case:
         The inputs.
     previous_execution_id : str or None
         The execution that the case continues.
+    turns : int
+        Number of turns of a conversation, else 0. Its runs are those of the last turn.
     """
 
     case_id: str
@@ -89,6 +91,7 @@ class Case:
     labels: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     previous_execution_id: str | None = None
+    turns: int = 0
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -254,8 +257,58 @@ def align(
 
 
 def _case_of(of: Run | SweepCase, baseline: str) -> Case:
-    previous = of.previous_execution_id
-    return Case(of.case_id, baseline, inputs=of.inputs, previous_execution_id=previous)
+    previous = None if of.turn else of.previous_execution_id
+    fields: Any = {"inputs": of.inputs, "previous_execution_id": previous, "turns": of.turn or 0}
+    return Case(of.case_id, baseline, **fields)
+
+
+def last_turns(runs: Iterable[tuple[Run, str]], turns: Mapping[str, int]) -> list[tuple[Run, str]]:
+    """Return the runs, of conversations only those of the last turn, with their tags.
+
+    `turns` are the numbers of turns by case id; of other conversations, the last turn is that of
+    the longest one.
+    """
+    pairs = list(runs)
+    last = dict(turns)
+    for run, _ in pairs:
+        if run.turn is not None and run.case_id not in turns:
+            last[run.case_id] = max(run.turn, last.get(run.case_id, 0))
+    return [pair for pair in pairs if pair[0].turn in {None, last.get(pair[0].case_id)}]
+
+
+def by_turn(
+    pairs: Iterable[tuple[Run, str]], cases: Iterable[SweepCase]
+) -> tuple[list[tuple[Run, str]], list[SweepCase]]:
+    """Return the runs and cases of conversations with each turn as a case of its own."""
+    turns = [
+        (run.model_copy(update={"case_id": f"{run.case_id}/{run.turn}", "turn": None}), tag)
+        for run, tag in pairs
+        if run.turn is not None
+    ]
+    of_turns = [
+        replace(
+            case,
+            case_id=f"{case.case_id}/{case.turn}",
+            labels={**case.labels, "turn": case.turn},
+            turn=0,
+        )
+        for case in cases
+        if case.turn
+    ]
+    return turns, of_turns
+
+
+def whole_conversations(cases: Iterable[SweepCase]) -> list[SweepCase]:
+    """Return the cases with one case per conversation, whose input is what the user says."""
+    whole: list[SweepCase] = []
+    for case in cases:
+        if case.turn <= 1:
+            said: list[Any] = []
+        said.append(next(iter(case.inputs.values())) if len(case.inputs) == 1 else case.inputs)
+        if case.turn > 1:
+            whole.pop()
+        whole.append(replace(case, inputs={"turns": list(said)}) if case.turn else case)
+    return whole
 
 
 def with_run(case: Case, release: str, run: Run) -> Case:
@@ -283,6 +336,9 @@ def replay_rows(
         case = item if isinstance(item, Case | Run) else by_id.get(item)
         if case is None:
             msg = f"{format_value(item)} is not a case of this comparison; frame() has each case_id"
+            raise InputError(msg)
+        if case.turns if isinstance(case, Case) else case.turn:
+            msg = f"case_id {case.case_id} is a conversation: replay it with ws.sweep(...)"
             raise InputError(msg)
         selected[case.case_id] = case
     return [_replay_row(deployment, releases, case) for case in selected.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
@@ -18,9 +18,12 @@ from vellum_nb.comparison.cases import (
     Case,
     Chosen,
     align,
+    by_turn,
     cluster_numbers,
+    last_turns,
     replay_rows,
     split,
+    whole_conversations,
     with_run,
     without_run,
 )
@@ -40,6 +43,8 @@ from vellum_nb.comparison.figures import (
     short_summary,
     summary_frame,
     summary_rows,
+    turn_frame,
+    with_turns,
 )
 from vellum_nb.comparison.gate import (
     REGRESSION_LIMITS,
@@ -190,6 +195,7 @@ class Comparison(ComparisonData):
     _sweep: Mapping[str, Any]  # `order`, `stopped_by` and `plan_notes` of the figures
     _actions: Actions | None
     _view: View | None
+    _turns: Callable[[str], Comparison] | None  # by baseline, with each turn as a case
 
     def __post_init__(self) -> None:
         shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
@@ -331,6 +337,11 @@ class Comparison(ComparisonData):
         canonical JSON, as in ``ws.history.frame()``. ``changed`` is True if an answer differs from
         the baseline's, False if all are identical, and missing if an answer is missing.
 
+        A conversation is one case, with the outputs of its last turn. ``turns@<release>`` is the
+        number of answered turns, ``first_changed_turn@<release>`` the first turn whose answer
+        differs from the baseline's, and ``first_failed_turn@<release>`` the first turn without an
+        answer or with an output that is not the expected one; `turns` has all.
+
         Parameters
         ----------
         only : {"worse", "better", "changed", "unstable"}, optional
@@ -345,7 +356,7 @@ class Comparison(ComparisonData):
         if rows != "cases":
             refuse("rows", rows, "'cases', or 'runs' without only")
         if only is None:
-            return case_frame(self.figures)
+            return with_turns(case_frame(self.figures), self.turns(), self.releases)
         if only in {"worse", "better"}:
             return self._by_verdict(only, None, None)
         if only == "changed":
@@ -353,6 +364,16 @@ class Comparison(ComparisonData):
         if only != "unstable":
             refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
         return self._rows(compress(self.cases, self.figures.unstable))
+
+    def turns(self) -> pd.DataFrame:
+        """Return one row per turn of each conversation, with the columns of `frame`.
+
+        ``case_id`` is that of the conversation, ``turn`` the number of the turn. A comparison
+        without conversations has no rows.
+        """
+        if self._turns is None:
+            return pd.DataFrame({"case_id": [], "turn": []})
+        return turn_frame(self._turns(self.baseline).figures)
 
     def summary(self, *, columns: FrameView = "short") -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
@@ -1084,14 +1105,17 @@ def compare_runs(
     tags = check_tags(release_tags)
     all_runs = list(runs)
     pairs = zip(all_runs, groups or [run.release_tag for run in all_runs], strict=True)
-    matching = (pair for pair in pairs if pair[0].deployment == deployment)
+    known = whole_conversations(cases)
+    of_deployment = [pair for pair in pairs if pair[0].deployment == deployment]
+    matching = last_turns(of_deployment, {case.case_id: case.turn for case in known})
     columns = split(matching, tags, by_tag=groups is None)
     base = columns.baseline(baseline)
-    aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
+    aligned = align(columns, base, known=known, only=None if only is None else frozenset(only))
     chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
     check_options(margin, missing, [metric.name for metric in chosen_metrics])
+    turns, of_turns = by_turn(of_deployment, cases)
     comparison = Comparison(
         deployment=deployment,
         release_tags=tags,
@@ -1113,10 +1137,39 @@ def compare_runs(
         },
         _actions=actions,
         _view=view,
+        _turns=partial(
+            _turn_comparison,
+            turns,
+            cases=of_turns,
+            deployment=deployment,
+            release_tags=tags,
+            metrics=chosen_metrics,
+            by_tag=groups is None,
+        )
+        if turns
+        else None,
     )
     if margin is not None or missing is not None:  # raises now rather than in a report
         comparison.figures.margins([metric.name for metric in chosen_metrics])
     return comparison
+
+
+def _turn_comparison(
+    turns: Sequence[tuple[Run, str]],
+    baseline: str,
+    *,
+    by_tag: bool,
+    metrics: Sequence[Metric],
+    **options: Any,
+) -> Comparison:
+    """Return the comparison of the turns of conversations; judges are left out."""
+    return compare_runs(
+        [run for run, _ in turns],
+        groups=None if by_tag else [tag for _, tag in turns],
+        metrics=[metric for metric in metrics if not isinstance(metric, Judge)],
+        baseline=baseline,
+        **options,
+    )
 
 
 def judged(comparison: Comparison, actions: Actions | None, options: CompareOptions) -> Comparison:

@@ -904,6 +904,41 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
     return _frame_of(cells | _reason_cells(figures) | _metric_cells(figures))
 
 
+def turn_frame(figures: ComparisonFigures) -> pd.DataFrame:
+    """Return one row per turn of each conversation; each is a case of `figures`."""
+    frame = case_frame(figures)
+    ids = [case.case_id.rpartition("/") for case in figures.cases]
+    frame["case_id"] = [case_id for case_id, _, _ in ids]
+    frame.insert(1, "turn", [int(turn) for _, _, turn in ids])
+    return frame.drop(columns="label.turn", errors="ignore")
+
+
+def with_turns(frame: pd.DataFrame, turns: pd.DataFrame, releases: Sequence[str]) -> pd.DataFrame:
+    """Return the cases with the numbers of the answered, changed and failed turns."""
+    if turns.empty:
+        return frame
+    expected = [name for name in map(str, turns) if name.startswith("expected.")]
+    for release in releases:
+        is_answered = turns[f"state@{release}"] == "FULFILLED"
+        is_failed = ~is_answered
+        for name in expected:
+            output = f"output.{name.removeprefix('expected.')}@{release}"
+            met = turns[output] == turns[name] if output in turns else False
+            is_failed |= turns[name].notna() & ~met
+        numbers: dict[str, Any] = {"turns": is_answered.groupby(turns["case_id"]).sum()}
+        if f"changed@{release}" in turns:
+            is_changed = turns[f"changed@{release}"].fillna(value=False).astype(bool)
+            numbers["first_changed_turn"] = _first_turns(turns[is_changed])
+        numbers["first_failed_turn"] = _first_turns(turns[is_failed])
+        for name, by_case in numbers.items():
+            frame[f"{name}@{release}"] = frame["case_id"].map(by_case).astype("Int64")
+    return frame
+
+
+def _first_turns(turns: pd.DataFrame) -> Any:
+    return turns.groupby("case_id")["turn"].min()
+
+
 def _reason_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
     """Return the first node that differs, and the failures, if any."""
     cells: dict[str, list[Any]] = {

@@ -46,18 +46,19 @@ def compare_rows(
     if options.get("metrics") is None and not any(_has_result(run) for run, _ in runs):
         msg = "the frame has no output.<name> columns, so there is nothing to compare"
         raise InputError(msg)
-    cases: dict[str, SweepCase] = {}
+    cases: dict[str, dict[int, SweepCase]] = {}  # by turn, 0 for a case without turns
     for run, row in runs:
         sides = _side(row, "expected."), _side(row, "label.")
-        case = SweepCase(len(cases), run.case_id, run.inputs, *sides, run.previous_execution_id)
-        cases.setdefault(run.case_id, case)
+        previous, turn = run.previous_execution_id, run.turn or 0
+        case = SweepCase(len(cases), run.case_id, run.inputs, *sides, previous, turn)
+        cases.setdefault(run.case_id, {}).setdefault(turn, case)
     return compare_runs(
         [run for run, _ in runs],
         deployment=name,
         release_tags=list(dict.fromkeys(groups)),
         groups=None if by == "release_tag" else groups,
         baseline=None if baseline is None else str(baseline),
-        cases=list(cases.values()),
+        cases=[turns[turn] for turns in cases.values() for turn in sorted(turns)],
         by=by,
         notes=notes,
         **options,
@@ -142,6 +143,8 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
                 "timestamp": from_micros(int(row.get("timestamp", at))),
                 "state": str(row.get("state", "FULFILLED")),
                 "inputs": inputs,
+                "conversation_id": row.get("conversation_id"),
+                "turn": None if "turn" not in row else int(row["turn"]),
                 "outputs": _side(row, "output."),
                 "error": error,
                 "case_id": _case_id(row.get("case_id"), inputs, previous),

@@ -196,9 +196,9 @@ class History:
         **filters
             Conditions that all apply; None means no condition.
 
-            - `deployment`, `release_tag`, `state`, `case_id`, `sweep_id`, `execution_id`,
-              `external_id`, `author`, `ids`: a value or a list of values. `ids` also accepts
-              runs or a frame with the column `id`.
+            - `deployment`, `release_tag`, `state`, `case_id`, `sweep_id`, `conversation_id`,
+              `execution_id`, `external_id`, `author`, `ids`: a value or a list of values. `ids`
+              also accepts runs or a frame with the column `id`.
             - `rating`: ``rated``, ``unrated``, ``good`` or ``bad`` (quality above or below 0.5).
             - `since` (inclusive), `until` (exclusive): datetime or ISO text, UTC by default.
             - `search`: words, as in `search`.
@@ -206,6 +206,34 @@ class History:
             - `skip_damaged`: skip damaged rows instead of raising an error.
         """
         return query.read_runs(*self._selected(filters))
+
+    def conversation(self, id: str) -> list[Run]:  # noqa: A002  (as in `get`)
+        """Return the runs of a conversation, by turn.
+
+        Parameters
+        ----------
+        id : str
+            A `Run.conversation_id`.
+
+        Raises
+        ------
+        HistoryError
+            The history has no run of this conversation.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.converse("support-bot", ["Hello", "My order A-1234 is broken"])[0]
+        >>> [run.outputs["status"] for run in ws.history.conversation(run.conversation_id)]
+        ['asks for order', 'asks for wish']
+        >>> ws.close()
+        """
+        runs = self.runs(conversation_id=_checked(str, "id", id))
+        if not runs:
+            msg = f"The history has no conversation {id!r:.100}"
+            raise HistoryError(msg)
+        return sorted(runs, key=lambda run: (run.turn or 0, run.timestamp))
 
     def frame(self, *, columns: FrameView = "all", **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row per run.

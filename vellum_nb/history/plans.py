@@ -43,6 +43,7 @@ from vellum_nb.models.sweeps import (
     Place,
     SweepCase,
     SweepRecord,
+    conversation_id,
     planned_id,
     planned_ids,
 )
@@ -588,7 +589,8 @@ def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
 def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Move stored runs with the external id of a planned run into the sweep."""
     sql = (
-        "SELECT case_id, previous_execution_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
+        "SELECT case_id, previous_execution_id, turn FROM sweep_cases WHERE sweep = :id "
+        "ORDER BY position"
     )
     cases = tx.read(sql, {"id": sweep.id})
     run_ids = {run_id for (run_id,) in tx.read(_RUN_IDS, {"sweep": sweep.id})}
@@ -601,10 +603,13 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
         values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
         for stored_id, external_id in tx.read(sql, values):
             place = planned[external_id]
-            case_id, previous = cases[place.position]
+            case_id, previous, turn = cases[place.position]
             fields = {"sweep_id": sweep.id, "repeat": place.repeat}
-            fields |= {"release_tag": place.release_tag}
-            fields |= {"case_id": case_id, "previous_execution_id": previous}
+            fields |= {"release_tag": place.release_tag, "case_id": case_id}
+            if turn:
+                fields |= {"turn": turn, "conversation_id": conversation_id(sweep, place, turn)}
+            else:
+                fields["previous_execution_id"] = previous
             rename_run(tx, stored_id, external_id, fields)
 
 

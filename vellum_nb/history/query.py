@@ -39,6 +39,7 @@ class Filters(TypedDict, total=False):
     until: datetime | date | str | None
     case_id: str | Sequence[str] | None
     sweep_id: str | Sequence[str] | None
+    conversation_id: str | Sequence[str] | None
     execution_id: str | Sequence[str] | None
     external_id: str | Sequence[str] | None
     author: str | Sequence[str] | None

@@ -170,9 +170,10 @@ def encoded(value: Any, name: str, run_id: str) -> str | None:
 
 # Sweeps with their cases, and blind ratings
 
+_CASE_TEXTS = ("inputs", "expected", "labels")
 SWEEP = tuple(name for name in SweepRecord.model_fields if name not in {"case_ids", "lost"})
 _JSON = frozenset({"release_tags", "releases", "options", "case_order", "checked", "notes"})
-CASE = ("position", "case_id", "previous_execution_id", "inputs", "expected", "labels", "large")
+CASE = ("position", "case_id", "previous_execution_id", "turn", *_CASE_TEXTS, "large")
 REUSED = ("position", "release_tag", "repeat", "run")
 _RECORD_TIMES = frozenset({"created", "ended", "rated", "undone", "sent"})
 
@@ -224,20 +225,21 @@ def cases_of(rows: Sequence[Sequence[Any]], sweep_id: str, planned: int) -> list
         if len(rows) != planned:
             msg = f"it has {planned} cases, and {len(rows)} are stored"
             raise ValueError(msg)
-        for number, (position, case_id, previous, *texts) in enumerate(rows):
+        for number, (position, case_id, previous, turn, *texts) in enumerate(rows):
             inputs, expected, labels = (dict[str, Any](json.loads(text)) for text in texts)
             if position != number or not isinstance(case_id, str):
                 msg = f"case {number}: {position}, {case_id!r:.60}"
                 raise ValueError(msg)
-            cases.append(SweepCase(position, case_id, inputs, expected, labels, previous))
+            sides = (inputs, expected, labels)
+            cases.append(SweepCase(position, case_id, *sides, previous, int(turn or 0)))
     return cases
 
 
 def case_row(case: SweepCase) -> dict[str, Any]:
     """Return the row of a case, without its sweep."""
-    names, where = CASE[3:-1], f"case {case.position}"
-    texts = {name: encoded(dict(getattr(case, name)), name, where) for name in names}
-    return {**{name: getattr(case, name) for name in CASE[:3]}, **texts}
+    where = f"case {case.position}"
+    texts = {name: encoded(dict(getattr(case, name)), name, where) for name in _CASE_TEXTS}
+    return {**{name: getattr(case, name) for name in CASE[:4]}, **texts}
 
 
 # Large values, such as images and long documents, are stored once, by their hash. The payload

@@ -315,6 +315,18 @@ def _give_blind_pairs_their_cases(transaction: Any) -> None:
         transaction.execute(sql, {"id": session, "plan": plan_now})
 
 
+_FOURTH = """
+ALTER TABLE sweep_cases ADD COLUMN turn INTEGER;
+CREATE INDEX runs_of_conversation ON runs (conversation_id) WHERE conversation_id IS NOT NULL
+"""
+
+
+def make_fourth_version(transaction: Any) -> None:
+    """Add the turns of conversations."""
+    add_columns(transaction, version=4)
+    _execute_all(transaction, _FOURTH)
+
+
 def add_columns(transaction: Any, *, version: int) -> None:
     """Add the columns that `COLUMNS` declares for this version."""
     for name, column in COLUMNS.items():
@@ -327,6 +339,7 @@ _WRITTEN: Sequence[Callable[[Any], None]] = (
     make_first_version,
     make_second_version,
     make_third_version,
+    make_fourth_version,
 )
 _NEWEST = max(column.version for column in COLUMNS.values())
 MIGRATIONS: Sequence[Callable[[Any], None]] = (

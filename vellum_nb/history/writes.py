@@ -177,7 +177,8 @@ def adopt_run(transaction: Transaction, run: Run) -> None:
     for (stored_id,) in transaction.read(sql, {"id": clean(run.id)}):
         fields = {"sweep_id": run.sweep_id, "repeat": run.repeat, "case_id": run.case_id}
         fields["release_tag"] = run.release_tag
-        fields["previous_execution_id"] = run.previous_execution_id
+        for name in ("previous_execution_id", "conversation_id", "turn"):
+            fields[name] = getattr(run, name)
         rename_run(transaction, stored_id, run.id, fields)
 
 

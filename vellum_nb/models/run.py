@@ -181,6 +181,8 @@ class Run(Model):
         Output name to the desired value, from a rating.
     nodes : tuple of NodeRun
         The trace, after `vellum_nb.Workspace.trace` has fetched it.
+    conversation_id, turn : str, int or None
+        The conversation of a sweep that the run belongs to, and its turn, starting at 1.
     author : str or None
         ``VELLUM_NB_AUTHOR``, or the user name on this machine for a history on a server.
     doubt : {"SENT", "EXECUTED"} or None
@@ -207,6 +209,8 @@ class Run(Model):
     case_id: str
     sweep_id: str | None = None
     repeat: int = 0
+    conversation_id: str | None = None
+    turn: int | None = None
     metadata: dict[str, Any] | None = None
     previous_execution_id: str | None = None
     quality: float | None = None

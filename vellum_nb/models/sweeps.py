@@ -29,6 +29,7 @@ class SweepCase:
     expected: Mapping[str, Any] = field(default_factory=dict)  # by output name
     labels: Mapping[str, Any] = field(default_factory=dict)  # other columns of the case's row
     previous_execution_id: str | None = None  # the execution that it continues
+    turn: int = 0  # of a conversation, from 1; it continues the case before it
 
 
 class SweepRecord(Model):
@@ -91,6 +92,13 @@ class Place:
     position: int
     release_tag: str
     repeat: int
+
+
+def conversation_id(sweep: SweepRecord, place: Place, turn: int) -> str | None:
+    """Return the id of the conversation of a planned run, or None for a case without turns."""
+    first = place.position - turn + 1
+    name = f"conversation/{first}/{place.repeat}/{place.release_tag}"
+    return str(uuid5(UUID(sweep.id), name)) if turn else None
 
 
 ATTEMPTS = 3

@@ -42,6 +42,10 @@ MOCKS_METADATA = "node_output_mocks"
 """Metadata key of a run with these mocks."""
 PREVIOUS = "previous_execution_id"
 """Column with the id of the execution that a case continues."""
+TURNS = "turns"
+"""Column with the list of the turns of a conversation."""
+TURN, NAME = "turn", "conversation"
+"""Columns with the number of a turn, from 1, and the name of its conversation."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """Suffixes of files of cases."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
@@ -185,6 +189,7 @@ class Table:
     name: str  # in messages
     has_runs: bool = False
     first: int | None = None  # number of cases to run
+    has_turns: bool = False  # each row is a turn of a conversation
 
     @property
     def stored(self) -> bool:
@@ -593,7 +598,7 @@ class _Checker:
             error = InputError(msg, self._problems)
             error.columns = self._columns()
             raise error
-        cases = self._unique(cases)
+        cases = self._unique(_with_scripts(cases))
         inputs = dict.fromkeys(name for case in cases for name in case.inputs)
         not_sent = []
         for tags, variables in self._groups if self._inputs is not None else ():
@@ -601,7 +606,7 @@ class _Checker:
             if names := ", ".join(name for name in inputs if name not in keys):
                 tag_names = ", ".join(tags)
                 not_sent.append(f"{names}: not sent to {tag_names}, which knows no such input")
-        first = cases[: self._table.first]
+        first = _first(cases, self._table.first)
         omitted = len(cases) - len(first)
         if omitted:
             of_all = f"the first {len(first):,} of the {len(cases):,} cases of {self._table.name}"
@@ -692,8 +697,9 @@ class _Checker:
                 self._problems.append(InputProblem(MOCKS, message, number))
             labels[MOCKS] = mocks
             identity = {**inputs, MOCKS_METADATA: mocks}
+        turn = labels.pop(TURN) if self._table.has_turns else 0
         identifier = case_id(identity, previous)
-        return SweepCase(number, identifier, inputs, sides["expected"], labels, previous)
+        return SweepCase(number, identifier, inputs, sides["expected"], labels, previous, turn)
 
     def _value(self, use: Use, name: str, value: Any) -> Any:
         if use == "input":
@@ -754,7 +760,7 @@ class _Checker:
         """Return stored cases once, with expected values of any run; note other duplicates."""
         first: dict[str, SweepCase] = {}
         duplicates, contradiction = [], ""
-        for case in cases:
+        for case in (case for case in cases if case.turn <= 1):
             earlier = first.setdefault(case.case_id, case)
             if earlier is not case:
                 duplicates.append(f"row {case.position:,} of row {earlier.position:,}")
@@ -774,3 +780,22 @@ class _Checker:
             )
         unique = list(first.values()) if self._table.stored else cases
         return [replace(case, position=position) for position, case in enumerate(unique)]
+
+
+def _with_scripts(cases: Sequence[SweepCase]) -> list[SweepCase]:
+    """Return the cases, with each turn under the id of the whole script of its conversation."""
+    ids: list[str] = []
+    scripts: dict[int, str] = {}  # by the position of the last turn
+    for at, case in enumerate(cases):
+        ids = [*ids, case.case_id] if case.turn > 1 else [case.case_id]
+        if case.turn and (at + 1 == len(cases) or cases[at + 1].turn <= 1):
+            scripts |= dict.fromkeys(range(at + 1 - len(ids), at + 1), case_id({TURNS: ids}))
+    return [replace(case, case_id=scripts.get(at, case.case_id)) for at, case in enumerate(cases)]
+
+
+def _first(cases: Sequence[SweepCase], number: int | None) -> list[SweepCase]:
+    """Return the first cases; a conversation is one case."""
+    if number is None:
+        return list(cases)
+    starts = [at for at, case in enumerate(cases) if case.turn <= 1]
+    return list(cases[: starts[number]] if number < len(starts) else cases)

@@ -219,7 +219,9 @@ class Driver(threading.Thread):
     Every write, and every request, requires the `lease`. If another driver acquires it, this one
     stops, and only stores the answers of calls under way. `calls` and `seconds` are those of
     earlier sessions, whose `in_doubt` runs are looked up first. `next_attempt` returns the next
-    attempt at a run that was cut off, or None to leave it to later sessions. `sent_now` updates
+    attempt at a run that was cut off, or None to leave it to later sessions. `following` returns
+    the next turn of the conversation of a run that ended; it has failed if that run has no answer.
+    `sent_now` updates
     time and release of a run that is sent again. `clock` includes time in which the machine was
     suspended.
     """
@@ -230,7 +232,7 @@ class Driver(threading.Thread):
     paused = False
     _process: int | None = None
     _failing_since: float | None = None
-    _over = _cut = _exhausted = _has_lost_lease = False
+    _over = _cut = _exhausted = _has_lost_lease = _has_followers = False
     _is_reachable = True
     _drawn = 0  # number of runs drawn from `runs`
 
@@ -247,6 +249,7 @@ class Driver(threading.Thread):
         seconds: float = 0.0,
         in_doubt: Iterable[PreparedRun] = (),
         next_attempt: Callable[[PreparedRun], PreparedRun | None] = lambda _: None,
+        following: Callable[[PreparedRun, Run], PreparedRun | None] = lambda *_: None,
         sent_now: Callable[[Run], Run] = lambda run: run,
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
@@ -258,7 +261,7 @@ class Driver(threading.Thread):
         self._calls, self._seconds, self.options = calls, seconds, options
         self._on_change, self._on_end, self._clock = on_change, on_end, clock
         self._rule, self._next_attempt, self._listing = stop_rule, next_attempt, listing
-        self._sent_now = sent_now
+        self._sent_now, self._following = sent_now, following
         self._renew_at, self._last_turn = clock() + _RENEW_INTERVAL_S, clock()
         self.concurrency = AdaptiveConcurrency(options.concurrency)
         self._lock, self._claim = threading.Lock(), threading.Lock()
@@ -393,7 +396,10 @@ class Driver(threading.Thread):
         self._check_limits()
         halted = self.paused or self.why is not None
         room = 0 if halted else self.concurrency.room(len(self._under_way), now)
-        self._record(now, room - sum(due <= now for due, *_ in self._waiting))
+        self._has_followers = True
+        while self._has_followers:
+            self._has_followers = False
+            self._record(now, room - sum(due <= now for due, *_ in self._waiting))
         self._send(now, room)
 
     def _renew_lease(self, now: float) -> None:
@@ -442,17 +448,16 @@ class Driver(threading.Thread):
 
     def _draw(self) -> bool:
         """Draw the next run into `_next`; return False if none can begin."""
-        if self._next:
-            return True
         more = 2 * self.concurrency.limit
-        if self._rule is not None and self._drawn >= self._rule.startable(more):
-            return False
-        prepared = next(self._runs, None)
-        if prepared is None:
-            self._exhausted = True
-            return False
-        self._drawn += 1
-        self._next.append(prepared)
+        while not self._next:
+            if self._rule is not None and self._drawn >= self._rule.startable(more):
+                return False
+            prepared = next(self._runs, None)
+            if prepared is None:
+                self._exhausted = True
+                return False
+            self._drawn += 1
+            self._queue(prepared)
         return True
 
     def _can_pay(self, prepared: PreparedRun, begun: Tally[str]) -> bool:
@@ -507,9 +512,9 @@ class Driver(threading.Thread):
                 ended=ended,
                 sent_within_s=sent_within_s,
             )
-        for prepared, outcome in self._ended:
+        recorded, self._ended = self._ended, []
+        for prepared, outcome in recorded:
             self._count(prepared, outcome)
-        self._ended = []
         if stored is not None:
             self._doubted = []
         return {run.id: run for run in stored or ()}
@@ -519,6 +524,9 @@ class Driver(threading.Thread):
         run = outcome.run
         if not is_cut_off(run):
             self._counter.ended(run, looked_up=outcome.looked_up, resent=outcome.resent)
+            if (turn := self._following(prepared, run)) is not None:
+                self._has_followers = True
+                self._queue(turn)
             return
         self._counter.begun(run.release_tag, -1)
         self._counter.spent(run.release_tag, run.cost_usd)
@@ -527,6 +535,14 @@ class Driver(threading.Thread):
             self._unresolved.append(run)
         else:
             self._next.append(following)
+
+    def _queue(self, prepared: PreparedRun) -> None:
+        """Queue a run to begin; one that cannot be sent has ended."""
+        if prepared.run.state == "STARTED":
+            self._next.append(prepared)
+        else:
+            self._counter.begun(prepared.run.release_tag)
+            self._ended.append((prepared, Finished(prepared.run)))
 
     def _begin(self, prepared: PreparedRun, stored: Run | None, now: float) -> None:
         """Send a run, unless its row already existed or has ended."""

@@ -21,6 +21,7 @@ from vellum_nb.models.checks import (
     refuse,
 )
 from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.sweep.conversations import Conversation
 
 MAX_CONCURRENCY = 128
 """Calls at once that a sweep without `concurrency` grows to."""
@@ -178,6 +179,7 @@ class SweepArguments(SweepChanges, total=False):
     release_tags: Sequence[str]
     repeats: int
     existing: Existing
+    conversation: Conversation | None
     files: str | Path | None
     progress: bool
     background: bool
@@ -193,6 +195,7 @@ class SweepOptions:
     limits: Limits = Limits()
     existing: Existing = "resume"
     stop_when: StopWhen | None = None
+    conversation: Conversation | None = None
     expand_meta: bool = False
     resend_in_doubt: bool = True
     files: str | Path | None = None
@@ -210,6 +213,8 @@ class SweepOptions:
             object.__setattr__(self, name, getattr(self, name) and int(getattr(self, name)))
         if self.existing not in get_args(Existing):
             refuse("existing", self.existing, f"one of {', '.join(map(repr, get_args(Existing)))}")
+        if not isinstance(self.conversation, Conversation | None):
+            refuse("conversation", self.conversation, "vnb.Conversation(...) or None")
         if executor is not None and not isinstance(executor, Executor):
             expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
             refuse("executor", executor, expected)
@@ -228,6 +233,8 @@ class SweepOptions:
     def stored(self) -> dict[str, Any]:
         """Options that are stored with the sweep: those that differ from the default."""
         values = {name: getattr(self, name) for name in _STORED} | asdict(self.limits)
+        if self.conversation is not None:
+            values["conversation"] = asdict(self.conversation)
         if self.stop_when is not None:
             rule = {name: getattr(self.stop_when, name) for name in _STORED_OF_RULE}
             name = getattr(self.stop_when.metric, "name", None)
@@ -271,11 +278,13 @@ class SweepOptions:
         stop_when = as_stop_when(stored.get("stop_when"))
         if stop_when is not None:
             stop_when = StopWhen(**_part(stored, _STORED_OF_RULE))
-        limits = Limits(**_part(stored, LIMIT_NAMES))
-        return cls(limits=limits, stop_when=stop_when, **_part(stored, _STORED))
+        values: dict[str, Any] = _part(stored, _STORED)
+        if "conversation" in values:
+            values["conversation"] = Conversation(**values["conversation"])
+        return cls(limits=Limits(**_part(stored, LIMIT_NAMES)), stop_when=stop_when, **values)
 
 
-_STORED = ("concurrency", "expand_meta", "resend_in_doubt")
+_STORED = ("conversation", "concurrency", "expand_meta", "resend_in_doubt")
 _STORED_OF_RULE = ("baseline", "alpha", "seed", "margin")
 _DEFAULTS = {
     field.name: field.default for kind in (SweepOptions, Limits, StopWhen) for field in fields(kind)

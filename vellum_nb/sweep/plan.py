@@ -85,6 +85,8 @@ class SweepPlan:
         Id of the sweep of the same plan that has ended, and is returned.
     omitted : int
         Number of cases that are not run because a form was asked to run only the first ones.
+    conversations : int
+        Number of conversations; `cases` are their turns.
 
     Examples
     --------
@@ -104,6 +106,7 @@ class SweepPlan:
     ended: str | None = None
     columns: tuple[CaseColumn, ...] = ()
     omitted: int = 0
+    conversations: int = 0
     _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
 
     def power(
@@ -182,6 +185,14 @@ class SweepPlan:
         return sum(tag.calls for tag in self.tags)
 
     @property
+    def least_calls(self) -> int:
+        """Number of runs to send if every conversation ends at its next turn."""
+        if not self.conversations:
+            return self.calls
+        first = self.conversations * len(self.tags) * self.repeats
+        return min(self.calls, first if self.calls == self.planned else 1)
+
+    @property
     def found(self) -> int:
         """Number of runs that the history has."""
         return sum(tag.found + tag.reused for tag in self.tags)
@@ -236,6 +247,10 @@ class SweepPlan:
 
     def _line(self, times: str) -> str:
         factors = [plural(self.cases, "case"), plural(len(self.tags), "release tag")]
+        if self.conversations:
+            turns = plural(self.cases, "turn")
+            factors[0] = f"{plural(self.conversations, 'conversation')} of {turns}"
+        at_least = f"{self.least_calls:,} to " if self.least_calls < self.calls else ""
         if self.repeats > 1:
             factors.append(plural(self.repeats, "repeat"))
         at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
@@ -243,11 +258,11 @@ class SweepPlan:
         estimate += "" if self.cost_usd is None else f", about {money(self.cost_usd)}"
         product = f" {times} ".join(factors)
         if self.calls == self.planned:
-            return f"{product} = {plural(self.calls, 'call')}{estimate}"
+            return f"{product} = {at_least}{plural(self.calls, 'call')}{estimate}"
         doubtful = sum(tag.doubtful for tag in self.tags)
         parts = [f"{self.found:,} found"] if self.found else []
         parts += [f"{doubtful:,} to be looked up"] if doubtful else []
-        parts.append(f"{self.calls:,} to be sent")
+        parts.append(f"{at_least}{self.calls:,} to be sent")
         return f"{product} = {plural(self.planned, 'run')}: {', '.join(parts)}{estimate}"
 
 
@@ -398,6 +413,7 @@ def plan_sweep(
         ended=None if record.ended is None else record.id,
         columns=checked.columns,
         omitted=checked.omitted,
+        conversations=sum(case.turn == 1 for case in checked.cases),
     )
     record = record.model_copy(update={"notes": (*_unreadable_tags(new), *checked.notes)})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)

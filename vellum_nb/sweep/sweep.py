@@ -52,6 +52,7 @@ from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, replanned,
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
+from vellum_nb.sweep.turns import Turns
 
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way
 _CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
@@ -77,9 +78,9 @@ class SweepInterrupt(KeyboardInterrupt):
 class _Worker(Protocol):
     """Prepares and displays the runs of a sweep. The workspace implements it.
 
-    `prepare` returns a run to send or to look up; with `retry`, a failed run in doubt can be sent
-    again. `attempt` opens connections and `close` closes them. `read_timeout_s` is the timeout of
-    an answer.
+    `prepare` returns a run to send or to look up, as the turn after the run `before`; with `retry`,
+    a failed run in doubt can be sent again. `attempt` opens connections and `close` closes them.
+    `read_timeout_s` is the timeout of an answer.
     """
 
     compare: Callable[..., Comparison]
@@ -89,7 +90,12 @@ class _Worker(Protocol):
     @property
     def moved(self) -> tuple[str, ...]: ...
     def prepare(
-        self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
+        self,
+        planned: PlannedRun,
+        options: SweepOptions,
+        before: PlannedRun | Run | None = None,
+        *,
+        retry: bool = False,
     ) -> PreparedRun: ...
     def sent_now(self, run: Run) -> Run: ...
     def attempt(self, options: SweepOptions, lease: SweepLease) -> Attempt: ...
@@ -150,6 +156,7 @@ class SweepControl:
         self._lease: SweepLease | None = None
         self.last_driver: Driver | None = None
         self._rule: StopRule | None = None
+        self._turns = Turns((), ())
         self._cut_off: Tally[Place] = Tally()  # executions that the server cancelled
         self._counter = Counter(record.release_tags, record.cases * record.repeats)
         self._read(look_up=False)
@@ -292,7 +299,8 @@ class SweepControl:
                 tag = planned.place.release_tag
                 counter.had(tag, planned.state, reused=planned.place in reused)
         for tag, cost, seconds in sweeps.spent(record.id) if states else ():
-            counter.spent(tag, cost, seconds)
+            if tag in record.release_tags:  # otherwise damaged
+                counter.spent(tag, cost, seconds)
         self._counter = counter
         return states, reused, in_doubt
 
@@ -360,10 +368,12 @@ class SweepControl:
         planned = planned_runs(self.record, states, reused)
         self._rule, self._cut_off = self._new_stop_rule(states, reused), Tally()
         in_doubt_runs = [prepare(run, options, retry=retry) for run in in_doubt]
+        cases = () if options.conversation is None else sweeps.cases(self.record.id)
+        turns = self._turns = Turns(cases, planned)
         latencies = (run.latency_s for run in past)
         sweep_id = self.record.id
         return Driver(
-            (prepare(run, options) for run in planned if run.state is None),
+            (prepare(run, options, turns.before(run)) for run in turns.ready()),
             pool,
             lease=lease,
             counter=self._counter,
@@ -373,6 +383,7 @@ class SweepControl:
             seconds=sweeps.seconds(sweep_id),
             in_doubt=in_doubt_runs,
             next_attempt=self._next_attempt,
+            following=self._following,
             sent_now=self.worker.sent_now,
             on_change=self._notify,
             on_end=self._end,
@@ -399,7 +410,12 @@ class SweepControl:
         planned = planned.next_attempt(self.record)
         if self._rule is not None:
             self._rule.add(planned)
-        return self.worker.prepare(planned, self.options)
+        return self.worker.prepare(planned, self.options, self._turns.before(planned))
+
+    def _following(self, prepared: PreparedRun, run: Run) -> PreparedRun | None:
+        """Prepare the turn of a conversation that continues `run`, if there is one."""
+        planned = None if prepared.planned is None else self._turns.after(prepared.planned)
+        return None if planned is None else self.worker.prepare(planned, self.options, run)
 
     def _new_stop_rule(
         self, states: Mapping[str, str], reused: Mapping[Place, str]

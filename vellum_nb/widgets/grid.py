@@ -159,7 +159,8 @@ class CasesTable(TableView):
     def _row(self, case: Case) -> dict[str, Any]:
         busy = dict(self.busy)
         look = {"full": self.full, "inline": self.inline}
-        return row(self.comparison, case, self.metric, self.replayable, busy, **look)
+        replayable = frozenset[str]() if case.turns else self.replayable
+        return row(self.comparison, case, self.metric, replayable, busy, **look)
 
 
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untyped
@@ -272,7 +273,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             release,
             metric=table.metric,
             inline=table.inline,
-            replayed=table.replayable,
+            replayed=() if case.turns else table.replayable,
             busy=dict(table.busy),
         )
         self.table.opened = case.case_id

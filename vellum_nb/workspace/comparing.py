@@ -177,7 +177,10 @@ class WorkspaceActions:
         return judged(comparison, self, {"max_calls": 0, "progress": False})
 
     def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
-        """Execute one case and return its run."""
+        """Execute one case and return its run; a conversation is an `InputError`."""
+        if case.turns:
+            msg = f"Case {case.number} is a conversation: run it with ws.sweep, turn by turn"
+            raise InputError(msg)
         request = RunRequest(
             deployment=deployment,
             inputs=case.inputs,

@@ -30,11 +30,12 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.models.sweeps import SweepCase, SweepRecord, conversation_id
 from vellum_nb.sweep.cases import (
     MOCKS,
     Cases,
     Releases,
+    Table,
     case_columns,
     checked_cases,
     columns_html,
@@ -42,6 +43,7 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
+from vellum_nb.sweep.conversations import Conversation, after_lost_turn, has_turns, turn_table
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
     PlannedRun,
@@ -221,25 +223,31 @@ class SweepWorker:
         return tuple(self._moved)
 
     def prepare(
-        self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
+        self,
+        planned: PlannedRun,
+        options: SweepOptions,
+        before: PlannedRun | Run | None = None,
+        *,
+        retry: bool = False,
     ) -> PreparedRun:
-        """Prepare a planned run to be sent, or to be looked up if it was begun."""
-        case, tag = self._cases[planned.place.position], planned.place.release_tag
-        types = self._types[tag]
+        """Prepare a planned run to be sent, or to be looked up if it was begun.
+
+        A turn that continues a run without an answer has failed.
+        """
+        is_new = planned.state is None
+        if isinstance(before, PlannedRun):
+            before = self.history.get(before.run_id)
+        run = self._run(planned, options, before) if is_new else self.history.get(planned.run_id)
+        types = self._types[planned.place.release_tag]
         inputs = tuple(
             {"name": name, "type": types[name] if types else infer_type(value), "value": value}
-            for name, value in case.inputs.items()
+            for name, value in run.inputs.items()
             if types is None or name in types
         )
-        prepared = PreparedRun(
-            self._run(case, planned, {variable["name"] for variable in inputs}),
-            inputs,
-            planned=planned,
-            may_resend=options.resend_in_doubt,
-        )
-        if planned.state is None:
+        may_resend = options.resend_in_doubt
+        prepared = PreparedRun(run, inputs, planned=planned, may_resend=may_resend)
+        if is_new:
             return prepared
-        run = self.history.get(planned.run_id)
         kind, age = self._doubts.get(run.id, ("SENT", 0.0))
         why = "it was started, and no answer was recorded" if run.error is None else run.error.code
         may_resend = options.resend_in_doubt and (retry or run.state != "FAILED")
@@ -341,9 +349,18 @@ class SweepWorker:
         refuse_key(str(path), partial(contains_key, self._runner.client), [frame])
         return write_csv_frame(frame, path)
 
-    def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
+    def _run(self, planned: PlannedRun, options: SweepOptions, before: Run | None) -> Run:
         place, now = planned.place, datetime.now(UTC)  # before the release is read
-        release = self._releases[place.release_tag]
+        case, release = self._cases[place.position], self._releases[place.release_tag]
+        types = self._types[place.release_tag]
+        inputs, previous = dict(case.inputs), case.previous_execution_id
+        failed: dict[str, Any] = {}
+        if before is not None and before.state != "FULFILLED":
+            failed = after_lost_turn(before, now)
+        elif before is not None and options.conversation is not None:
+            inputs = options.conversation.continued(inputs, before, types or {})
+            if options.conversation.carry != "history":
+                previous = before.execution_id
         return Run(
             id=planned.run_id,
             external_id=planned.run_id,
@@ -352,13 +369,16 @@ class SweepWorker:
             release_id=release.id if release else None,
             environment=self._sweep.environment,
             timestamp=now,
-            inputs=dict(case.inputs),
-            not_sent=tuple(name for name in case.inputs if name not in sent),
+            inputs=inputs,
+            not_sent=tuple(name for name in inputs if types is not None and name not in types),
             case_id=case.case_id,
-            previous_execution_id=case.previous_execution_id,
+            conversation_id=conversation_id(self._sweep, place, case.turn),
+            turn=case.turn or None,
+            previous_execution_id=previous,
             metadata=mocks_metadata(case.labels),
             sweep_id=self._sweep.id,
             repeat=place.repeat,
+            **failed,
         )
 
     def _watch_tags(self, last_seen: dict[str, datetime], lease: SweepLease) -> None:
@@ -412,6 +432,9 @@ def start_sweep(
     """
     table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
+    if has_turns(table) or options.conversation is not None:
+        table, conversation = conversations(table, releases, options)
+        options = replace(options, conversation=conversation)
     checked = checked_cases(table, releases, deployment, files=options.files)
     _check_mocks(runner.client, checked.cases)
     if options.stop_when is not None:
@@ -441,6 +464,22 @@ def start_sweep(
     if workspace in {None, record.workspace} and plan.found < plan.planned:
         sweep.resume(background=options.background, progress=False)
     return sweep
+
+
+def conversations(
+    table: Table, releases: Releases, options: SweepOptions
+) -> tuple[Table, Conversation]:
+    """Return the turns of a table of conversations, and how they are sent."""
+    problem = "conversation: the cases have no turns" if not has_turns(table) else ""
+    if options.stop_when is not None:
+        problem = "stop_when: a sweep of conversations runs all cases"
+    if options.existing == "reuse":
+        problem = "existing='reuse': the runs of conversations are not reused"
+    if problem:
+        msg = f"{problem}; leave it out"
+        raise InputError(msg)
+    conversation = (options.conversation or Conversation()).resolved(releases)
+    return turn_table(table, conversation, releases), conversation
 
 
 def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:

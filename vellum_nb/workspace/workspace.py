@@ -26,7 +26,14 @@ from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, Work
 from vellum_nb.models.checks import check_tags, check_text, refuse, with_options
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.options import SWEEP_DEFAULTS, SweepArguments, SweepChanges, SweepOptions
+from vellum_nb.sweep.conversations import Conversation
+from vellum_nb.sweep.options import (
+    SWEEP_DEFAULTS,
+    Existing,
+    SweepArguments,
+    SweepChanges,
+    SweepOptions,
+)
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
 from vellum_nb.workspace import views
@@ -468,13 +475,15 @@ class Workspace:
             Name of the deployment.
         cases : DataFrame, list of dicts, runs, or path
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
+            A case with a list of `turns`, or several rows with the columns `conversation` and
+            `turn`, is a conversation.
             Columns named like an input variable, or ``input.<variable>``, are inputs;
             ``expected.<output>`` is the expected output; ``previous_execution_id`` is the execution
             that the case continues; ``mocks`` are outputs that a local server uses in place of
             nodes, such as ``[{"node_id": "...", "then_outputs": {"text": "hello"}}]`` (see
-            `cases`); all others are labels. Cells of a CSV are converted to the type of
-            their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are cases as
-            well, with ``desired.<output>`` as the expected outputs.
+            `cases`); all others are labels. Cells of a CSV are converted to the type of their
+            variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are cases as well,
+            with ``desired.<output>`` as the expected outputs.
         release_tags : sequence of str
             Release tags; the first is the baseline.
         repeats : int, default 1
@@ -487,6 +496,8 @@ class Workspace:
             Use of the history. ``"resume"`` resumes or returns the sweep of the same plan.
             ``"reuse"`` also uses fulfilled runs of the same case on the same release; their runs in
             doubt are looked up first. ``"restart"`` runs all cases again.
+        conversation : Conversation, optional
+            How the turns of conversations are sent; by default inferred from the deployment.
         stop_when : {"decided"} or StopWhen, optional
             Rule that stops the sweep once each release is better or worse than the baseline (with
             a margin: once it may or should not replace it), or the remaining cases cannot decide.
@@ -541,6 +552,57 @@ class Workspace:
         plan = SweepOptions.of_arguments(options, dry_run=dry_run)
         actions, runner = self._actions, self._runner
         return start_sweep(runner, actions.compare, deployment, cases, plan, pilot=actions.pilot)
+
+    def converse(
+        self,
+        deployment: str,
+        turns: Sequence[str | Mapping[str, object]],
+        *,
+        release_tag: str = "LATEST",
+        conversation: Conversation | None = None,
+        existing: Existing = "resume",
+    ) -> list[Run]:
+        """Run one conversation with a release, and return its runs, by turn.
+
+        It is a sweep of one case: the same call again returns the stored runs, or resumes the
+        conversation at the turn that it had reached. A turn is sent after the answer to the one
+        before it. A turn without an answer ends the conversation; the later turns have FAILED and
+        are not sent.
+
+        Parameters
+        ----------
+        deployment : str
+            Name of the deployment.
+        turns : list of str or dict
+            What the user says: the messages, or the inputs of each turn.
+        release_tag : str, default "LATEST"
+            The release to talk to.
+        conversation : Conversation, optional
+            The names of message and reply, and what a turn gets from the turns before it.
+        existing : {"resume", "restart"}, default "resume"
+            ``"restart"`` runs the conversation again.
+
+        Raises
+        ------
+        InputError
+            The turns do not fit the deployment; nothing was sent.
+        HistoryError
+            Another process runs this conversation.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> turns = ["My order A-1234 is late", "A refund, please"]
+        >>> runs = ws.converse("support-bot", turns, release_tag="v1")
+        >>> runs[-1].outputs["reply"]
+        'Your refund for order A-1234 (late) is on its way.'
+        >>> ws.close()
+        """
+        options: SweepArguments = {"release_tags": [release_tag], "existing": existing}
+        options |= {"conversation": conversation, "progress": False}
+        sweep = self.sweep(deployment, [{"turns": turns}], **options)
+        return sorted(sweep.runs(), key=lambda run: run.turn or 0)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return one row per sweep of this history, or of `deployment`, newest first.

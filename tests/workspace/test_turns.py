@@ -1,0 +1,272 @@
+"""Conversations as cases: each release continues its own answers, and each turn is sent once."""
+
+import random
+
+import pandas as pd
+import pytest
+from counting_server import FAULTS, KEY
+from runs_kit import progress_of
+from sweep_processes import wait_until
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+from vellum_nb.local import ChatHistory, Reject, State
+
+BOTH = {"release_tags": ["v1", "v2"], "progress": False}
+TURNS = ["my name is Ann", "hello", "who am I?"]
+
+
+def remember(message: str, state: State) -> str:
+    """Answer with everything that was said."""
+    if message == "no":
+        raise Reject("I do not know that")
+    state["said"] = [*state.get("said", []), message]
+    return " | ".join(state["said"])
+
+
+def forget(message: str, state: State) -> str:
+    """Answer with the last two messages."""
+    state["said"] = [*state.get("said", []), message][-2:]
+    return " | ".join(state["said"])
+
+
+def chat(messages: ChatHistory, mood: str = "calm") -> str:
+    """Answer with the whole chat history."""
+    return f"{mood}: " + " | ".join(f"{each['role']} {each['text']}" for each in messages)
+
+
+def ask(question: str, chat_history: ChatHistory | None = None) -> str:
+    """Answer with the number of earlier messages."""
+    return f"{question} after {len(chat_history or [])}"
+
+
+@pytest.fixture
+def server():
+    with vnb.LocalServer() as server:
+        server.deploy(remember, name="bot", release_tags=["v1"])
+        server.deploy(forget, name="bot", release_tags=["v2"])
+        server.deploy(chat, name="chat", release_tags=["v1", "v2"])
+        server.deploy(ask, name="ask", release_tags=["v1", "v2"])
+        yield server
+
+
+def said(sweep, tag, output="output"):
+    """Return the answers of a release, by conversation and turn."""
+    runs = sorted(sweep.runs(), key=lambda run: run.turn)
+    answers = {}
+    for run in runs:
+        if run.release_tag == tag:
+            answers.setdefault(run.conversation_id, []).append(run.outputs.get(output))
+    return list(answers.values())
+
+
+def test_each_release_continues_its_own_state(ws):
+    sweep = ws.sweep("bot", [{"turns": TURNS}], **BOTH)
+    first, second, third = TURNS
+    assert said(sweep, "v1") == [[first, f"{first} | {second}", " | ".join(TURNS)]]
+    assert said(sweep, "v2") == [[first, f"{first} | {second}", f"{second} | {third}"]]
+    runs = {(run.release_tag, run.turn): run for run in sweep.runs()}
+    assert runs["v1", 1].previous_execution_id is None
+    assert runs["v1", 3].previous_execution_id == runs["v1", 2].execution_id
+    assert len({run.case_id for run in runs.values()}) == 1
+    assert len({run.conversation_id for run in runs.values()}) == 2
+
+
+def test_chat_history_grows_by_the_message_and_the_own_reply(ws):
+    sweep = ws.sweep("chat", [{"turns": ["a", "b"], "mood": "sad"}], **BOTH)
+    assert said(sweep, "v1") == [["sad: USER a", "sad: USER a | ASSISTANT sad: USER a | USER b"]]
+    assert {run.previous_execution_id for run in sweep.runs()} == {None}
+
+
+def test_message_and_chat_history_can_be_two_inputs(ws):
+    sweep = ws.sweep("ask", [{"turns": ["a", "b", "c"]}], **BOTH)
+    assert said(sweep, "v2") == [["a after 0", "b after 2", "c after 4"]]
+    last = max(sweep.runs(), key=lambda run: run.turn)
+    assert [(each["role"], each["text"]) for each in last.inputs["chat_history"]] == [
+        ("USER", "a"),
+        ("ASSISTANT", "a after 0"),
+        ("USER", "b"),
+        ("ASSISTANT", "b after 2"),
+    ]
+
+
+def test_history_and_state_are_carried_together(ws):
+    both = vnb.Conversation(carry="both")
+    sweep = ws.sweep("ask", [{"turns": ["a", "b"]}], conversation=both, **BOTH)
+    runs = {run.turn: run for run in sweep.runs() if run.release_tag == "v1"}
+    assert runs[2].previous_execution_id == runs[1].execution_id
+    assert runs[2].outputs["output"] == "b after 2"
+
+
+def test_rows_with_conversation_and_turn_are_the_same_cases_as_a_list(ws, tmp_path):
+    path = tmp_path / "talks.csv"
+    path.write_text(
+        "conversation,turn,message,expected.output\nx,2,b,a | b\ny,1,c,\nx,1,a,\n",
+        encoding="utf-8",
+    )
+    plan = ws.sweep("bot", path, dry_run=True, **BOTH)
+    assert (plan.cases, plan.conversations, plan.least_calls, plan.calls) == (3, 2, 4, 6)
+    assert repr(plan) == (
+        "<SweepPlan of bot: 2 conversations of 3 turns x 2 release tags = 4 to 6 calls>"
+    )
+    sweep = ws.sweep("bot", path, **BOTH)
+    listed = [{"turns": ["a", "b"], "expected.output": "a | b"}, {"turns": ["c"]}]
+    assert ws.sweep("bot", listed, **BOTH).id == sweep.id
+    frame = sweep.frame()
+    assert frame.loc[frame["turn"] == 2, "expected.output"].tolist() == ["a | b"] * 2
+
+
+@pytest.mark.parametrize(
+    ("cases", "options", "problem"),
+    [
+        ([{"turns": []}], {}, "has .* as its turns"),
+        ([{"turns": "a"}], {}, "text 'a' as its turns"),
+        ([{"conversation": "x", "turn": 2, "message": "a"}], {}, "has the turns 2"),
+        ([{"conversation": "x", "turn": "?", "message": "a"}], {}, "turn=the text '\\?'"),
+        ([{"message": "a"}], {"conversation": vnb.Conversation()}, "have no turns"),
+        ([{"turns": ["a"]}], {"stop_when": "decided"}, "stop_when"),
+        ([{"turns": ["a"]}], {"existing": "reuse"}, "reuse"),
+        ([{"turns": ["a"]}], {"conversation": vnb.Conversation(input="msg")}, "message"),
+        ([{"turns": ["a"]}], {"conversation": vnb.Conversation(carry="history")}, "CHAT_HISTORY"),
+        ([{"turns": ["a", 3]}], {}, "message"),
+    ],
+)
+def test_conversations_that_do_not_fit_are_refused_before_a_call(ws, cases, options, problem):
+    with pytest.raises(InputError, match=problem):
+        ws.sweep("bot", cases, **BOTH, **options)
+    assert ws.history.count() == 0
+
+
+def test_unknown_option_of_a_conversation_is_refused():
+    with pytest.raises(InputError, match="'history', 'state', 'both'"):
+        vnb.Conversation(carry="memory")
+
+
+def test_a_turn_without_an_answer_ends_its_conversation(ws):
+    sweep = ws.sweep("bot", [{"turns": ["a", "no", "b", "c"]}], release_tags=["v1"], progress=False)
+    runs = {run.turn: run for run in sweep.runs()}
+    assert [runs[turn].state for turn in (1, 2, 3, 4)] == [
+        "FULFILLED",
+        "REJECTED",
+        "FAILED",
+        "FAILED",
+    ]
+    assert runs[4].error.code == "CONVERSATION_ENDED"
+    assert runs[4].error.message == "turn 2 was REJECTED, so this turn was not sent"
+    assert (sweep.state, runs[3].execution_id) == ("done", None)
+    cmp = sweep.compare()
+    frame = cmp.frame()
+    assert frame.loc[0, ["state@v1", "turns@v1", "first_failed_turn@v1"]].tolist() == [
+        "FAILED",
+        1,
+        2,
+    ]
+
+
+def test_failed_turns_are_repeated_from_where_the_conversation_ended(ws, server):
+    cases = [{"turns": ["a", "no", "b"]}, {"turns": ["c"]}]
+    sweep = ws.sweep("bot", cases, release_tags=["v1"], progress=False)
+    server.deploy(forget, name="bot", release_tags=["v1"])
+    sweep.retry_failed()
+    assert sorted(said(sweep, "v1")) == [["a", "a | no", "no | b"], ["c"]]
+    assert ws.history.count(state="FULFILLED") == 4
+
+
+def test_limits_stop_between_turns_and_the_conversation_goes_on(ws):
+    cases = [{"turns": TURNS}]
+    options = {"release_tags": ["v1"], "progress": False}
+    sweep = ws.sweep("bot", cases, limits={"max_calls": 2}, **options)
+    assert (sweep.state, len(sweep.runs())) == ("stopped", 2)
+    again = ws.sweep("bot", cases, **options)
+    assert (again.id, said(again, "v1")[0][-1]) == (sweep.id, " | ".join(TURNS))
+    reopened = ws.open_sweep(sweep.id)
+    assert reopened.state == "done"
+
+
+def test_a_conversation_is_one_case_of_a_comparison(ws):
+    cases = [{"turns": TURNS, "expected.output": " | ".join(TURNS)}, {"turns": ["hello"]}]
+    cmp = ws.sweep("bot", cases, repeats=2, **BOTH).compare()
+    assert [case.turns for case in cmp.cases] == [3, 1]
+    assert [len(runs) for runs in cmp.cases[0].tries.values()] == [2, 2]
+    assert cmp.result("v2").worse == 1
+    frame = cmp.frame()
+    assert frame["first_changed_turn@v2"].tolist() == [3, pd.NA]
+    assert frame["first_failed_turn@v2"].tolist() == [3, pd.NA]
+    turns = cmp.turns()
+    assert turns["turn"].tolist() == [1, 2, 3, 1]
+    assert turns["changed@v2"].tolist() == [False, False, True, False]
+    assert turns["input.message"].tolist() == [*TURNS, "hello"]
+
+
+def test_the_frame_of_the_history_compares_the_same_conversations(ws):
+    sweep = ws.sweep("bot", [{"turns": TURNS}, {"turns": TURNS[1:]}], **BOTH)
+    cmp = vnb.compare(sweep.frame())
+    assert [case.turns for case in cmp.cases] == [3, 2]
+    assert cmp.with_baseline("v2").turns()["changed@v1"].sum() == 1
+
+
+def test_a_comparison_without_conversations_has_no_turns(ws):
+    ws.run("bot", {"message": "a"}, release_tag="v1")
+    cmp = ws.compare("bot")
+    assert (len(cmp.turns()), [name for name in cmp.frame() if "turn" in name]) == (0, [])
+
+
+def test_conversations_are_not_run_as_single_cases(ws):
+    cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
+    with pytest.raises(InputError, match="is a conversation"):
+        cmp.replay(cmp.frame(), release_tag="v2")
+    with pytest.raises(InputError, match="is a conversation"):
+        cmp._actions.run_case("bot", cmp.cases[0], "v2")
+
+
+def test_one_conversation_is_run_and_read_back(ws):
+    runs = ws.converse("bot", TURNS, release_tag="v2")
+    assert [run.turn for run in runs] == [1, 2, 3]
+    stored = ws.history.conversation(runs[0].conversation_id)
+    assert [run.id for run in stored] == [run.id for run in runs]
+    assert ws.converse("bot", TURNS, release_tag="v2")[0].id == runs[0].id
+    with pytest.raises(vnb.HistoryError, match="no conversation 'x'"):
+        ws.history.conversation("x")
+
+
+def test_exports_keep_the_conversation(ws, tmp_path):
+    runs = ws.converse("bot", TURNS, release_tag="v1")
+    read = vnb.read_jsonl(ws.history.to_jsonl(tmp_path / "runs.jsonl"))
+    assert sorted(read["turn"]) == [1, 2, 3]
+    with vnb.History(tmp_path / "other.db") as other:
+        other.merge(tmp_path / "runs.jsonl")
+        assert len(other.conversation(runs[0].conversation_id)) == 3
+
+
+@pytest.mark.slow
+def test_kernels_killed_in_conversations_execute_every_turn_once(kernels, counting, place):
+    """The server lists executions late, and 15 % of the calls fail."""
+    chance = random.Random(29)  # noqa: S311
+    scale = 0.15 / sum(FAULTS.values())
+    counting.faults = {name: share * scale for name, share in FAULTS.items() if name != "hang"}
+    counting.lag = 0.2
+    cases = [{"turns": [f"{at}.{turn}" for turn in range(5)]} for at in range(60)]
+    order = {"tags": ["v1", "v2"], "read": 2, "options": {"concurrency": 24}}
+    kills = 0
+    while True:
+        kernel = kernels.start(counting.url, place, cases, **order)
+        target = counting.posts + chance.randrange(5, 60)
+        wait_until(lambda k=kernel, t=target: counting.posts >= t or k.outcome_exists, 300)
+        if kernel.outcome_exists:
+            break
+        kernel.kill()
+        kills += 1
+    assert kernel.outcome().get("state") == "done", kernel.outcome()
+    assert kills >= 8
+    with vnb.connect(counting.url, api_key=KEY, history=place) as ws:
+        runs = ws.history.runs()
+        sweep = ws.open_sweep(runs[0].sweep_id)
+    assert progress_of(sweep).done == len(runs) == 60 * 2 * 5
+    assert dict(counting.executed) == {run.external_id: 1 for run in runs}
+    by_turn = {(run.conversation_id, run.turn): run for run in runs}
+    assert len(by_turn) == len(runs)
+    for (conversation, turn), run in by_turn.items():
+        assert run.state == "FULFILLED"
+        assert run.outputs == {"said": f"{run.release_tag} {run.inputs['text']}"}
+        before = by_turn[conversation, turn - 1].execution_id if turn > 1 else None
+        assert run.previous_execution_id == counting.kept[run.external_id]["previous"] == before
