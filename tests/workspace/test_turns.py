@@ -1,5 +1,6 @@
 """Conversations as cases: each release continues its own answers, and each turn is sent once."""
 
+import json
 import random
 
 import pandas as pd
@@ -11,6 +12,7 @@ from sweep_processes import wait_until
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
 from vellum_nb.local import ChatHistory, Reject, State
+from vellum_nb.sweep.cases import CaseFile
 
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
 TURNS = ["my name is Ann", "hello", "who am I?"]
@@ -120,6 +122,13 @@ def test_rows_with_conversation_and_turn_are_the_same_cases_as_a_list(ws, tmp_pa
     ("cases", "options", "problem"),
     [
         ([{"turns": []}], {}, "has .* as its turns"),
+        ([{"turns": '["a"'}], {}, "as its turns"),
+        ([{"turns": "[" * 9_000}], {}, "as its turns"),
+        ([{"turns": {"a": 1}}], {}, "as its turns"),
+        ([{"turns": [{"words": "a"}]}], {}, "message"),
+        ([{"conversation": "x", "turn": 10**9, "message": "a"}], {}, "has the turns 1000000000"),
+        ([{"conversation": "x", "turn": "²", "message": "a"}], {}, "turn="),
+        ([{"conversation": None, "turn": 1, "message": "a"}], {}, "conversation="),
         ([{"turns": "a"}], {}, "text 'a' as its turns"),
         ([{"conversation": "x", "turn": 2, "message": "a"}], {}, "has the turns 2"),
         ([{"conversation": "x", "turn": "?", "message": "a"}], {}, "turn=the text '\\?'"),
@@ -135,6 +144,16 @@ def test_conversations_that_do_not_fit_are_refused_before_a_call(ws, cases, opti
     with pytest.raises(InputError, match=problem):
         ws.sweep("bot", cases, **BOTH, **options)
     assert ws.history.count() == 0
+
+
+def test_another_way_to_continue_is_another_sweep(ws):
+    cases = [{"turns": ["a", "b"]}]
+    history = ws.sweep("ask", cases, **BOTH)
+    both = ws.sweep("ask", cases, conversation=vnb.Conversation(carry="both"), **BOTH)
+    assert both.id != history.id
+    assert ws.sweep("ask", cases, conversation=vnb.Conversation(carry="history"), **BOTH).id == (
+        history.id
+    )
 
 
 def test_unknown_option_of_a_conversation_is_refused():
@@ -270,3 +289,22 @@ def test_kernels_killed_in_conversations_execute_every_turn_once(kernels, counti
         assert run.outputs == {"said": f"{run.release_tag} {run.inputs['text']}"}
         before = by_turn[conversation, turn - 1].execution_id if turn > 1 else None
         assert run.previous_execution_id == counting.kept[run.external_id]["previous"] == before
+
+
+def test_first_conversations_of_a_file_are_run_whole(ws, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    lines = [json.dumps({"turns": [f"{n}a", f"{n}b"]}) for n in range(3)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    plan = ws.sweep("bot", CaseFile(str(path), None, first=2), dry_run=True, **BOTH)
+    assert (plan.conversations, plan.cases, plan.omitted) == (2, 4, 1)
+    assert "the first 2 of the 3 cases of talks.jsonl" in plan.notes
+
+
+def test_what_the_user_says_is_the_input_of_the_case(ws):
+    talks = [{"turns": TURNS}]
+    assert ws.sweep("bot", talks, **BOTH).compare().cases[0].inputs == {"turns": "\n".join(TURNS)}
+    talks = [{"turns": ["a", "b"]}]
+    assert ws.sweep("chat", talks, **BOTH).compare().cases[0].inputs == {"turns": "a\nb"}
+    talks = [{"turns": ["a", {"messages": [("user", "b")], "mood": "sad"}]}]
+    turns = ws.sweep("chat", talks, **BOTH).compare().cases[0].inputs["turns"]
+    assert (turns[0], turns[1]["mood"]) == ("a", "sad")

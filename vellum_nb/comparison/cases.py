@@ -19,7 +19,7 @@ from vellum_nb.history import collection_paused
 from vellum_nb.lazy import Ints, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available, check_text
-from vellum_nb.models.inputs import format_value, unknown_name
+from vellum_nb.models.inputs import format_value, is_chat, unknown_name
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import same_value, value_key
 
@@ -301,14 +301,25 @@ def by_turn(
 def whole_conversations(cases: Iterable[SweepCase]) -> list[SweepCase]:
     """Return the cases with one case per conversation, whose input is what the user says."""
     whole: list[SweepCase] = []
+    said: list[Any] = []
     for case in cases:
-        if case.turn <= 1:
-            said: list[Any] = []
-        said.append(next(iter(case.inputs.values())) if len(case.inputs) == 1 else case.inputs)
         if case.turn > 1:
             whole.pop()
-        whole.append(replace(case, inputs={"turns": list(said)}) if case.turn else case)
+        else:
+            said = []
+        said.append(_said(case.inputs))
+        turns = "\n".join(said) if all(isinstance(text, str) for text in said) else list(said)
+        whole.append(replace(case, inputs={"turns": turns}) if case.turn else case)
     return whole
+
+
+def _said(inputs: Mapping[str, Any]) -> Any:
+    """Return the only message of a turn as text, or all of its inputs."""
+    if len(inputs) != 1:
+        return dict(inputs)
+    (value,) = inputs.values()
+    is_message = is_chat(value) and len(value) == 1 and isinstance(value[0].get("text"), str)
+    return value[0]["text"] if is_message else value
 
 
 def with_run(case: Case, release: str, run: Run) -> Case:

@@ -356,7 +356,8 @@ class Comparison(ComparisonData):
         if rows != "cases":
             refuse("rows", rows, "'cases', or 'runs' without only")
         if only is None:
-            return with_turns(case_frame(self.figures), self.turns(), self.releases)
+            frame = case_frame(self.figures)
+            return frame if self._turns is None else with_turns(frame, self._turn_figures)
         if only in {"worse", "better"}:
             return self._by_verdict(only, None, None)
         if only == "changed":
@@ -373,7 +374,13 @@ class Comparison(ComparisonData):
         """
         if self._turns is None:
             return pd.DataFrame({"case_id": [], "turn": []})
-        return turn_frame(self._turns(self.baseline).figures)
+        return turn_frame(self._turn_figures)
+
+    @cached_property
+    def _turn_figures(self) -> ComparisonFigures:
+        turns: Any = self._turns
+        figures: ComparisonFigures = turns(self.baseline).figures
+        return figures
 
     def summary(self, *, columns: FrameView = "short") -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.

@@ -913,30 +913,26 @@ def turn_frame(figures: ComparisonFigures) -> pd.DataFrame:
     return frame.drop(columns="label.turn", errors="ignore")
 
 
-def with_turns(frame: pd.DataFrame, turns: pd.DataFrame, releases: Sequence[str]) -> pd.DataFrame:
+def with_turns(frame: pd.DataFrame, turns: ComparisonFigures) -> pd.DataFrame:
     """Return the cases with the numbers of the answered, changed and failed turns."""
-    if turns.empty:
-        return frame
-    expected = [name for name in map(str, turns) if name.startswith("expected.")]
-    for release in releases:
-        is_answered = turns[f"state@{release}"] == "FULFILLED"
-        is_failed = ~is_answered
-        for name in expected:
-            output = f"output.{name.removeprefix('expected.')}@{release}"
-            met = turns[output] == turns[name] if output in turns else False
-            is_failed |= turns[name].notna() & ~met
-        numbers: dict[str, Any] = {"turns": is_answered.groupby(turns["case_id"]).sum()}
-        if f"changed@{release}" in turns:
-            is_changed = turns[f"changed@{release}"].fillna(value=False).astype(bool)
-            numbers["first_changed_turn"] = _first_turns(turns[is_changed])
-        numbers["first_failed_turn"] = _first_turns(turns[is_failed])
+    for release in turns.releases:
+        answered, changed, failed = dict[str, int](), dict[str, int](), dict[str, int]()
+        for case in turns.cases:
+            case_id, _, number = case.case_id.rpartition("/")
+            run, turn = case.counting(release), int(number)
+            if run is None:
+                continue
+            is_answered = run.state == "FULFILLED"
+            answered[case_id] = answered.get(case_id, 0) + is_answered
+            if not is_answered or not all(case.checks(release).values()):
+                failed[case_id] = min(turn, failed.get(case_id, turn))
+            if case.status(release) == "differs":
+                changed[case_id] = min(turn, changed.get(case_id, turn))
+        numbers = {"turns": answered, "first_changed_turn": changed, "first_failed_turn": failed}
         for name, by_case in numbers.items():
-            frame[f"{name}@{release}"] = frame["case_id"].map(by_case).astype("Int64")
+            if name != "first_changed_turn" or release != turns.baseline:
+                frame[f"{name}@{release}"] = frame["case_id"].map(by_case).astype("Int64")
     return frame
-
-
-def _first_turns(turns: pd.DataFrame) -> Any:
-    return turns.groupby("case_id")["turn"].min()
 
 
 def _reason_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:

@@ -607,9 +607,10 @@ class _Checker:
                 tag_names = ", ".join(tags)
                 not_sent.append(f"{names}: not sent to {tag_names}, which knows no such input")
         first = _first(cases, self._table.first)
-        omitted = len(cases) - len(first)
+        run, count = (sum(case.turn <= 1 for case in some) for some in (first, cases))
+        omitted = count - run
         if omitted:
-            of_all = f"the first {len(first):,} of the {len(cases):,} cases of {self._table.name}"
+            of_all = f"the first {run:,} of the {count:,} cases of {self._table.name}"
             self._notes.insert(0, of_all)
         return CheckedCases(first, (*not_sent, *self._notes), self._columns(), omitted)
 

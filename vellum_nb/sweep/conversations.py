@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -166,7 +167,9 @@ def _scripted(table: Table, message: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of cases with a list of turns."""
     for number, row in enumerate(table.rows, start=1):
         turns = row.get(TURNS)
-        turns = json.loads(turns) if isinstance(turns, str) and turns[:1] == "[" else turns
+        if isinstance(turns, str):
+            with suppress(ValueError, RecursionError):
+                turns = json.loads(turns)
         if not isinstance(turns, list | tuple) or not turns:
             msg = (
                 f"Case {number} of {table.name} has {format_value(turns)} as its turns; give a "

@@ -357,7 +357,9 @@ def new_sweep(
     sweep_id = new_run_id()
     plan = f"{judge}/{sweep_id}"
     if judge is None:
-        plan = signature(deployment, tags, options.repeats, ids)
+        talk = options.conversation
+        how = () if talk is None else (f"{talk.carry}/{talk.input}/{talk.reply}",)
+        plan = signature(deployment, tags, options.repeats, (*ids, *how))
     return SweepRecord(
         id=sweep_id,
         deployment=deployment,

@@ -415,7 +415,9 @@ class SweepControl:
     def _following(self, prepared: PreparedRun, run: Run) -> PreparedRun | None:
         """Prepare the turn of a conversation that continues `run`, if there is one."""
         planned = None if prepared.planned is None else self._turns.after(prepared.planned)
-        return None if planned is None else self.worker.prepare(planned, self.options, run)
+        if planned is None or planned.state is not None:  # it had failed with an earlier turn
+            return None
+        return self.worker.prepare(planned, self.options, run)
 
     def _new_stop_rule(
         self, states: Mapping[str, str], reused: Mapping[Place, str]
