@@ -69,7 +69,13 @@ class Maker:
         self.history, self.record, self.made = history, record, attempt
 
     def prepare(
-        self, planned: PlannedRun, _options: Any, _before: Any = None, *, retry: bool = False
+        self,
+        planned: PlannedRun,
+        _options: Any,
+        _before: Any = None,
+        *,
+        again: Run | None = None,  # noqa: ARG002  (made anew)
+        retry: bool = False,
     ) -> PreparedRun:
         if planned.state is not None:
             run = self.history.get(planned.run_id)

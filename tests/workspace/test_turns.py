@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -126,7 +127,7 @@ def test_rows_with_conversation_and_turn_are_the_same_cases_as_a_list(ws, tmp_pa
         ([{"turns": "[" * 9_000}], {}, "as its turns"),
         ([{"turns": {"a": 1}}], {}, "as its turns"),
         ([{"turns": [{"words": "a"}]}], {}, "message"),
-        ([{"conversation": "x", "turn": 10**9, "message": "a"}], {}, "has the turns 1000000000"),
+        ([{"conversation": "x", "turn": 10**9, "message": "a"}], {}, "turn=the number 1000000000"),
         ([{"conversation": "x", "turn": "²", "message": "a"}], {}, "turn="),
         ([{"conversation": None, "turn": 1, "message": "a"}], {}, "conversation="),
         ([{"turns": "a"}], {}, "text 'a' as its turns"),
@@ -298,6 +299,125 @@ def test_first_conversations_of_a_file_are_run_whole(ws, tmp_path):
     plan = ws.sweep("bot", CaseFile(str(path), None, first=2), dry_run=True, **BOTH)
     assert (plan.conversations, plan.cases, plan.omitted) == (2, 4, 1)
     assert "the first 2 of the 3 cases of talks.jsonl" in plan.notes
+
+
+def test_releases_need_an_input_for_the_history(ws, server):
+    server.deploy(lambda question: question, name="ask", release_tags=["v1"])
+    with pytest.raises(InputError, match="v1 has no single input of type CHAT_HISTORY"):
+        ws.sweep("ask", [{"turns": ["a", "b"]}], **BOTH)
+    assert ws.history.count() == 0
+
+
+def test_turn_without_a_message_has_the_history_only(ws):
+    talks = [{"turns": ["a", {"mood": "sad", "messages": []}]}]
+    last = max(ws.sweep("chat", talks, **BOTH).runs(), key=lambda run: run.turn)
+    assert [each["role"] for each in last.inputs["messages"]] == ["USER", "ASSISTANT"]
+
+
+@pytest.mark.parametrize("text", ["[urgent] help", "[]", "[1"])
+def test_text_in_brackets_is_a_message(ws, text):
+    run = ws.converse("chat", [text], release_tag="v1")[0]
+    assert [each["text"] for each in run.inputs["messages"]] == [text]
+
+
+def test_inputs_can_be_called_turn_and_turns(ws, server):
+    server.deploy(lambda turns: turns, name="turns", release_tags=["v1"])
+    server.deploy(lambda turn, text: f"{turn} {text}", name="turn", release_tags=["v1"])
+    options = {"release_tags": ["v1"], "progress": False}
+    assert ws.sweep("turns", [{"turns": "a"}], **options).runs()[0].turn is None
+    rows = [{"conversation": "x", "turn": "1", "text": "a"}]
+    assert ws.sweep("turn", rows, **options).runs()[0].turn is None
+    talks = [{"turns": [{"turn": "a", "text": "b"}]}]
+    talk = vnb.Conversation(input="text")
+    assert ws.sweep("turn", talks, conversation=talk, **options).runs()[0].inputs == {
+        "turn": "a",
+        "text": "b",
+    }
+
+
+def test_repeats_are_not_mixed(ws, server):
+    answers = iter(["ok", "ok", "no", "no"])
+
+    def moody(message: str) -> str:
+        if next(answers) == "no":
+            raise Reject("no")
+        return message
+
+    server.deploy(moody, name="moody", release_tags=["v1"])
+    options = {"release_tags": ["v1"], "repeats": 2, "concurrency": 1, "progress": False}
+    cmp = ws.sweep("moody", [{"turns": ["a", "b", "c"]}], **options).compare()
+    shown = cmp.cases[0].runs["v1"]
+    stored = [run.state for run in ws.history.conversation(shown.conversation_id)]
+    assert cmp.turns()["state@v1"].tolist() == stored
+
+
+def test_cost_and_latency_of_a_conversation_are_those_of_all_turns(ws):
+    runs = ws.converse("bot", TURNS, release_tag="v1")
+    ws.converse("bot", TURNS, release_tag="v2")
+    shown = ws.compare("bot").cases[0].runs["v1"]
+    assert shown.latency_s == pytest.approx(sum(run.latency_s for run in runs))
+
+
+def test_part_of_a_conversation_can_be_compared(ws):
+    frame = ws.sweep("bot", [{"turns": TURNS}], **BOTH).frame()
+    cmp = vnb.compare(frame[frame["turn"] == 2])
+    assert (len(cmp.cases), len(cmp.turns())) == (1, 1)
+
+
+@pytest.mark.parametrize("turn", ["first", 1.5, -1, True, float("inf")])
+def test_a_column_turn_of_a_user_is_not_a_conversation(turn):
+    frame = pd.DataFrame({"release_tag": ["v1", "v2"], "input.q": ["x", "x"], "output.o": "y"})
+    assert vnb.compare(frame.assign(turn=turn)).cases[0].turns == 0
+
+
+def test_a_deleted_turn_ends_its_conversation_only(ws):
+    talks = [{"turns": TURNS}, {"turns": ["a", "b"]}]
+    options = {"release_tags": ["v1"], "concurrency": 1, "progress": False}
+    sweep = ws.sweep("bot", talks, limits={"max_calls": 3}, **options)
+    second = next(run for run in sweep.runs() if run.turn == 2)
+    ws.history.delete([second.id])
+    assert ws.sweep("bot", talks, **options).state == "done"
+    first, third = ws.history.conversation(second.conversation_id)
+    assert (first.state, third.state, third.error.message) == (
+        "FULFILLED",
+        "FAILED",
+        "the turn before was deleted, so this turn was not sent",
+    )
+    assert ws.history.count(state="FULFILLED") == 3
+
+
+def test_turns_that_were_not_sent_do_not_count_as_calls(ws):
+    talks = [{"turns": ["no", "a", "b"]}, {"turns": ["c", "d"]}]
+    options = {"release_tags": ["v1"], "concurrency": 1, "progress": False}
+    ws.sweep("bot", talks, limits={"max_calls": 1}, **options)
+    sweep = ws.sweep("bot", talks, limits={"max_calls": 3}, **options)
+    sent = [run for run in sweep.runs() if run.execution_id is not None]
+    assert (sweep.state, len(sent)) == ("done", 3)
+
+
+def test_stored_turns_are_not_cases(ws):
+    sweep = ws.sweep("bot", [{"turns": TURNS}], **BOTH)
+    for cases in (sweep.frame(), sweep.runs()):
+        with pytest.raises(InputError, match="runs of conversations"):
+            ws.sweep("bot", cases, **BOTH)
+    with pytest.raises(InputError, match="cannot be bisected"):
+        ws.bisect("bot", sweep.runs()[0])
+
+
+def test_a_turn_that_is_repeated_continues_the_same_answer(counting):
+    counting.script.extend(["answer cancelled", "none", "answer cancelled"])
+    with vnb.connect(counting.url, api_key=KEY, history=":memory:") as ws:
+        ws.sweep("count", [{"turns": ["a", "b", "c"]}], release_tags=["v1"], progress=False)
+        runs = ws.history.runs()
+    assert Counter((run.turn, run.state) for run in runs) == {
+        (1, "CANCELLED"): 1,
+        (2, "CANCELLED"): 1,
+        **{(turn, "FULFILLED"): 1 for turn in (1, 2, 3)},
+    }
+    answered = {run.turn: run.execution_id for run in runs if run.state == "FULFILLED"}
+    for run in runs:
+        before = answered.get(run.turn - 1)
+        assert run.previous_execution_id == counting.kept[run.external_id]["previous"] == before
 
 
 def test_what_the_user_says_is_the_input_of_the_case(ws):

@@ -208,7 +208,7 @@ class History:
         return query.read_runs(*self._selected(filters))
 
     def conversation(self, id: str) -> list[Run]:  # noqa: A002  (as in `get`)
-        """Return the runs of a conversation, by turn.
+        """Return the runs of a conversation, by turn, with failed attempts that were repeated.
 
         Parameters
         ----------

@@ -40,6 +40,7 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import DoubtKind, Run
 from vellum_nb.models.sweeps import (
     IN_DOUBT_SQL,
+    NOT_SENT,
     Place,
     SweepCase,
     SweepRecord,
@@ -413,13 +414,17 @@ class Sweeps:
         return {run.planned_id: run.state for run in stored}, answers
 
     def begun(self, sweep_id: str) -> int:
-        """Return the number of runs begun by a sweep, without ended runs adopted by a judge."""
+        """Return the number of runs begun by a sweep, without ended runs adopted by a judge.
+
+        Turns that were not sent do not count.
+        """
         sql = (
             "SELECT count(*) FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
             "WHERE s.id = :sweep AND "
-            f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL})"
+            f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL}) "
+            "AND coalesce(r.error_code, '') <> :not_sent"
         )
-        return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
+        return int(self._store.read(sql, {"sweep": sweep_id, "not_sent": NOT_SENT})[0][0])
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
         """Return kind and age in seconds of the doubts of a sweep, by run id.

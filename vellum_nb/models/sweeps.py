@@ -19,6 +19,10 @@ IN_DOUBT_SQL = "(state = 'STARTED' OR doubt IS NOT NULL)"
 """True for a row of `runs` that could have been sent and lacks a recorded answer."""
 
 
+NOT_SENT = "CONVERSATION_ENDED"
+"""Error code of a turn that was not sent, as an earlier turn has no answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class SweepCase:
     """One case of a sweep; `inputs` are plain JSON values."""

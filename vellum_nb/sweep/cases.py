@@ -42,10 +42,8 @@ MOCKS_METADATA = "node_output_mocks"
 """Metadata key of a run with these mocks."""
 PREVIOUS = "previous_execution_id"
 """Column with the id of the execution that a case continues."""
-TURNS = "turns"
-"""Column with the list of the turns of a conversation."""
-TURN, NAME = "turn", "conversation"
-"""Columns with the number of a turn, from 1, and the name of its conversation."""
+TURN_LABEL = "label.turn"
+"""Column with the number of a turn of a conversation, from 1."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """Suffixes of files of cases."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
@@ -189,7 +187,7 @@ class Table:
     name: str  # in messages
     has_runs: bool = False
     first: int | None = None  # number of cases to run
-    has_turns: bool = False  # each row is a turn of a conversation
+    carry: str = ""  # what a turn gets from the one before, if each row is a turn
 
     @property
     def stored(self) -> bool:
@@ -343,7 +341,7 @@ def _of_dicts(cases: Any, name: str) -> Table:
             has_runs = True
             parts = ("input", "inputs"), ("expected", "desired"), ("label", "labels")
             cells = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
-            keys = ("deployment", "execution_id", PREVIOUS)
+            keys = ("deployment", "execution_id", "conversation_id", PREVIOUS)
             rows.append(cells | {key: row[key] for key in keys if row.get(key)})
         else:
             rows.append({str(key): value for key, value in row.items()})
@@ -598,7 +596,7 @@ class _Checker:
             error = InputError(msg, self._problems)
             error.columns = self._columns()
             raise error
-        cases = self._unique(_with_scripts(cases))
+        cases = self._unique(_with_scripts(cases, self._table.carry))
         inputs = dict.fromkeys(name for case in cases for name in case.inputs)
         not_sent = []
         for tags, variables in self._groups if self._inputs is not None else ():
@@ -698,7 +696,7 @@ class _Checker:
                 self._problems.append(InputProblem(MOCKS, message, number))
             labels[MOCKS] = mocks
             identity = {**inputs, MOCKS_METADATA: mocks}
-        turn = labels.pop(TURN) if self._table.has_turns else 0
+        turn = labels.pop("turn") if self._table.carry else 0
         identifier = case_id(identity, previous)
         return SweepCase(number, identifier, inputs, sides["expected"], labels, previous, turn)
 
@@ -783,14 +781,15 @@ class _Checker:
         return [replace(case, position=position) for position, case in enumerate(unique)]
 
 
-def _with_scripts(cases: Sequence[SweepCase]) -> list[SweepCase]:
+def _with_scripts(cases: Sequence[SweepCase], carry: str) -> list[SweepCase]:
     """Return the cases, with each turn under the id of the whole script of its conversation."""
     ids: list[str] = []
     scripts: dict[int, str] = {}  # by the position of the last turn
     for at, case in enumerate(cases):
         ids = [*ids, case.case_id] if case.turn > 1 else [case.case_id]
         if case.turn and (at + 1 == len(cases) or cases[at + 1].turn <= 1):
-            scripts |= dict.fromkeys(range(at + 1 - len(ids), at + 1), case_id({TURNS: ids}))
+            script = case_id({"turns": ids, "carry": carry})
+            scripts |= dict.fromkeys(range(at + 1 - len(ids), at + 1), script)
     return [replace(case, case_id=scripts.get(at, case.case_id)) for at, case in enumerate(cases)]
 
 

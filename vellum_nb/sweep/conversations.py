@@ -7,22 +7,25 @@ their script, so releases are paired by what the user says, and not by what they
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, RunError, VellumVariable
-from vellum_nb.models.checks import available, check_text, refuse
-from vellum_nb.models.inputs import chat_messages, format_value
-from vellum_nb.sweep.cases import NAME, TURN, TURNS, Releases, Table
+from vellum_nb.models.checks import available, check_text, cut_list, refuse
+from vellum_nb.models.inputs import chat_messages, format_value, is_chat
+from vellum_nb.models.sweeps import NOT_SENT, SweepCase
+from vellum_nb.sweep.cases import TURN_LABEL, Releases, Table
 
 Carry = Literal["history", "state", "both"]
+_TURNS, _TURN, _NAME = "turns", "turn", "conversation"  # columns
 _CHAT = "CHAT_HISTORY"
-_NOT_SENT = "CONVERSATION_ENDED"
-_WHOLE = ("expected.", "desired.")  # columns that belong to the last turn of a conversation
+_OF_LAST_TURN = ("expected.", "desired.")  # prefixes of columns
+_MAX_TURNS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,77 +69,108 @@ class Conversation:
             refuse("carry", self.carry, f"one of {', '.join(map(repr, get_args(Carry)))}")
 
     def resolved(self, releases: Releases) -> Conversation:
-        """Return the conversation with all names, as the inputs and outputs of `releases` have it.
+        """Return the conversation with the names that are inferred from `releases`.
 
         Raises
         ------
         InputError
-            A name is unknown or ambiguous, or there is no input for a chat history.
+            A name is unknown or ambiguous, or a release has no input for the chat history.
         """
-        known = [release.workflow_version for release in releases.values() if release is not None]
-        inputs = {v.key: v for version in known for v in version.input_variables}
-        outputs = {v.key: v for version in known for v in version.output_variables}
+        inputs = _names(releases, "input_variables")
+        outputs = _names(releases, "output_variables")
         chats = [name for name, variable in inputs.items() if variable.type == _CHAT]
         texts = [name for name, v in inputs.items() if v.type == "STRING" and v.is_required]
         message = self.input or _only(texts) or _only(chats)
         if message is None or (inputs and message not in inputs):
             _refuse("input", message, "the input with the user's message", inputs)
         carry = self.carry or ("history" if chats else "state")
-        if carry != "state" and message not in chats and _only(chats) is None:
-            msg = f"carry={carry!r}: the deployment has no single input of type {_CHAT}"
-            raise InputError(msg)
-        reply = self.reply or _only([n for n, v in outputs.items() if v.type == "STRING"])
-        if (reply is None and carry != "state") or (reply and outputs and reply not in outputs):
+        if carry == "state":
+            return Conversation(message, carry=carry)
+        chat = message if message in chats else _only(chats)
+        for tag, release in releases.items():
+            if chat not in _names({tag: release}, "input_variables"):
+                msg = f"carry={carry!r}: {tag} has no single input of type {_CHAT} for the history"
+                raise InputError(msg)
+        reply = self.reply or _only([name for name, v in outputs.items() if v.type == "STRING"])
+        if reply is None or reply not in outputs:
             _refuse("reply", reply, "the output with the answer", outputs)
         return Conversation(message, reply, carry)
 
     def continued(
+        self, case: SweepCase, before: Run | None, types: Mapping[str, str], now: datetime
+    ) -> dict[str, Any]:
+        """Return fields of the run of a turn after the run `before`, which is None if deleted.
+
+        It has failed if `before` has no answer. `types` are those of the inputs of the release.
+        """
+        if before is None or before.state != "FULFILLED":
+            return _not_sent(before, now)
+        fields: dict[str, Any] = {}
+        if self.carry != "history":
+            fields["previous_execution_id"] = before.execution_id
+        if self.carry != "state":
+            fields["inputs"] = self._with_history(case.inputs, before, types)
+        return fields
+
+    def _with_history(
         self, inputs: Mapping[str, Any], before: Run, types: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Return the inputs of a turn after the run `before`; `types` are those of the release."""
-        if self.carry == "state":
-            return dict(inputs)
-        message = str(self.input)
-        is_chat = types.get(message, _CHAT) == _CHAT
-        chat = message if is_chat else next(n for n, type_ in types.items() if type_ == _CHAT)
-        said = list(before.inputs.get(chat) or ())
-        said += [] if is_chat else chat_messages([("USER", before.inputs[message])])
-        said += chat_messages([("ASSISTANT", _text(before.outputs.get(str(self.reply))))])
-        return {**inputs, chat: [*said, *inputs[chat]] if is_chat else said}
+        """Return the inputs with the chat history: that of `before`, its message and its reply."""
+        message, reply = str(self.input), before.outputs.get(str(self.reply))
+        is_chat_input = types.get(message) == _CHAT
+        chat = next((n for n, type_ in types.items() if type_ == _CHAT), message)
+        chat = message if is_chat_input else chat
+        history = list(before.inputs.get(chat) or ())
+        if not is_chat_input and message in before.inputs:
+            history += chat_messages([("USER", before.inputs[message])])
+        text = reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
+        history += chat_messages([("ASSISTANT", "" if reply is None else text)])
+        return {**inputs, chat: [*history, *(inputs.get(chat) or ())] if is_chat_input else history}
 
 
-def after_lost_turn(before: Run, now: datetime) -> dict[str, Any]:
-    """Return the fields of the run of a turn that is not sent, as `before` has no answer."""
-    message = f"turn {before.turn} was {before.state}, so this turn was not sent"
-    if before.error is not None and before.error.code == _NOT_SENT:
+def _not_sent(before: Run | None, now: datetime) -> dict[str, Any]:
+    """Return the fields of the run of a turn that is not sent, as the one before has no answer."""
+    if before is None:
+        message = "the turn before was deleted, so this turn was not sent"
+    elif before.error is not None and before.error.code == NOT_SENT:
         message = before.error.message
+    else:
+        message = f"turn {before.turn} was {before.state}, so this turn was not sent"
     return {
         "state": "FAILED",
         "finished_at": now,
-        "error": RunError(code=_NOT_SENT, message=message),
+        "error": RunError(code=NOT_SENT, message=message),
     }
+
+
+def _names(releases: Releases, side: str) -> dict[str, VellumVariable]:
+    """Return the variables of one side of all readable releases by name."""
+    versions = [release.workflow_version for release in releases.values() if release is not None]
+    return {variable.key: variable for version in versions for variable in getattr(version, side)}
 
 
 def _only(names: list[str]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _refuse(option: str, name: str | None, what: str, names: Mapping[str, VellumVariable]) -> None:
-    given = f"{name!r} is not" if name else "it is not clear which name is"
-    msg = f"Conversation({option}=...): {given} {what}{available(names)}"
+def _refuse(option: str, name: str | None, role: str, names: Iterable[str]) -> NoReturn:
+    problem = f"{name!r} is not {role}" if name else f"give {role}"
+    msg = f"Conversation({option}=...): {problem}{available(names)}"
     raise InputError(msg)
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def has_turns(table: Table, releases: Releases) -> bool:
+    """Return whether the rows of a table are conversations, or turns of conversations.
 
-
-def has_turns(table: Table) -> bool:
-    """Return whether the rows of a table are conversations, or turns of conversations."""
-    columns = set(table.columns)
-    return not table.stored and (TURNS in columns or {NAME, TURN} <= columns)
+    Stored turns are an `InputError`: each release would continue the answers of another one.
+    """
+    if table.stored:
+        if any(row.get("conversation_id") for row in table.rows):
+            msg = f"{table.name} has runs of conversations; give their turns: {{'turns': [...]}}"
+            raise InputError(msg)
+        return False
+    columns = set(table.columns) - _names(releases, "input_variables").keys()
+    return _TURNS in columns or {_NAME, _TURN} <= columns
 
 
 def turn_table(table: Table, conversation: Conversation, releases: Releases) -> Table:
@@ -147,61 +181,85 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
     InputError
         The turns of a conversation are not a list, or not numbered from 1.
     """
-    types = {
-        variable.key: variable.type
-        for release in releases.values()
-        if release is not None
-        for variable in release.workflow_version.input_variables
-    }
     message = str(conversation.input)
-    rows = list(_scripted(table, message) if TURNS in table.columns else _numbered(table))
-    if types.get(message) == _CHAT:
+    variable = _names(releases, "input_variables").get(message)
+    rows = list(_scripted(table, message) if _TURNS in table.columns else _numbered(table))
+    if variable is not None and variable.type == _CHAT:
         for row in rows:
-            if isinstance(row.get(message), str) and not row[message].lstrip().startswith("["):
-                row[message] = chat_messages([("USER", str(row[message]))])
+            for column in (message, f"input.{message}"):
+                if isinstance(row.get(column), str):
+                    row[column] = _as_chat(row[column])
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
-    return replace(table, rows=rows, columns=columns, has_turns=True)
+    return replace(table, rows=rows, columns=columns, carry=str(conversation.carry))
+
+
+def _as_chat(text: str) -> list[dict[str, Any]]:
+    """Return a message as a chat; JSON text of a chat stays a chat."""
+    parsed = _parsed(text)
+    return chat_messages(parsed if is_chat(parsed) else [("USER", str(text))])
+
+
+def _parsed(text: str) -> Any:
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return text
 
 
 def _scripted(table: Table, message: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of cases with a list of turns."""
     for number, row in enumerate(table.rows, start=1):
-        turns = row.get(TURNS)
-        if isinstance(turns, str):
-            with suppress(ValueError, RecursionError):
-                turns = json.loads(turns)
+        cell = row.get(_TURNS)
+        turns = _parsed(cell) if isinstance(cell, str) else cell
+        turns = getattr(turns, "tolist", lambda turns=turns: turns)()  # an array of Parquet
         if not isinstance(turns, list | tuple) or not turns:
             msg = (
-                f"Case {number} of {table.name} has {format_value(turns)} as its turns; give a "
+                f"Case {number} of {table.name} has {format_value(cell)} as its turns; give a "
                 "list of messages, or of dicts of inputs"
             )
             raise InputError(msg)
-        shared = {name: value for name, value in row.items() if name != TURNS}
-        whole = {name: shared.pop(name) for name in row if name.startswith(_WHOLE)}
-        shared.setdefault(NAME, str(number))
+        shared = {name: value for name, value in row.items() if name != _TURNS}
+        of_last = {n: shared.pop(n) for n in row if n.startswith(_OF_LAST_TURN)}
+        name = shared.pop(_NAME, str(number))
         for turn, said in enumerate(turns, start=1):
-            own = dict(said) if isinstance(said, Mapping) else {message: said}
-            last = whole if turn == len(turns) else {}
-            yield {**shared, **last, **own, TURN: turn}
+            inputs = (
+                {str(key): value for key, value in said.items()}
+                if isinstance(said, Mapping)
+                else {message: said}
+            )
+            expected = of_last if turn == len(turns) else {}
+            yield {**shared, **expected, **inputs, f"label.{_NAME}": name, TURN_LABEL: turn}
+
+
+def _turn_number(value: object) -> int | None:
+    """Return the number of a turn from 1, or None for another value."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,6}", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value <= _MAX_TURNS else None
 
 
 def _numbered(table: Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table with one row per turn, conversation by conversation."""
     conversations: dict[str, dict[int, dict[str, Any]]] = {}
     for number, row in enumerate(table.rows, start=1):
-        name, text = row.get(NAME), str(row.get(TURN, "")).removesuffix(".0")
-        turns = conversations.setdefault(str(name), {})
-        if name is None or not text.isdecimal() or int(text) in turns:
+        name, turn = row.get(_NAME), _turn_number(row.get(_TURN))
+        key = name if isinstance(name, str) else format_value(name)
+        turns = conversations.setdefault(key, {})
+        if name is None or turn is None or turn in turns:
             msg = (
                 f"Row {number} of {table.name} has conversation={format_value(name)} and "
-                f"turn={format_value(row.get(TURN))}; number the turns of each conversation from 1"
+                f"turn={format_value(row.get(_TURN))}; number the turns of each conversation from 1"
             )
             raise InputError(msg)
-        turns[int(text)] = row
+        others = {key: value for key, value in row.items() if key not in {_NAME, _TURN}}
+        turns[turn] = {**others, f"label.{_NAME}": name, TURN_LABEL: turn}
     for name, turns in conversations.items():
         if sorted(turns) != list(range(1, len(turns) + 1)):
-            listed = ", ".join(map(str, sorted(turns)))
-            msg = f"Conversation {name} of {table.name} has the turns {listed}; number them from 1"
+            listed = cut_list(sorted(turns), 8)
+            listed = f"has the turns {listed}; number them from 1"
+            msg = f"Conversation {name:.60} of {table.name} {listed}"
             raise InputError(msg)
-        for turn in sorted(turns):
-            yield {**turns[turn], TURN: turn}
+        yield from (turns[turn] for turn in sorted(turns))

@@ -59,8 +59,9 @@ _SUSPENDED_S = 10.0  # without a turn: the machine was suspended
 _WAIT_SLICE_S = 0.5  # Windows cannot interrupt a wait
 _EXIT_WRITE_S = 5.0  # to record cancelled calls
 _UNREACHABLE = "the history cannot be reached: no run begins until it can"
-_AS_BEGUN = {"state": "STARTED", "doubt": None, "error": None}
-_AS_BEGUN |= {"finished_at": None, "latency_s": None}
+AS_BEGUN = {"state": "STARTED", "doubt": None, "error": None}
+AS_BEGUN |= {"finished_at": None, "latency_s": None}
+"""Fields of a run that is sent again."""
 
 _INITIAL_LIMIT = 16  # calls under way
 _MIN_ROUND_CALLS = 8
@@ -220,10 +221,9 @@ class Driver(threading.Thread):
     stops, and only stores the answers of calls under way. `calls` and `seconds` are those of
     earlier sessions, whose `in_doubt` runs are looked up first. `next_attempt` returns the next
     attempt at a run that was cut off, or None to leave it to later sessions. `following` returns
-    the next turn of the conversation of a run that ended; it has failed if that run has no answer.
-    `sent_now` updates
-    time and release of a run that is sent again. `clock` includes time in which the machine was
-    suspended.
+    the turn that continues a run that ended; it has failed if that run has no answer. `sent_now`
+    updates time and release of a run that is sent again. `clock` includes time in which the machine
+    was suspended.
     """
 
     why: str | None = None
@@ -369,15 +369,16 @@ class Driver(threading.Thread):
         if is_busy and not (self._cut and not self._pool.can_cut):
             return False
         with self._lock:
-            if self._is_drained and self._unresolved and self.why is None:
-                self.why = _unresolved_message(self._unresolved)
+            if self._is_drained and self._counter.left > 0 and self.why is None:
+                self.why = _unresolved_message(self._unresolved, self._counter.left)
             has_ended = self._is_drained or self._counter.left <= 0
             self._over = self.why is not None or has_ended
             return self._over
 
     @property
     def _is_drained(self) -> bool:
-        return self._exhausted and not (self._waiting or self._next or self._resends)
+        queues = self._waiting, self._next, self._resends, self._ended
+        return self._exhausted and not any(queues)
 
     def _fail(self, exc: BaseException) -> None:
         self.error = self.error or exc
@@ -662,7 +663,7 @@ class Driver(threading.Thread):
         elif earlier.doubt is None:  # it was not executed
             self._wait_until(due, prepared)
         elif earlier.force or earlier.doubt_s >= self._listing.resend_after:
-            run = self._sent_now(prepared.run.model_copy(update=_AS_BEGUN))
+            run = self._sent_now(prepared.run.model_copy(update=AS_BEGUN))
             self._resends.append(replace(prepared, run=run, doubt=earlier.doubt))
         else:  # the measured delay has grown since this look-up began
             self._look_up(earlier, now)
@@ -704,6 +705,7 @@ class Driver(threading.Thread):
     def _put_back(self) -> None:
         """Record the last turn. Runs that were never sent are removed; others are in doubt."""
         self._pool.close()
+        self._following = lambda *_: None  # later sessions continue conversations
         waiting = [prepared for *_, prepared in self._waiting]
         begun = [*waiting, *self._resends, *(run for run, _ in self._under_way.values())]
         begun = [prepared for prepared in begun if not prepared.is_probe]
@@ -746,14 +748,15 @@ def is_cut_off(run: Run) -> bool:
     return run.state == "CANCELLED" and run.doubt is None
 
 
-def _unresolved_message(runs: Sequence[Run]) -> str:
-    """Return why a sweep stops with unresolved runs."""
+def _unresolved_message(runs: Sequence[Run], left: int) -> str:
+    """Return why a sweep stops with unresolved runs, and with turns that wait for them."""
     number = sum(is_cut_off(run) for run in runs)
-    counts = (len(runs) - number, number)
-    doubtful, cut_off = (plural(count, "run", "runs") for count in counts)
+    counts = (len(runs) - number, number, left - len(runs))
+    doubtful, cut_off, waiting = (plural(count, "run", "runs") for count in counts)
     parts = [
         f"{doubtful} in doubt, which the server does not list: resume looks them up again",
         f"{cut_off} cancelled on the server each time: resume repeats them",
+        f"{waiting} of conversations whose last answer is in doubt: resume looks it up again",
     ]
     return "; ".join(part for part, count in zip(parts, counts, strict=True) if count)
 

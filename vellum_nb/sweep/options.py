@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from vellum_nb.comparison.decisions import checked_margin
 from vellum_nb.errors import HistoryError, InputError
+from vellum_nb.history.rows import damaged
 from vellum_nb.models import Run
 from vellum_nb.models.checks import (
     available,
@@ -280,7 +281,8 @@ class SweepOptions:
             stop_when = StopWhen(**_part(stored, _STORED_OF_RULE))
         values: dict[str, Any] = _part(stored, _STORED)
         if "conversation" in values:
-            values["conversation"] = Conversation(**values["conversation"])
+            with damaged(f"Sweep {sweep.id}"):
+                values["conversation"] = Conversation(**values["conversation"])
         return cls(limits=Limits(**_part(stored, LIMIT_NAMES)), stop_when=stop_when, **values)
 
 

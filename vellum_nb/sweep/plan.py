@@ -165,6 +165,9 @@ class SweepPlan:
         [[50, 100]]
         >>> ws.close()
         """
+        if self.conversations:
+            msg = "power() counts independent cases, and does not know conversations yet"
+            raise InputError(msg)
         if self._history is None:
             msg = "power() needs a workspace: use ws.sweep(..., dry_run=True).power(...)"
             raise InputError(msg)
@@ -186,7 +189,7 @@ class SweepPlan:
 
     @property
     def least_calls(self) -> int:
-        """Number of runs to send if every conversation ends at its next turn."""
+        """Least number of runs to send, as a conversation can end early."""
         if not self.conversations:
             return self.calls
         first = self.conversations * len(self.tags) * self.repeats
@@ -357,9 +360,7 @@ def new_sweep(
     sweep_id = new_run_id()
     plan = f"{judge}/{sweep_id}"
     if judge is None:
-        talk = options.conversation
-        how = () if talk is None else (f"{talk.carry}/{talk.input}/{talk.reply}",)
-        plan = signature(deployment, tags, options.repeats, (*ids, *how))
+        plan = signature(deployment, tags, options.repeats, ids)
     return SweepRecord(
         id=sweep_id,
         deployment=deployment,

@@ -78,9 +78,10 @@ class SweepInterrupt(KeyboardInterrupt):
 class _Worker(Protocol):
     """Prepares and displays the runs of a sweep. The workspace implements it.
 
-    `prepare` returns a run to send or to look up, as the turn after the run `before`; with `retry`,
-    a failed run in doubt can be sent again. `attempt` opens connections and `close` closes them.
-    `read_timeout_s` is the timeout of an answer.
+    `prepare` returns a run to send, or to look up. A new run continues the run `before`, or has the
+    inputs of `again`, which was cut off; with `retry`, a failed run in doubt can be sent again.
+    `attempt` opens connections and `close` closes them. `read_timeout_s` is the timeout of an
+    answer.
     """
 
     compare: Callable[..., Comparison]
@@ -95,6 +96,7 @@ class _Worker(Protocol):
         options: SweepOptions,
         before: PlannedRun | Run | None = None,
         *,
+        again: Run | None = None,
         retry: bool = False,
     ) -> PreparedRun: ...
     def sent_now(self, run: Run) -> Run: ...
@@ -410,12 +412,12 @@ class SweepControl:
         planned = planned.next_attempt(self.record)
         if self._rule is not None:
             self._rule.add(planned)
-        return self.worker.prepare(planned, self.options, self._turns.before(planned))
+        return self.worker.prepare(planned, self.options, again=prepared.run)
 
     def _following(self, prepared: PreparedRun, run: Run) -> PreparedRun | None:
-        """Prepare the turn of a conversation that continues `run`, if there is one."""
+        """Prepare the turn that continues `run`, unless the answer of `run` is unknown."""
         planned = None if prepared.planned is None else self._turns.after(prepared.planned)
-        if planned is None or planned.state is not None:  # it had failed with an earlier turn
+        if planned is None or planned.state is not None or run.doubt is not None:
             return None
         return self.worker.prepare(planned, self.options, run)
 

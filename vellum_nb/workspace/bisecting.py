@@ -128,6 +128,9 @@ def _read_case(
             raise InputError(msg)
         case = runs[0]
     if isinstance(case, Run | Case):
+        if case.turns if isinstance(case, Case) else case.turn:
+            msg = "a conversation cannot be bisected; give the inputs of one run"
+            raise InputError(msg)
         return dict(case.inputs), case.previous_execution_id
     try:
         case = dict(case)  # a pandas row, too

@@ -43,7 +43,8 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.conversations import Conversation, after_lost_turn, has_turns, turn_table
+from vellum_nb.sweep.conversations import Conversation, has_turns, turn_table
+from vellum_nb.sweep.driver import AS_BEGUN
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
     PlannedRun,
@@ -228,6 +229,7 @@ class SweepWorker:
         options: SweepOptions,
         before: PlannedRun | Run | None = None,
         *,
+        again: Run | None = None,
         retry: bool = False,
     ) -> PreparedRun:
         """Prepare a planned run to be sent, or to be looked up if it was begun.
@@ -235,9 +237,13 @@ class SweepWorker:
         A turn that continues a run without an answer has failed.
         """
         is_new = planned.state is None
-        if isinstance(before, PlannedRun):
-            before = self.history.get(before.run_id)
-        run = self._run(planned, options, before) if is_new else self.history.get(planned.run_id)
+        if again is not None:
+            ids = {"id": planned.run_id, "external_id": planned.run_id, "execution_id": None}
+            run = self.sent_now(again.model_copy(update={**AS_BEGUN, **ids}))
+        elif is_new:
+            run = self._run(planned, options, before)
+        else:
+            run = self.history.get(planned.run_id)
         types = self._types[planned.place.release_tag]
         inputs = tuple(
             {"name": name, "type": types[name] if types else infer_type(value), "value": value}
@@ -335,7 +341,8 @@ class SweepWorker:
         from vellum_nb.widgets.sweep_view import SweepView
 
         cases = self._cases or Sweeps(self.history).cases(sweep.id)
-        numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
+        starts = [case for case in cases if case.turn <= 1]  # a conversation has one number
+        numbers = {case.case_id: number for number, case in reversed([*enumerate(starts, 1)])}
         aliases = {
             tag: tuple(alias.name for alias in release.release_tags if alias.name != tag)
             for tag, release in self._releases.items()
@@ -349,18 +356,20 @@ class SweepWorker:
         refuse_key(str(path), partial(contains_key, self._runner.client), [frame])
         return write_csv_frame(frame, path)
 
-    def _run(self, planned: PlannedRun, options: SweepOptions, before: Run | None) -> Run:
+    def _run(
+        self, planned: PlannedRun, options: SweepOptions, before: PlannedRun | Run | None
+    ) -> Run:
         place, now = planned.place, datetime.now(UTC)  # before the release is read
         case, release = self._cases[place.position], self._releases[place.release_tag]
         types = self._types[place.release_tag]
-        inputs, previous = dict(case.inputs), case.previous_execution_id
-        failed: dict[str, Any] = {}
-        if before is not None and before.state != "FULFILLED":
-            failed = after_lost_turn(before, now)
-        elif before is not None and options.conversation is not None:
-            inputs = options.conversation.continued(inputs, before, types or {})
-            if options.conversation.carry != "history":
-                previous = before.execution_id
+        fields: dict[str, Any] = {
+            "inputs": dict(case.inputs),
+            "previous_execution_id": case.previous_execution_id,
+        }
+        if before is not None and options.conversation is not None:
+            if isinstance(before, PlannedRun):  # a deleted run is not among these
+                before = next(iter(self.history.runs(ids=[before.run_id])), None)
+            fields |= options.conversation.continued(case, before, types or {}, now)
         return Run(
             id=planned.run_id,
             external_id=planned.run_id,
@@ -369,16 +378,14 @@ class SweepWorker:
             release_id=release.id if release else None,
             environment=self._sweep.environment,
             timestamp=now,
-            inputs=inputs,
-            not_sent=tuple(name for name in inputs if types is not None and name not in types),
+            not_sent=tuple(n for n in fields["inputs"] if types is not None and n not in types),
             case_id=case.case_id,
             conversation_id=conversation_id(self._sweep, place, case.turn),
             turn=case.turn or None,
-            previous_execution_id=previous,
             metadata=mocks_metadata(case.labels),
             sweep_id=self._sweep.id,
             repeat=place.repeat,
-            **failed,
+            **fields,
         )
 
     def _watch_tags(self, last_seen: dict[str, datetime], lease: SweepLease) -> None:
@@ -432,9 +439,8 @@ def start_sweep(
     """
     table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
-    if has_turns(table) or options.conversation is not None:
-        table, conversation = conversations(table, releases, options)
-        options = replace(options, conversation=conversation)
+    if options.conversation is not None or has_turns(table, releases):
+        table, options = with_turns(table, releases, options)
     checked = checked_cases(table, releases, deployment, files=options.files)
     _check_mocks(runner.client, checked.cases)
     if options.stop_when is not None:
@@ -466,11 +472,11 @@ def start_sweep(
     return sweep
 
 
-def conversations(
+def with_turns(
     table: Table, releases: Releases, options: SweepOptions
-) -> tuple[Table, Conversation]:
-    """Return the turns of a table of conversations, and how they are sent."""
-    problem = "conversation: the cases have no turns" if not has_turns(table) else ""
+) -> tuple[Table, SweepOptions]:
+    """Return the turns of a table of conversations, and the options with how they are sent."""
+    problem = "conversation: the cases have no turns" if not has_turns(table, releases) else ""
     if options.stop_when is not None:
         problem = "stop_when: a sweep of conversations runs all cases"
     if options.existing == "reuse":
@@ -479,7 +485,7 @@ def conversations(
         msg = f"{problem}; leave it out"
         raise InputError(msg)
     conversation = (options.conversation or Conversation()).resolved(releases)
-    return turn_table(table, conversation, releases), conversation
+    return turn_table(table, conversation, releases), replace(options, conversation=conversation)
 
 
 def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:

@@ -564,10 +564,9 @@ class Workspace:
     ) -> list[Run]:
         """Run one conversation with a release, and return its runs, by turn.
 
-        It is a sweep of one case: the same call again returns the stored runs, or resumes the
-        conversation at the turn that it had reached. A turn is sent after the answer to the one
-        before it. A turn without an answer ends the conversation; the later turns have FAILED and
-        are not sent.
+        It is a sweep of one case: the same call again returns the stored runs, or continues a
+        conversation that was interrupted. A turn is sent after the answer to the one before it. A
+        turn that fails ends the conversation; the later turns are FAILED and are not sent.
 
         Parameters
         ----------
