@@ -262,28 +262,67 @@ def _case_of(of: Run | SweepCase, baseline: str) -> Case:
     return Case(of.case_id, baseline, **fields)
 
 
-def last_turns(runs: Iterable[tuple[Run, str]], turns: Mapping[str, int]) -> list[tuple[Run, str]]:
-    """Return the runs, of conversations only those of the last turn, with their tags.
+def last_turns(pairs: Sequence[tuple[Run, str]], turns: Mapping[str, int]) -> list[tuple[Run, str]]:
+    """Return the runs with their tags, of conversations only those of the last turn.
 
-    `turns` are the numbers of turns by case id; of other conversations, the last turn is that of
-    the longest one.
+    They have the cost and the latency of the whole conversation, and `tag_moved` if it was
+    continued on another release. `turns` are the numbers of turns by case id; without one, the last
+    turn is that of the longest conversation of the case.
     """
-    pairs = list(runs)
+    by_conversation: dict[str, list[Run]] = {}
     last = dict(turns)
     for run, _ in pairs:
-        if run.turn is not None and run.case_id not in turns:
-            last[run.case_id] = max(run.turn, last.get(run.case_id, 0))
-    return [pair for pair in pairs if pair[0].turn in {None, last.get(pair[0].case_id)}]
+        if run.turn is not None and run.conversation_id is not None:
+            by_conversation.setdefault(run.conversation_id, []).append(run)
+            if run.case_id not in turns:
+                last[run.case_id] = max(run.turn, last.get(run.case_id, 0))
+    return [
+        (_whole(run, by_conversation), tag)
+        for run, tag in pairs
+        if run.turn is None or run.turn == last.get(run.case_id)
+    ]
+
+
+def _whole(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
+    """Return the run of the last turn with the cost and latency of its conversation."""
+    runs = by_conversation.get(run.conversation_id or "", ())
+    if len(runs) < 2:  # noqa: PLR2004
+        return run
+    fields: dict[str, Any] = {"tag_moved": len({each.release_id for each in runs} - {None}) > 1}
+    fields["tag_moved"] |= any(each.tag_moved for each in runs)
+    for name in ("cost_usd", "latency_s"):
+        figures = [figure for each in runs if (figure := getattr(each, name)) is not None]
+        fields[name] = sum(figures) if figures else None
+    return run.model_copy(update=fields)
 
 
 def by_turn(
-    pairs: Iterable[tuple[Run, str]], cases: Iterable[SweepCase]
+    pairs: Sequence[tuple[Run, str]], cases: Iterable[SweepCase], compared: Sequence[Case]
 ) -> tuple[list[tuple[Run, str]], list[SweepCase]]:
-    """Return the runs and cases of conversations with each turn as a case of its own."""
-    turns = [
-        (run.model_copy(update={"case_id": f"{run.case_id}/{run.turn}", "turn": None}), tag)
-        for run, tag in pairs
+    """Return the runs and cases of conversations with each turn as a case of its own.
+
+    Of repeats, only the conversation that represents its case in `compared` counts, or the newest.
+    """
+    compared_ids = {case.case_id for case in compared}
+    shown = {
+        run.conversation_id: column
+        for case in compared
+        for column, run in case.runs.items()
         if run.turn is not None
+    }
+    placed = [
+        (run, shown.get(run.conversation_id, tag))
+        for run, tag in pairs
+        if run.turn is not None and run.case_id in compared_ids
+    ]
+    chosen: dict[tuple[str, str], str | None] = {}
+    for run, column in sorted(placed, key=lambda pair: pair[0].timestamp):
+        if chosen.get((run.case_id, column)) not in shown:
+            chosen[run.case_id, column] = run.conversation_id
+    turns = [
+        (run.model_copy(update={"case_id": f"{run.case_id}/{run.turn}", "turn": None}), column)
+        for run, column in placed
+        if chosen[run.case_id, column] == run.conversation_id
     ]
     of_turns = [
         replace(
@@ -293,7 +332,7 @@ def by_turn(
             turn=0,
         )
         for case in cases
-        if case.turn
+        if case.turn and case.case_id in compared_ids
     ]
     return turns, of_turns
 
@@ -301,14 +340,15 @@ def by_turn(
 def whole_conversations(cases: Iterable[SweepCase]) -> list[SweepCase]:
     """Return the cases with one case per conversation, whose input is what the user says."""
     whole: list[SweepCase] = []
-    said: list[Any] = []
+    messages: list[Any] = []
     for case in cases:
-        if case.turn > 1:
+        if case.turn > 1 and whole and whole[-1].case_id == case.case_id:
             whole.pop()
         else:
-            said = []
-        said.append(_said(case.inputs))
-        turns = "\n".join(said) if all(isinstance(text, str) for text in said) else list(said)
+            messages = []
+        messages.append(_said(case.inputs))
+        is_text = all(isinstance(message, str) for message in messages)
+        turns = "\n".join(messages) if is_text else list(messages)
         whole.append(replace(case, inputs={"turns": turns}) if case.turn else case)
     return whole
 

@@ -1112,17 +1112,17 @@ def compare_runs(
     tags = check_tags(release_tags)
     all_runs = list(runs)
     pairs = zip(all_runs, groups or [run.release_tag for run in all_runs], strict=True)
-    known = whole_conversations(cases)
+    planned = whole_conversations(cases)
     of_deployment = [pair for pair in pairs if pair[0].deployment == deployment]
-    matching = last_turns(of_deployment, {case.case_id: case.turn for case in known})
+    matching = last_turns(of_deployment, {case.case_id: case.turn for case in planned})
     columns = split(matching, tags, by_tag=groups is None)
     base = columns.baseline(baseline)
-    aligned = align(columns, base, known=known, only=None if only is None else frozenset(only))
+    aligned = align(columns, base, known=planned, only=None if only is None else frozenset(only))
     chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
     check_options(margin, missing, [metric.name for metric in chosen_metrics])
-    turns, of_turns = by_turn(of_deployment, cases)
+    turns, of_turns = by_turn(of_deployment, cases, aligned)
     comparison = Comparison(
         deployment=deployment,
         release_tags=tags,
@@ -1149,9 +1149,8 @@ def compare_runs(
             turns,
             cases=of_turns,
             deployment=deployment,
-            release_tags=tags,
-            metrics=chosen_metrics,
-            by_tag=groups is None,
+            release_tags=columns.labels,
+            metrics=metrics,
         )
         if turns
         else None,
@@ -1165,15 +1164,16 @@ def _turn_comparison(
     turns: Sequence[tuple[Run, str]],
     baseline: str,
     *,
-    by_tag: bool,
-    metrics: Sequence[Metric],
+    metrics: Metrics | None,
     **options: Any,
 ) -> Comparison:
     """Return the comparison of the turns of conversations; judges are left out."""
+    if metrics is not None:
+        metrics = [metric for metric in as_metrics(metrics) if not isinstance(metric, Judge)]
     return compare_runs(
         [run for run, _ in turns],
-        groups=None if by_tag else [tag for _, tag in turns],
-        metrics=[metric for metric in metrics if not isinstance(metric, Judge)],
+        groups=[column for _, column in turns],
+        metrics=metrics,
         baseline=baseline,
         **options,
     )

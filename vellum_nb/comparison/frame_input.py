@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,8 +144,7 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
                 "timestamp": from_micros(int(row.get("timestamp", at))),
                 "state": str(row.get("state", "FULFILLED")),
                 "inputs": inputs,
-                "conversation_id": row.get("conversation_id"),
-                "turn": None if "turn" not in row else int(row["turn"]),
+                **_turn_of(row),
                 "outputs": _side(row, "output."),
                 "error": error,
                 "case_id": _case_id(row.get("case_id"), inputs, previous),
@@ -158,6 +158,14 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
         field = ".".join(map(str, first["loc"]))
         msg = f"row {at + 1} of the frame: {field}={first['input']!r:.60}: {first['msg']}"
         raise InputError(msg) from exc
+
+
+def _turn_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return conversation and turn of a row; a column `turn` alone has another meaning."""
+    number, name = row.get("turn"), row.get("conversation_id")
+    if not name or not isinstance(number, int | float) or not 1 <= number < math.inf:
+        return {}
+    return {"conversation_id": str(name), "turn": int(number)}
 
 
 def _case_id(stored: Any, inputs: Mapping[str, Any], previous: str | None) -> str:

@@ -50,9 +50,9 @@ def support_bot_v1(message: Message, state: State) -> Answer:
 def support_bot_v2(message: Message, state: State) -> Answer:
     """Understand more words and confirm them, but keep only those of the last two messages."""
     said = _facts(message, [_PATTERNS, _MORE_PATTERNS])
-    known = {**state.get("last", {}), **said}
+    facts = {**state.get("last", {}), **said}
     state["last"] = said
-    answer = _answer(known)
+    answer = _answer(facts)
     if said:
         noted = " and ".join(f"{name} {value}" for name, value in said.items())
         answer["reply"] = f"Thanks, I noted {noted}. {answer['reply']}"
@@ -70,10 +70,10 @@ def _facts(message: str, patterns: Sequence[Mapping[tuple[str, str], str]]) -> d
     return facts
 
 
-def _answer(known: Mapping[str, str]) -> Answer:
+def _answer(facts: Mapping[str, str]) -> Answer:
     """Ask for the first missing fact, or close the case."""
-    missing = next((name for name in _QUESTIONS if name not in known), None)
+    missing = next((name for name in _QUESTIONS if name not in facts), None)
     if missing is not None:
         return {"reply": _QUESTIONS[missing], "status": f"asks for {missing}"}
-    wish, order = known["wish"], f"order {known['order']} ({known['problem']})"
+    wish, order = facts["wish"], f"order {facts['order']} ({facts['problem']})"
     return {"reply": f"Your {wish} for {order} is on its way.", "status": wish}
