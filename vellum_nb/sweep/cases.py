@@ -42,8 +42,6 @@ MOCKS_METADATA = "node_output_mocks"
 """Metadata key of a run with these mocks."""
 PREVIOUS = "previous_execution_id"
 """Column with the id of the execution that a case continues."""
-TURN_LABEL = "label.turn"
-"""Column with the number of a turn of a conversation, from 1."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """Suffixes of files of cases."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})

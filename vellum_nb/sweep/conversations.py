@@ -19,7 +19,7 @@ from vellum_nb.models import Run, RunError, VellumVariable
 from vellum_nb.models.checks import available, check_text, cut_list, refuse
 from vellum_nb.models.inputs import chat_messages, format_value, is_chat
 from vellum_nb.models.sweeps import NOT_SENT, SweepCase
-from vellum_nb.sweep.cases import TURN_LABEL, Releases, Table
+from vellum_nb.sweep.cases import Releases, Table
 
 Carry = Literal["history", "state", "both"]
 _TURNS, _TURN, _NAME = "turns", "turn", "conversation"  # columns
@@ -182,8 +182,11 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
         The turns of a conversation are not a list, or not numbered from 1.
     """
     message = str(conversation.input)
-    variable = _names(releases, "input_variables").get(message)
-    rows = list(_scripted(table, message) if _TURNS in table.columns else _numbered(table))
+    inputs = _names(releases, "input_variables")
+    variable = inputs.get(message)
+    labels = [f"label.{name}" if name in inputs else name for name in (_NAME, _TURN)]
+    is_list = _TURNS in table.columns
+    rows = list(_scripted(table, message, *labels) if is_list else _numbered(table))
     if variable is not None and variable.type == _CHAT:
         for row in rows:
             for column in (message, f"input.{message}"):
@@ -205,8 +208,10 @@ def _parsed(text: str) -> Any:
     return text
 
 
-def _scripted(table: Table, message: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of cases with a list of turns."""
+def _scripted(
+    table: Table, message: str, name_label: str, turn_label: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of cases with a list of turns, with two labels for conversation and turn."""
     for number, row in enumerate(table.rows, start=1):
         cell = row.get(_TURNS)
         turns = _parsed(cell) if isinstance(cell, str) else cell
@@ -219,7 +224,7 @@ def _scripted(table: Table, message: str) -> Iterator[dict[str, Any]]:
             raise InputError(msg)
         shared = {name: value for name, value in row.items() if name != _TURNS}
         of_last = {n: shared.pop(n) for n in row if n.startswith(_OF_LAST_TURN)}
-        name = shared.pop(_NAME, str(number))
+        shared.setdefault(name_label, str(number))
         for turn, said in enumerate(turns, start=1):
             inputs = (
                 {str(key): value for key, value in said.items()}
@@ -227,7 +232,7 @@ def _scripted(table: Table, message: str) -> Iterator[dict[str, Any]]:
                 else {message: said}
             )
             expected = of_last if turn == len(turns) else {}
-            yield {**shared, **expected, **inputs, f"label.{_NAME}": name, TURN_LABEL: turn}
+            yield {**shared, **expected, **inputs, turn_label: turn}
 
 
 def _turn_number(value: object) -> int | None:
@@ -254,8 +259,7 @@ def _numbered(table: Table) -> Iterator[dict[str, Any]]:
                 f"turn={format_value(row.get(_TURN))}; number the turns of each conversation from 1"
             )
             raise InputError(msg)
-        others = {key: value for key, value in row.items() if key not in {_NAME, _TURN}}
-        turns[turn] = {**others, f"label.{_NAME}": name, TURN_LABEL: turn}
+        turns[turn] = {**row, _TURN: turn}
     for name, turns in conversations.items():
         if sorted(turns) != list(range(1, len(turns) + 1)):
             listed = cut_list(sorted(turns), 8)
