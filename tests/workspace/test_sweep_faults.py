@@ -292,7 +292,7 @@ def test_a_refused_external_id_is_looked_up_until_it_is_listed(server, connected
     """
     server.lag = 1e9
     server.script.extend(["reset after"] * len(CASES))
-    with connected(SCALE / 4) as ws:
+    with connected(3 * SCALE) as ws:
         sweep = swept(ws, CASES, background=True)
         until(lambda: server.posts > len(CASES))
         server.lag = SCALE
@@ -303,7 +303,7 @@ def test_a_refused_external_id_is_looked_up_until_it_is_listed(server, connected
 @quick_look_ups
 def test_without_resending_a_run_is_left_in_doubt_and_resume_takes_it(server, connected):
     server.lag, server.script = 1e9, deque(["reset after", "", "reset before"])
-    with connected(0.2) as ws:
+    with connected(0.5) as ws:
         sweep = swept(ws, CASES[:3], concurrency=1, resend_in_doubt=False)
         assert (sweep.state, server.posts) == ("stopped", 3)
         assert "2 runs in doubt" in progress_of(sweep).why
@@ -356,7 +356,7 @@ def test_what_is_not_listed_is_sent_again_only_when_asked_and_under_its_old_id(
     lost = {run.external_id: run.error.code for run in failed.runs() if run.state == "FAILED"}
     server.kept.clear()
     server.executed.clear()
-    with connected(0.2) as later:
+    with connected(0.5) as later:
         again = later.open_sweep(failed.id)
         assert progress_of(again.resume()).failed == 4
         assert not server.executed
