@@ -471,7 +471,14 @@ def cluster_numbers(cases: Sequence[Case], name: str) -> Ints:
 
     A case without a value is a cluster of its own. `InputError`: all cases lack a value.
     """
-    check_text("cluster", name)
+    values = case_values(cases, "cluster", name)
+    keys = [at if value is None else value_key(value) for at, value in enumerate(values)]
+    return pd.factorize(pd.Series(keys, dtype="object"))[0]
+
+
+def case_values(cases: Sequence[Case], option: str, name: str) -> list[Any]:
+    """Return the label or input `name` of each case, or None; `InputError`: no case has a value."""
+    check_text(option, name)
     side, _, label = name.partition(".")
     rows = [
         {f"label.{key}": value for key, value in case.labels.items()}
@@ -482,10 +489,9 @@ def cluster_numbers(cases: Sequence[Case], name: str) -> Ints:
     values = [row.get(column) for row in rows]
     if all(value is None for value in values):
         names = available(dict.fromkeys(key for row in rows for key in row))
-        msg = f"cluster={name!r}: no case has such a label or input{names}"
+        msg = f"{option}={name!r}: no case has such a label or input{names}"
         raise InputError(msg)
-    keys = [at if value is None else value_key(value) for at, value in enumerate(values)]
-    return pd.factorize(pd.Series(keys, dtype="object"))[0]
+    return values
 
 
 def named(tags: Iterable[str]) -> dict[str, str]:

@@ -67,6 +67,7 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import plan
+from vellum_nb.comparison.slices import slice_frame
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file
@@ -503,6 +504,53 @@ class Comparison(ComparisonData):
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
         return self._by_verdict("worse", metric, release)
+
+    def slices(
+        self, by: str, *, metric: str | None = None, release: str | None = None
+    ) -> pd.DataFrame:
+        """Return the difference to the baseline for each value of a label, worst slice first.
+
+        The statistics are those of `result` on the cases of the slice: clusters, repeats, lost
+        answers. `p` has Holm's correction over the slices of one release that have pairs; it is not
+        corrected over releases, metrics or several calls. Cases without a value are left out, and a
+        conversation is one case.
+
+        Parameters
+        ----------
+        by : str
+            ``"label.<name>"``, or an input: ``"input.<name>"``.
+        metric : str, optional
+            A metric's name. Default: the first.
+        release : str, optional
+            A column other than the baseline. Default: all.
+
+        Returns
+        -------
+        DataFrame
+            One row per release and value: `release`, `value` (as text), `cases`, `n` (cases with a
+            figure on both), the `mean` on the release and the difference `delta`, each with its
+            95 % interval from ``_low`` to ``_high``, `p`, and `finding`: a verdict
+            as in `result`, or ``"not enough data"`` if so few cases cannot show a difference. Those
+            slices follow the others.
+
+        Raises
+        ------
+        InputError
+            No case has this label or input, an option is unknown, or the sweep stopped early.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [
+        ...     {"ticket": "I was charged twice", "expected.category": "billing", "segment": "smb"},
+        ...     {"ticket": "The app crashes", "expected.category": "bug", "segment": "enterprise"},
+        ... ]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
+        >>> sweep.compare().slices("label.segment")[["value", "n", "finding"]].values.tolist()
+        [['enterprise', 1, 'same'], ['smb', 1, 'not enough data']]
+        """
+        return slice_frame(self.figures, by, metric, release)
 
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` with an answer that differs from the baseline's."""

@@ -564,17 +564,8 @@ class ComparisonFigures(ComparisonData):
     def finding(self, release: str, metric: str, *, alpha: float | None = None) -> Finding:
         """Return the verdict on `release` as a whole."""
         against = self.against[release, metric]
-        mean = against.change.mean
-        if not against.change.n:
-            return "missing"
-        is_same = not against.decided and mean == 0
-        if is_same and not any(against.lost) and not against.has_gaps:
-            return "same"
-        if against.band is not None and abs(mean) <= against.band:
-            return "undecided" if against.has_gaps else "noise"
-        if against.p is None or against.p > (self.alpha if alpha is None else alpha):
-            return "undecided"
-        return "better" if self.scored[metric].metric.sign * mean > 0 else "worse"
+        sign = self.scored[metric].metric.sign
+        return release_finding(against, against.p, sign, self.alpha if alpha is None else alpha)
 
     @cached_property
     def _clustered(self) -> dict[str, ComparisonFigures]:
@@ -800,11 +791,9 @@ class ComparisonFigures(ComparisonData):
         p, change = against.p, against.change
         if self.is_stopped and p is None:
             return "no p value: this metric did not stop the sweep"
-        if not against.can_show(self.alpha / max(1, len(self.others))) or p is None:
-            units = "cases" if self.clusters is None else "clusters"
-            return f"not enough data: too few {units} to show a difference"
-        if not change.mean and against.leaves_many_out:
-            return "not enough data: too many cases are left out"
+        units = "cases" if self.clusters is None else "clusters"
+        if shortage := against.shortage(self.alpha / max(1, len(self.others)), units):
+            return f"not enough data: {shortage}"
         several = f" after correction for {len(self.others)} releases"
         why = f"{p_sentence(p)}{several if len(self.others) > 1 else ''}"
         interval = f"the 95 % {against.interval}, {interval_text(change)},"
@@ -841,6 +830,21 @@ def _failures(case: Case, release: str, judges: Sequence[Judge]) -> Failures:
     names = named(tag for run in runs for tag in run.tags)
     proposed = ((f, j.name) for j in judges for run in runs for f in j.failures(run, case.expected))
     return names, {name: judge for name, judge in proposed if name not in names}
+
+
+def release_finding(against: Against, p: float | None, sign: int, alpha: float) -> Finding:
+    """Return the verdict of a comparison whose corrected p value is `p`."""
+    mean = against.change.mean
+    if not against.change.n:
+        return "missing"
+    is_same = not against.decided and mean == 0
+    if is_same and not any(against.lost) and not against.has_gaps:
+        return "same"
+    if against.band is not None and abs(mean) <= against.band:
+        return "undecided" if against.has_gaps else "noise"
+    if p is None or p > alpha:
+        return "undecided"
+    return "better" if sign * mean > 0 else "worse"
 
 
 def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:

@@ -116,6 +116,11 @@ class Scored:
         is_failure = self.lost & (self.count > 0).any(axis=1, keepdims=True)
         return np.where(is_failure, self.bounds[self.metric.sign < 0], self.mean)
 
+    def of_cases(self, cases: Ints) -> Scored:
+        """Return the figures of some cases; the variance of repeats is that of all cases."""
+        names = ("mean", "count", "variance", "failed", "answered", "rejected", "lost")
+        return replace(self, **{name: getattr(self, name)[cases] for name in names})
+
     def noise_floor(self, columns: Collection[int]) -> tuple[float | None, int]:
         """Return the share of differing pairs of repeats (None without pairs), and their number."""
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in columns), strict=True))
@@ -212,6 +217,14 @@ class Against:
         if not self.passes:
             return self.units >= stats.LEAST_UNITS
         return self.units >= stats.least_cases(alpha, exact=self.unequal is None)
+
+    def shortage(self, alpha: float, units: str = "cases") -> str:
+        """Return why the data cannot show a difference at level `alpha`, or ""."""
+        if self.change.p is None or not self.can_show(alpha):
+            return f"too few {units} to show a difference"
+        if not self.change.mean and self.leaves_many_out:
+            return "too many cases are left out"
+        return ""
 
     @property
     def has_gaps(self) -> bool:
