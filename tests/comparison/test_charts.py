@@ -241,6 +241,16 @@ def test_values_of_a_label_have_the_statistics_of_their_cases():
     assert f"{signed(alone.low, digits=2)} to {signed(alone.high, digits=2)}" in forest(cmp)
 
 
+def test_value_of_a_label_whose_cases_have_no_cluster_has_a_row():
+    cases, runs = [], []
+    for at in range(16):
+        labels = {"topic": "billing"} if at % 2 else {"topic": "refund", "customer": at // 4}
+        cases.append(SweepCase(at, case_id({"text": at}), {"text": at}, {}, labels))
+        runs += [run(tag, at, at + (tag == "v2")) for tag in ("v1", "v2")]
+    cmp = of_runs(*runs, metrics=value, cases=cases, cluster="label.customer")
+    assert {"billing", "refund"} <= set(forest(cmp, label="topic"))
+
+
 def test_stopped_sweep_has_no_rows_by_label():
     assert "billing" not in forest(by_topic("billing", "refund", stopped=True))
 

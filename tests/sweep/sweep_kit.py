@@ -74,7 +74,7 @@ class Maker:
         _options: Any,
         _before: Any = None,
         *,
-        again: Run | None = None,  # noqa: ARG002  (made anew)
+        again: Run | None = None,  # noqa: ARG002  (a new run is made)
         retry: bool = False,
     ) -> PreparedRun:
         if planned.state is not None:

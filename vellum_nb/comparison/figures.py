@@ -383,6 +383,18 @@ class ComparisonFigures(ComparisonData):
                 against[release, name] = replace(one, p=p[at], sign_p=sign_p[at])
         return against
 
+    def against_on(self, cases: Sequence[int], release: str, metric: str) -> Against:
+        """Compare some cases of a release with the baseline; p is not corrected."""
+        rows = np.array(cases)
+        return compared_with(
+            self.scored[metric].of_cases(rows),
+            self.releases.index(self.baseline),
+            self.releases.index(release),
+            alpha=self.alpha,
+            clusters=None if self.clusters is None else self.clusters[rows],
+            was_run=self.was_run[rows],
+        )
+
     @cached_property
     def was_run(self) -> Bools:
         """Whether there are runs, case by release."""

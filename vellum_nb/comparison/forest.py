@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.lines import grouping_labels, label_text
@@ -141,25 +141,12 @@ def _by_label(
     differences: dict[str, list[Difference]] = {release: [] for release in releases}
     counts = Counter(value for value in values if value is not None)
     for value, _ in counts.most_common(_MAX_VALUES):
-        part = _part(figures, [at for at, other in enumerate(values) if other == value], metric)
+        cases = [at for at, other in enumerate(values) if other == value]
         for release, made in differences.items():
-            change = part.against[release, metric].change
+            change = figures.against_on(cases, release, metric).change
             margin = difference(figures, release, metric).margin
             made.append(Difference(change, margin, is_decided=False, value=value))
     return differences
-
-
-def _part(figures: ComparisonFigures, cases: Sequence[int], metric: str) -> ComparisonFigures:
-    """Return the figures of some cases by one metric."""
-    numbers = {at: number for number, at in enumerate(cases)}
-    table = figures.answers[figures.answers["case"].isin(cases)]
-    return replace(
-        figures,
-        cases=tuple(figures.cases[at] for at in cases),
-        metrics=tuple(each for each in figures.metrics if each.name == metric),
-        answers=table.assign(case=table["case"].map(numbers)),
-        order=None,
-    )
 
 
 def forest_svg(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.cases import case_values
 from vellum_nb.comparison.figures import ComparisonFigures, release_finding
 from vellum_nb.comparison.lines import label_text
-from vellum_nb.comparison.pairs import Against, compared_with
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable
 from vellum_nb.history import frame_of_cells
-from vellum_nb.lazy import np, pd
+from vellum_nb.lazy import pd
 
 NOT_ENOUGH = "not enough data"
 _COLUMNS = (
@@ -56,7 +55,7 @@ def _rows(
     figures: ComparisonFigures, groups: dict[str, list[int]], metric: str, release: str
 ) -> Iterator[dict[str, Any]]:
     """Yield one row per slice of a release, with p corrected over its slices."""
-    made = [_against(figures, cases, metric, release) for cases in groups.values()]
+    made = [figures.against_on(cases, release, metric) for cases in groups.values()]
     corrected = stats.holm([one.change.p for one in made])
     tested = sum(one.change.n > 0 for one in made)
     sign = figures.scored[metric].metric.sign
@@ -77,18 +76,3 @@ def _rows(
             "finding": finding,
             "order": (finding in {NOT_ENOUGH, "missing"}, gain),
         }
-
-
-def _against(
-    figures: ComparisonFigures, cases: Sequence[int], metric: str, release: str
-) -> Against:
-    """Compare some cases of a release with the baseline."""
-    rows = np.array(cases)
-    return compared_with(
-        figures.scored[metric].of_cases(rows),
-        figures.releases.index(figures.baseline),
-        figures.releases.index(release),
-        alpha=figures.alpha,
-        clusters=None if figures.clusters is None else figures.clusters[rows],
-        was_run=figures.was_run[rows],
-    )

@@ -118,8 +118,8 @@ class Conversation:
         """Return the inputs with the chat history: that of `before`, its message and its reply."""
         message, reply = str(self.input), before.outputs.get(str(self.reply))
         is_chat_input = types.get(message) == _CHAT
-        chat = next((n for n, type_ in types.items() if type_ == _CHAT), message)
-        chat = message if is_chat_input else chat
+        chats = (name for name, type_ in types.items() if type_ == _CHAT)
+        chat = message if is_chat_input else next(chats, message)
         history = list(before.inputs.get(chat) or ())
         if not is_chat_input and message in before.inputs:
             history += chat_messages([("USER", before.inputs[message])])
@@ -214,8 +214,9 @@ def _scripted(
     """Yield the rows of cases with a list of turns, with two labels for conversation and turn."""
     for number, row in enumerate(table.rows, start=1):
         cell = row.get(_TURNS)
-        turns = _parsed(cell) if isinstance(cell, str) else cell
-        turns = getattr(turns, "tolist", lambda turns=turns: turns)()  # an array of Parquet
+        turns: Any = _parsed(cell) if isinstance(cell, str) else cell
+        if hasattr(turns, "tolist"):  # an array of Parquet
+            turns = turns.tolist()
         if not isinstance(turns, list | tuple) or not turns:
             msg = (
                 f"Case {number} of {table.name} has {format_value(cell)} as its turns; give a "
