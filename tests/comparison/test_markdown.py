@@ -72,7 +72,7 @@ def test_report_has_figures_groups_or_gaps():
     page = shown(markdown)
     found = next(cells for cells in table_rows(page) if cells[0] == "v2")
     assert found[3:8] == ["0", "7", "0", "0", "1"]
-    assert found[-1] == "worse"
+    assert found[-1] == "should not replace"
     assert "**worse**" in markdown
     assert "### Regressions: 7 cases" in markdown
     _, heading, failures = markdown.partition("### Without an answer or a figure: 1 case\n")
@@ -81,6 +81,13 @@ def test_report_has_figures_groups_or_gaps():
     assert "missing" not in failures
     assert "FAILED TIMEOUT: no answer within 120 s" in page.text
     assert "8 cases, 16 runs of 2026-11-24 " in markdown
+
+
+def test_figures_have_the_verdict_of_the_decision():
+    cmp = judged({"v1": ["no"] * 4 + ["yes"] * 36, "v2": ["yes"] * 40})
+    assert cmp.result("v2").verdict == "undecided"
+    rows = table_rows(shown(cmp.to_markdown()))
+    assert next(cells for cells in rows if cells[0] == "v2")[-1] == "may replace"
 
 
 @pytest.fixture

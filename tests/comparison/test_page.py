@@ -132,6 +132,25 @@ def test_cases_that_are_worse_come_before_the_others():
     assert ["open" in group.attrs for group in groups] == [True, False, False, False]
 
 
+@pytest.fixture
+def slightly_better():
+    return judged({"v1": ["no"] * 4 + ["yes"] * 36, "v2": ["yes"] * 40})
+
+
+def test_all_figures_have_the_verdict_of_the_decision(slightly_better):
+    rows = dom(slightly_better.to_html()).select(".vnb-figures tr")
+    verdicts = next(row for row in rows if row.th and row.th.text == "verdict")
+    assert [cell.text for cell in verdicts.select("td")] == ["baseline", "may replace"]
+
+
+def test_an_interval_above_zero_does_not_end_at_zero(slightly_better):
+    page = dom(slightly_better.to_html())
+    assert text_of(page.select_one('tbody [data-label="difference"] b').parent) == (
+        "+0.100 +0.004 to +0.231"
+    )
+    assert "v2 +0.100 (+0.004 to +0.231)" in page.select_one(".vnb-forest")["aria-label"]
+
+
 def test_report_starts_with_verdicts_and_forest_plot():
     answers = ["yes"] * 6 + ["no"] * 2
     html = judged({"v1": answers, "v2": answers[::-1]}).to_html()

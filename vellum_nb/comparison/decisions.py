@@ -511,8 +511,8 @@ def interval_text(estimate: Estimate, beside: float = 0.0) -> str:
     """Format the ends of an interval; `beside` is a figure from which they must differ."""
     ends = estimate.low, estimate.high
     digits = interval_digits([{"low": ends[0], "high": ends[1]}], "low", "high")
-    if digits is not None and any(round(end, digits) == round(beside, digits) for end in ends):
-        digits += 1
+    if digits is not None and beside:
+        digits += any(round(end, digits) == round(beside, digits) for end in ends)
     return " to ".join(figure(end, digits=digits) for end in ends)
 
 

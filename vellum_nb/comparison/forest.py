@@ -228,14 +228,21 @@ def forest_text(figures: ComparisonFigures, metric: str, releases: Sequence[str]
         for release in releases
         if release != figures.baseline
     }
+    digits = _digits(changes.values())
     means = ", ".join(
-        f"{release} {signed(change.mean)} ({_interval(change)})" if change.n else f"{release} none"
+        f"{release} {signed(change.mean, digits=digits)} ({_interval(change, digits)})"
+        if change.n
+        else f"{release} none"
         for release, change in changes.items()
     )
     return f"difference in {metric} against {figures.baseline}, {figures.level} intervals: {means}"
 
 
-def _interval(change: Estimate, digits: int | None = None) -> str:
+def _digits(changes: Iterable[Estimate]) -> int | None:
+    return interval_digits([{"low": e.low, "high": e.high} for e in changes], "low", "high")
+
+
+def _interval(change: Estimate, digits: int | None) -> str:
     if math.isnan(change.low):
         return "no interval"
     return f"{signed(change.low, digits=digits)} to {signed(change.high, digits=digits)}"
@@ -254,8 +261,7 @@ class _Columns:
     @classmethod
     def of(cls, axis: Axis, changes: Sequence[Estimate]) -> _Columns:
         """Return columns in which all figures fit from `_NARROW_PX`."""
-        ends = [{"low": change.low, "high": change.high} for change in changes]
-        digits = interval_digits(ends, "low", "high")
+        digits = _digits(changes)
         intervals = max(len(_interval(change, digits)) for change in changes)
         means = max(len(signed(change.mean, digits=digits)) for change in changes)
         interval = 100 - min(35.0, 100 * (_CHAR_PX * intervals + 2) / _NARROW_PX)

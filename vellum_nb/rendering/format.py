@@ -112,14 +112,20 @@ def percent(share: float | None) -> str:
 def interval_digits(rows: Iterable[Mapping[str, Any]], low: str, high: str) -> int | None:
     """Return the number of decimals for the means of a column, by its narrowest interval.
 
-    Half the interval keeps two digits if they are below 36, otherwise one. None without an
-    interval.
+    Half the interval keeps two digits if they are below 36, otherwise one. One more digit shows
+    an end that would round to zero. None without an interval.
 
     >>> interval_digits([{"low": 0.36, "high": 0.64}, {"low": 0.2, "high": 0.9}], "low", "high")
     2
+    >>> interval_digits([{"low": 0.0036, "high": 0.23}], "low", "high")
+    3
     """
-    halves = [(row[high] - row[low]) / 2 for row in rows if row[high] > row[low]]
-    return max(0, math.ceil(math.log10(_MAX_PRECISE_UNCERTAINTY / min(halves)))) if halves else None
+    ends = [(row[low], row[high]) for row in rows if row[high] > row[low]]
+    if not ends:
+        return None
+    half = min(high - low for low, high in ends) / 2
+    digits = max(0, math.ceil(math.log10(_MAX_PRECISE_UNCERTAINTY / half)))
+    return digits + any(end and not round(end, digits) for pair in ends for end in pair)
 
 
 def figure(value: float | None, like: float | None = None, digits: int | None = None) -> str:
