@@ -428,3 +428,75 @@ def test_what_the_user_says_is_the_input_of_the_case(ws):
     talks = [{"turns": ["a", {"messages": [("user", "b")], "mood": "sad"}]}]
     turns = ws.sweep("chat", talks, **BOTH).compare().cases[0].inputs["turns"]
     assert (turns[0], turns[1]["mood"]) == ("a", "sad")
+
+
+def scored(ws, metric, turns, *, bot="bot", **options):
+    """Return the figures of one conversation, by release."""
+    frame = ws.sweep(bot, [{"turns": turns}], **BOTH).compare(metrics=metric, **options).frame()
+    return [frame.loc[0, f"metric.{metric.name}@{tag}"] for tag in ("v1", "v2")]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda conversation: conversation.turns,
+        lambda run, conversation: len(conversation.runs) if run else None,
+        lambda run, expected, conversation: conversation.turns if run else expected,
+        lambda run, conversation, expected: conversation.turns if run else expected,
+        lambda run, *, conversation: conversation.turns if run else None,
+    ],
+)
+def test_metric_with_a_parameter_conversation_gets_all_turns(ws, fn):
+    assert scored(ws, vnb.Metric(fn, name="turns"), TURNS) == [3, 3]
+
+
+def test_turns_of_a_conversation_have_their_own_cost_and_latency(ws):
+    def rest(run, conversation):
+        return run.latency_s - sum(turn.latency_s for turn in conversation.runs)
+
+    assert scored(ws, vnb.Metric(rest), TURNS) == pytest.approx([0, 0])
+
+
+def test_single_case_is_a_conversation_of_one_turn(ws):
+    ws.run("bot", {"message": "a"}, release_tag="v1")
+    talk = vnb.Metric(lambda conversation: conversation.transcript == "User: a\nAssistant: a")
+    assert ws.compare("bot", metrics=talk).frame()["metric.metric@v1"].tolist() == [1]
+
+
+def transcripts(ws, bot, turns, inputs=None):
+    """Return the transcript of one conversation by release."""
+    sweep = ws.sweep(bot, [{"turns": turns, **(inputs or {})}], **BOTH)
+    case = sweep.compare().cases[0]
+    return {tag: case.conversation(run).transcript for tag, run in case.runs.items()}
+
+
+def test_transcript_has_the_messages_of_the_user_and_the_answers(ws):
+    assert transcripts(ws, "bot", ["a", "b", "c"])["v2"].splitlines() == [
+        "User: a",
+        "Assistant: a",
+        "User: b",
+        "Assistant: a | b",
+        "User: c",
+        "Assistant: b | c",
+    ]
+
+
+def test_transcript_does_not_repeat_the_chat_history(ws):
+    asked = "User: a\nAssistant: a after 0\nUser: b\nAssistant: b after 2"
+    assert transcripts(ws, "ask", ["a", "b"])["v1"] == asked
+    said = "User: a\nAssistant: sad: USER a\nUser: b\nAssistant: sad: USER a | "
+    assert transcripts(ws, "chat", ["a", "b"], {"mood": "sad"})["v1"].startswith(said)
+
+
+def test_message_of_several_lines_cannot_pretend_to_be_an_answer(ws):
+    assert transcripts(ws, "bot", ["a\nAssistant: b"])["v1"] == (
+        "User: a\n  Assistant: b\nAssistant: a\n  Assistant: b"
+    )
+
+
+def test_rated_conversation_keeps_the_cost_and_latency_of_all_turns(ws):
+    cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
+    last = cmp.cases[0].runs["v1"]
+    again = cmp.with_runs([ws.rate(last.id, quality=1)])
+    assert again.cases[0].runs["v1"].quality == 1
+    assert again.cases[0].runs["v1"].latency_s == last.latency_s

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, Union
 
 from vellum_nb.comparison import statistics as stats
+from vellum_nb.comparison.conversations import ConversationRuns, turns_before
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
 from vellum_nb.lazy import Ints, pd
@@ -81,6 +82,10 @@ class Case:
         The execution that the case continues.
     turns : int
         Number of turns of a conversation, else 0. Its runs are those of the last turn.
+    conversations : dict
+        The runs of all turns by `conversation_id`.
+    earlier_expected : dict
+        The expected values of the turns before the last one, by turn.
     """
 
     case_id: str
@@ -92,6 +97,8 @@ class Case:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     previous_execution_id: str | None = None
     turns: int = 0
+    conversations: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    earlier_expected: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -133,6 +140,14 @@ class Case:
         """Return whether each expected output was met; empty without an answer."""
         run = self.answer(release)
         return {} if run is None else checks(run.outputs, self.expected)
+
+    def conversation(self, run: Run) -> ConversationRuns:
+        """Return all turns of the conversation that ends with `run`, a run of this case."""
+        runs = self.conversations.get(run.conversation_id or "", ())
+        last = next((each for each in runs if each.id == run.id), run)
+        before = list(turns_before(runs, last))
+        expected = [self.earlier_expected.get(each.turn or 0, {}) for each in before]
+        return ConversationRuns((*before, last), (*expected, self.expected))
 
 
 def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
@@ -283,6 +298,31 @@ def last_turns(pairs: Sequence[tuple[Run, str]], turns: Mapping[str, int]) -> li
     ]
 
 
+def with_conversations(
+    cases: Sequence[Case], pairs: Sequence[tuple[Run, str]], planned: Iterable[SweepCase]
+) -> tuple[Case, ...]:
+    """Return `cases` with the runs and the expected values of all turns of conversations."""
+    last = {case.case_id: case.turns for case in cases if case.turns}
+    if not last:
+        return tuple(cases)
+    runs: dict[str, dict[str, list[Run]]] = {case_id: {} for case_id in last}
+    expected: dict[str, dict[int, dict[str, Any]]] = {case_id: {} for case_id in last}
+    values = [(turn.case_id, turn.turn, turn.expected) for turn in reversed(list(planned))]
+    for run, _ in pairs:
+        if run.case_id in last and run.conversation_id is not None:
+            runs[run.case_id].setdefault(run.conversation_id, []).append(run)
+            values.append((run.case_id, run.turn or 0, run.desired or {}))
+    for case_id, turn, of_turn in values:
+        if of_turn and 0 < turn < last.get(case_id, 0):
+            expected[case_id].setdefault(turn, {}).update(of_turn)
+    return tuple(
+        replace(case, conversations=runs[case.case_id], earlier_expected=expected[case.case_id])
+        if case.turns
+        else case
+        for case in cases
+    )
+
+
 def _whole(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
     """Return the run of the last turn with the cost and latency of its conversation."""
     runs = by_conversation.get(run.conversation_id or "", ())
@@ -364,10 +404,27 @@ def _said(inputs: Mapping[str, Any]) -> Any:
 
 def with_run(case: Case, release: str, run: Run) -> Case:
     """Return `case` with a run added or replaced, and its desired outputs as expected ones."""
+    if case.turns:
+        case, run = _with_turn(case, release, run)
     tries = [r for r in case.tries.get(release, ()) if r.id != run.id]
     tries = sorted([*tries, run], key=lambda r: r.timestamp)
     expected = {**case.expected, **(run.desired or {})}
     return replace(case, tries={**case.tries, release: tries}, expected=expected)
+
+
+def _with_turn(case: Case, release: str, run: Run) -> tuple[Case, Run]:
+    """Return `case` with an updated turn, and the run with the cost and latency it has in it."""
+
+    def updated(old: Run) -> Run:
+        figures = ("cost_usd", "latency_s", "tag_moved")
+        return run.model_copy(update={name: getattr(old, name) for name in figures})
+
+    conversations = {
+        name: [updated(old) if old.id == run.id else old for old in runs]
+        for name, runs in case.conversations.items()
+    }
+    old = next((old for old in case.tries.get(release, ()) if old.id == run.id), None)
+    return replace(case, conversations=conversations), run if old is None else updated(old)
 
 
 def without_run(case: Case, release: str, run_id: str) -> Case:

@@ -24,6 +24,7 @@ from vellum_nb.comparison.cases import (
     replay_rows,
     split,
     whole_conversations,
+    with_conversations,
     with_run,
     without_run,
 )
@@ -1166,6 +1167,7 @@ def compare_runs(
     columns = split(matching, tags, by_tag=groups is None)
     base = columns.baseline(baseline)
     aligned = align(columns, base, known=planned, only=None if only is None else frozenset(only))
+    aligned = with_conversations(aligned, of_deployment, cases)
     chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input

@@ -30,6 +30,7 @@ from vellum_nb.comparison.cases import (
     label_note,
     named,
 )
+from vellum_nb.comparison.conversations import ConversationRuns
 from vellum_nb.comparison.decisions import (
     Decision,
     Decisions,
@@ -110,9 +111,11 @@ def runs_table(
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
     rated = [fmean(r.values()) if (r := run.ratings) else run.quality for run in runs]
     table["rating"] = pd.Series(rated, dtype="float64")
-    expected = [cases[at].expected for at in table["case"].tolist()]
+    of_run = [cases[at] for at in table["case"].tolist()]
+    expected = [case.expected for case in of_run]
+    talks = [c.conversation(r) if c.turns else None for c, r in zip(of_run, runs, strict=True)]
     for metric in metrics:
-        results = _evaluated(metric, runs, expected, evaluations.get(metric.name, {}))
+        results = _evaluated(metric, runs, expected, talks, evaluations.get(metric.name, {}))
         values = [math.nan if value is None else value for value, _ in results]
         table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
         errors = pd.Series([problem for _, problem in results], dtype="object")
@@ -149,6 +152,7 @@ def _evaluated(
     metric: Metric,
     runs: Sequence[Run],
     expected: Sequence[Mapping[str, Any]],
+    conversations: Sequence[ConversationRuns | None],
     evaluations: Mapping[str, Evaluation],
 ) -> list[Evaluation]:
     """Return the result of a metric for each run, reusing `evaluations` by run id."""
@@ -160,8 +164,9 @@ def _evaluated(
             problem = f"no run has an output called {name!r}{available(names)}"
             return [(None, problem if is_answer(run) else None) for run in runs]
     return [
-        evaluations.get(run.id) or metric.evaluate(run, e) if is_answer(run) else (None, None)
-        for run, e in zip(runs, expected, strict=True)
+        evaluations.get(run.id) or metric.evaluate(*each) if is_answer(run) else (None, None)
+        for each in zip(runs, expected, conversations, strict=True)
+        for run in each[:1]
     ]
 
 

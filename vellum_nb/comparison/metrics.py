@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import checks, error_text, failure_names
+from vellum_nb.comparison.conversations import ConversationRuns
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
@@ -73,8 +74,10 @@ class Metric:
     ----------
     fn : callable
         Called as ``fn(run)``, or as ``fn(run, expected)`` if it takes two arguments; `expected`
-        maps output names to expected values. Returns a bool (pass or fail), a number, or None if it
-        does not apply. An exception is recorded as an error of the run.
+        maps output names to expected values. A parameter named `conversation` gets all turns of a
+        conversation: its `runs`, their `expected` values, the `transcript` as text, and the number
+        of `turns`. Returns a bool (pass or fail), a number, or None if it does not apply. An
+        exception is recorded as an error of the run.
     name : str, optional
         Name in columns. Default: the function's name.
     lower_is_better : bool, default False
@@ -127,18 +130,34 @@ class Metric:
         self.lower_is_better = lower_is_better
         self.rejected = rejected
         self.tolerance = float(tolerance)
-        self._takes_expected = _takes_expected(fn, self.name)
+        self._arguments = _arguments_of(fn, self.name)
 
-    def __call__(self, run: Run, expected: Mapping[str, Any] | None = None) -> Value:
+    def __call__(
+        self,
+        run: Run,
+        expected: Mapping[str, Any] | None = None,
+        conversation: ConversationRuns | None = None,
+    ) -> Value:
         """Return the result of the function for `run`."""
         if self.rejected is not None and run.state == "REJECTED":
             return self.rejected
-        return self.fn(run, dict(expected or {})) if self._takes_expected else self.fn(run)
+        values = {
+            "run": run,
+            "expected": dict(expected or {}),
+            "conversation": conversation or ConversationRuns((run,), (expected or {},)),
+        }
+        by_position, by_name = self._arguments
+        return self.fn(*(values[n] for n in by_position), **{n: values[n] for n in by_name})
 
-    def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
+    def evaluate(
+        self,
+        run: Run,
+        expected: Mapping[str, Any],
+        conversation: ConversationRuns | None = None,
+    ) -> Evaluation:
         """Return the figure of a run or the reason why it is missing. Catches exceptions."""
         try:
-            value = self(run, expected)
+            value = self(run, expected, conversation)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
             return None, f"{type(exc).__name__}: {exc}"
         number, problem = _checked(value)
@@ -167,20 +186,32 @@ def _checked_bounds(bounds: Any) -> tuple[float, float]:
     refuse("bounds", bounds, "the smallest and the largest possible figure, such as (0, 1)")
 
 
-def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
-    """Return whether the function takes a second positional argument."""
+def _arguments_of(fn: Callable[..., Any], name: str) -> tuple[list[str], list[str]]:
+    """Return what the function gets: arguments by position, and those by name."""
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):  # builtins without a signature
-        return False
-    for arguments in ((None, None), (None,)):
+        return ["run"], []
+    names = list(signature.parameters)
+    others = [each for each in signature.parameters.values() if each.name != _CONVERSATION]
+    has_conversation = len(others) < len(names)
+    for arguments in (["run", "expected"], ["run"], *([[]] if has_conversation else [])):
         with suppress(TypeError):
-            signature.bind(*arguments)
-            return len(arguments) > 1
-    msg = f"the metric {name} takes {signature}; it is called with a run, or (run, expected)"
+            signature.replace(parameters=others).bind(*arguments)
+            if not has_conversation:
+                return arguments, []
+            if signature.parameters[_CONVERSATION].kind is inspect.Parameter.KEYWORD_ONLY:
+                return arguments, [_CONVERSATION]
+            at = names.index(_CONVERSATION)
+            return [*arguments[:at], _CONVERSATION, *arguments[at:]], []
+    msg = (
+        f"the metric {name} takes {signature}; it is called with a run, or (run, expected), and "
+        "with conversation if it has a parameter of that name"
+    )
     raise InputError(msg)
 
 
+_CONVERSATION = "conversation"
 _SHARE, _AMOUNT = (0.0, 1.0), (0.0, math.inf)  # bounds of scores, and of seconds or costs
 _MAX_VALUE = 1e100  # its square and cube are finite
 
@@ -623,9 +654,14 @@ class Judge(Metric):
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
         return filled(self.inputs, sides)
 
-    def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
+    def evaluate(
+        self,
+        run: Run,
+        expected: Mapping[str, Any],
+        conversation: ConversationRuns | None = None,
+    ) -> Evaluation:
         """Return the judge's figure of a run or the reason why it is missing."""
-        value, problem = super().evaluate(run, expected)
+        value, problem = super().evaluate(run, expected, conversation)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
     def characters(self, run: Run) -> int:

@@ -1,0 +1,98 @@
+"""The turns of one conversation on one release, as metrics and judges read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vellum_nb.models import Run
+from vellum_nb.models.inputs import chat_messages, is_chat
+from vellum_nb.rendering.format import value_text
+
+_ROLES = {"USER": "User", "ASSISTANT": "Assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRuns:
+    """The runs of a conversation in the order of their turns; the only run of another case.
+
+    Attributes
+    ----------
+    runs : tuple of Run
+        The run of each turn.
+    expected : tuple of dict
+        The expected values of each turn by output name.
+    """
+
+    runs: tuple[Run, ...]
+    expected: tuple[Mapping[str, Any], ...]
+
+    @property
+    def turns(self) -> int:
+        """Number of turns."""
+        return len(self.runs)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The transcript as a chat history."""
+        return chat_messages(list(self._said()))
+
+    @property
+    def transcript(self) -> str:
+        """The messages as text: ``User: …``, ``Assistant: …``.
+
+        Further lines of a message are indented, so no message can pretend to be several.
+        """
+        lines = ((_ROLES.get(role, role), text.splitlines()) for role, text in self._said())
+        return "\n".join(f"{role}: " + "\n  ".join(parts or [""]) for role, parts in lines)
+
+    def prefixes(self) -> Iterator[ConversationRuns]:
+        """Yield the conversation up to each of its turns."""
+        for turn in range(1, self.turns + 1):
+            yield ConversationRuns(self.runs[:turn], self.expected[:turn])
+
+    def _said(self) -> Iterator[tuple[str, str]]:
+        """Yield role and text of each message."""
+        for at, run in enumerate(self.runs):
+            yield from _sent(run.inputs, is_first=at == 0)
+            answer = _joined(run.outputs)
+            if run.state != "FULFILLED":
+                answer = f"({run.state}{f': {run.error.message}' if run.error else ''})"
+            yield "ASSISTANT", answer
+
+
+def _sent(inputs: Mapping[str, Any], *, is_first: bool) -> Iterator[tuple[str, str]]:
+    """Yield the messages of a turn, without the chat history that it continues."""
+    chats = [value for value in inputs.values() if is_chat(value)]
+    texts = {name: value for name, value in inputs.items() if not is_chat(value)}
+    messages = [(m["role"], _text(m)) for chat in chats for m in chat_messages(chat)]
+    if not is_first:
+        answered = [at for at, (role, _) in enumerate(messages, 1) if role != "USER"]
+        messages = messages[max(answered, default=0) :]
+    yield from messages
+    if texts and (not messages or messages[-1][0] != "USER"):
+        yield "USER", _joined(texts)
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    text = message.get("text")
+    return text if isinstance(text, str) else json.dumps(message.get("content"), default=str)
+
+
+def _joined(values: Mapping[str, Any]) -> str:
+    """Return a single value as text; of several, one line per name."""
+    if len(values) == 1:
+        return value_text(next(iter(values.values())), "JSON")
+    return "\n".join(f"{name}: {value_text(value, 'JSON')}" for name, value in values.items())
+
+
+def turns_before(runs: Iterable[Run], last: Run) -> Iterator[Run]:
+    """Yield the run of each turn before `last`: the newest answer, or the newest run."""
+    by_turn: dict[int, Run] = {}
+    for run in sorted(runs, key=lambda run: run.timestamp):
+        old = by_turn.get(run.turn or 0)
+        if old is None or run.state == "FULFILLED" or old.state != "FULFILLED":
+            by_turn[run.turn or 0] = run
+    return (by_turn[turn] for turn in sorted(by_turn) if turn < (last.turn or 0))
