@@ -183,6 +183,29 @@ def test_a_turn_without_an_answer_ends_its_conversation(ws):
     ]
 
 
+def test_conversation_that_ends_early_is_one_failure(ws):
+    cases = [{"turns": ["a", "no", "b", "c", "d"]}, {"turns": ["a", "b"]}]
+    limits = {"stop_after_failures": 2}
+    sweep = ws.sweep("bot", cases, release_tags=["v1"], limits=limits, progress=False)
+    now = progress_of(sweep)
+    assert (sweep.state, now.done, now.failed, now.unsent, now.ended) == ("done", 3, 1, 3, 7)
+    assert sweep.failed()["turn"].tolist() == [2]
+    assert repr(sweep) == ("<Sweep of bot on v1: done, 7 of 7 runs, 1 failed, 3 not sent>")
+    counts = ws.sweeps()[["planned", "done", "failed", "unsent", "started", "to_go"]]
+    assert counts.to_numpy().tolist() == [[7, 3, 1, 3, 0, 0]]
+    reopened = progress_of(ws.open_sweep(sweep.id))
+    assert (reopened.done, reopened.failed, reopened.unsent) == (3, 1, 3)
+
+
+def test_failures_of_conversations_stop_a_sweep(ws):
+    cases = [{"turns": ["no", "a", "b"]}] * 3
+    limits = {"stop_after_failures": 2}
+    options = {"limits": limits, "concurrency": 1, "progress": False}
+    sweep = ws.sweep("bot", cases, release_tags=["v1"], **options)
+    assert (sweep.state, progress_of(sweep).failed) == ("stopped", 2)
+    assert ws.history.count(state="REJECTED") == 2
+
+
 def test_failed_turns_are_repeated_from_where_the_conversation_ended(ws, server):
     cases = [{"turns": ["a", "no", "b"]}, {"turns": ["c"]}]
     sweep = ws.sweep("bot", cases, release_tags=["v1"], progress=False)

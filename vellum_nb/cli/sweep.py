@@ -128,10 +128,10 @@ def _errors(result: Sweep) -> list[tuple[int, str, str]]:
 def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> None:
     errors = _errors(result) if now.failed else []
     if args.json:
-        of_tag = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
+        of_tag = ("release_tag", "planned", "done", "failed", "unsent", "median_s", "cost_usd")
         tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
-        names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
-        fields = {name: getattr(now, name) for name in names}
+        names = ("state", "why", "found", "planned", "done", "failed", "unsent")
+        fields = {name: getattr(now, name) for name in (*names, "cost_usd", "moved")}
         reasons = [{"runs": n, "code": code, "message": m} for n, code, m in errors[:_MAX_ERRORS]]
         fields |= {"notes": result.notes, "release_tags": tags, "errors": reasons}
         fields = {"sweep_id": result.id, **fields}
@@ -142,6 +142,7 @@ def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> No
         latency = "" if tag.median_s is None else f", median {tag.median_s:.2f} s"
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
         counts = f"{tag.done:,} done, {tag.failed:,} failed"
+        counts += f", {tag.unsent:,} not sent" if tag.unsent else ""
         lines.append(f"  {tag.release_tag}: {counts}{latency}{cost}")
     for runs, code, message in errors[:_MAX_ERRORS]:
         lines.append(f"  {runs:,} failed with {code}: {message}")
@@ -159,7 +160,7 @@ def _status(now: Progress, *, is_embedded: bool) -> int:
     if now.is_decided:
         say(f"vellum-nb: {now.reason}")
     if now.state == "done" or now.is_decided:
-        return _INCOMPLETE if now.failed else 0
+        return _INCOMPLETE if now.failed or now.unsent else 0
     stored = f"{now.ended:,} of {now.planned:,} runs are recorded"
     limit = now.limit_reached
     remedy = f" with a higher --{limit.replace('_', '-')}, or without it," if limit else ""

@@ -40,7 +40,7 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import DoubtKind, Run
 from vellum_nb.models.sweeps import (
     IN_DOUBT_SQL,
-    NOT_SENT,
+    UNSENT_SQL,
     Place,
     SweepCase,
     SweepRecord,
@@ -57,12 +57,16 @@ _ADD_SWEEP = f"{insert('sweeps', SWEEP)} ON CONFLICT DO NOTHING"
 _ADD_CASE = insert("sweep_cases", ("sweep", *CASE))
 _ADD_REUSED = f"{insert('sweep_reused', ('sweep', *REUSED))} ON CONFLICT DO NOTHING"
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
-_STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
+_STATE = (
+    "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' "
+    f"WHEN {UNSENT_SQL} THEN 'UNSENT' ELSE state END"
+)
 _PLANNED_STATE = (
     "CASE WHEN deletion IS NOT NULL AND (state = 'STARTED' OR doubt IS NOT NULL) THEN 'CANCELLED' "
     "WHEN state = 'CANCELLED' AND doubt IS NOT NULL THEN 'STARTED' "
     "WHEN state <> 'STARTED' AND doubt IS NOT NULL THEN 'IN_DOUBT' "
-    "WHEN state = 'CANCELLED' AND deletion IS NULL THEN 'CUT_OFF' ELSE state END"
+    "WHEN state = 'CANCELLED' AND deletion IS NULL THEN 'CUT_OFF' "
+    f"WHEN {UNSENT_SQL} THEN 'UNSENT' ELSE state END"
 )
 # A judge repeats deleted runs and runs on a tag that moved, as the next attempt.
 _JUDGED_STATE = (
@@ -399,7 +403,7 @@ class Sweeps:
 
         STARTED: unanswered or cancelled here, to be looked up. IN_DOUBT: failed without an answer,
         possibly executed. CUT_OFF: the execution was cancelled. CANCELLED: deleted without an
-        answer.
+        answer. UNSENT: a turn of a conversation that had ended.
         """
         sql = (
             f"SELECT r.id, CASE WHEN s.judge IS NULL THEN {_PLANNED_STATE} ELSE {_JUDGED_STATE} END"
@@ -422,9 +426,9 @@ class Sweeps:
             "SELECT count(*) FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
             "WHERE s.id = :sweep AND "
             f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL}) "
-            "AND coalesce(r.error_code, '') <> :not_sent"
+            f"AND NOT coalesce({UNSENT_SQL}, FALSE)"
         )
-        return int(self._store.read(sql, {"sweep": sweep_id, "not_sent": NOT_SENT})[0][0])
+        return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
         """Return kind and age in seconds of the doubts of a sweep, by run id.

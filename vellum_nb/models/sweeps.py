@@ -12,6 +12,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from pydantic import Field
 
 from vellum_nb.models.base import Model, canonical_json
+from vellum_nb.models.run import Run
 
 MOST_RUNS = 2_000_000
 """Limit of planned runs of a sweep; a larger number in a history is taken as damage."""
@@ -21,6 +22,8 @@ IN_DOUBT_SQL = "(state = 'STARTED' OR doubt IS NOT NULL)"
 
 NOT_SENT = "CONVERSATION_ENDED"
 """Error code of a turn that was not sent, as an earlier turn has no answer."""
+UNSENT_SQL = f"(state = 'FAILED' AND error_code = '{NOT_SENT}')"
+"""True for a row of `runs` that is such a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,11 @@ def conversation_id(sweep: SweepRecord, place: Place, turn: int) -> str | None:
     first = place.position - turn + 1
     name = f"conversation/{first}/{place.repeat}/{place.release_tag}"
     return str(uuid5(UUID(sweep.id), name)) if turn else None
+
+
+def is_unsent(run: Run) -> bool:
+    """Return whether `run` is a turn that was not sent, as its conversation had ended."""
+    return run.state == "FAILED" and run.error is not None and run.error.code == NOT_SENT
 
 
 ATTEMPTS = 3

@@ -28,6 +28,7 @@ from vellum_nb.clock import uptime
 from vellum_nb.errors import OutOfReachError
 from vellum_nb.history import LeaseLostError, SweepLease
 from vellum_nb.models import Cancellation, DoubtKind, Run
+from vellum_nb.models.sweeps import is_unsent
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.options import MAX_CONCURRENCY, SweepOptions
 from vellum_nb.sweep.progress import Counter, is_cost
@@ -421,7 +422,7 @@ class Driver(threading.Thread):
             0 if in_hand else self._calls,
             self._seconds + counter.seconds,
             cost + (0.0 if in_hand else self._unresolved_cost),
-            counter.failed + sum(run.state != "FULFILLED" for run in ended),
+            counter.failed + sum(run.state != "FULFILLED" and not is_unsent(run) for run in ended),
         )
         if self._rule is not None:
             reason = self._rule.reason([*ended, *self._unresolved])

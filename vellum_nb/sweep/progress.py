@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
+from vellum_nb.models.sweeps import is_unsent
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.options import LIMIT_NAMES
 
@@ -37,6 +38,7 @@ class TagProgress:
     planned: int
     done: int = 0
     failed: int = 0
+    unsent: int = 0  # turns that were not sent, as their conversation had ended
     running: int = 0
     median_s: float | None = None
     cost_usd: float | None = None
@@ -44,7 +46,7 @@ class TagProgress:
     @property
     def ended(self) -> int:
         """Number of runs that ended."""
-        return self.done + self.failed
+        return self.done + self.failed + self.unsent
 
     @property
     def to_go(self) -> int:
@@ -115,9 +117,14 @@ class Progress:
         return sum(tag.failed for tag in self.tags)
 
     @property
+    def unsent(self) -> int:
+        """Number of turns that were not sent, as their conversation had ended."""
+        return sum(tag.unsent for tag in self.tags)
+
+    @property
     def ended(self) -> int:
-        """Number of runs that ended."""
-        return self.done + self.failed
+        """Number of runs that ended, and of turns that were not sent."""
+        return sum(tag.ended for tag in self.tags)
 
     @property
     def cost_usd(self) -> float | None:
@@ -177,12 +184,17 @@ class Counter:
     @property
     def left(self) -> int:
         """Number of planned runs that have not ended."""
-        return sum(tag.planned - tag.done - tag.failed for tag in self._tags.values())
+        return sum(tag.planned - tag.ended for tag in self._tags.values())
 
     @property
     def failed(self) -> int:
         """Number of runs that ended without outputs."""
         return sum(tag.failed for tag in self._tags.values())
+
+    @property
+    def unsent(self) -> int:
+        """Number of turns that were not sent."""
+        return sum(tag.unsent for tag in self._tags.values())
 
     @property
     def cost(self) -> float:
@@ -220,6 +232,9 @@ class Counter:
         """Count a run that ended."""
         with self._lock:
             self._tags[run.release_tag].running -= 1
+            if is_unsent(run):
+                self._end(run.release_tag, "UNSENT")
+                return
             self._end(run.release_tag, run.state)
             self.spent(run.release_tag, run.cost_usd, run.latency_s)
             self._learn_cost(run)
@@ -280,7 +295,8 @@ class Counter:
 
     def _end(self, tag: str, state: str) -> None:
         self._tags[tag].done += state == "FULFILLED"
-        self._tags[tag].failed += state != "FULFILLED"
+        self._tags[tag].unsent += state == "UNSENT"
+        self._tags[tag].failed += state not in {"FULFILLED", "UNSENT"}
 
     def _forget(self, seconds: float) -> None:
         while self._ends and self._ends[0] < seconds - _RATE_WINDOW_S:
@@ -340,6 +356,8 @@ def facts(now: Progress) -> str:
         parts.append(f"{now.state}: {now.reason}" if now.reason else now.state)
     if now.failed:
         parts.append(f"{now.failed:,} failed")
+    if now.unsent:
+        parts.append(f"{now.unsent:,} not sent")
     if now.cost_usd is not None:
         parts.append(money(now.cost_usd))
     if now.cost_problem:

@@ -39,6 +39,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.sweeps import (
     ATTEMPTS,
     MOST_RUNS,
+    NOT_SENT,
     Place,
     SweepRecord,
     most_rounds,
@@ -60,7 +61,8 @@ _EXIT_GRACE_S = 2.0  # and when the interpreter exits
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
 _COLUMNS = {  # of `Workspace.sweeps`, with their kinds
     **dict.fromkeys(("sweep_id", "deployment", "release_tags", "state"), "text"),
-    **dict.fromkeys(("planned", "done", "failed", "started", "to_go", "cases", "repeats"), "int"),
+    **dict.fromkeys(("planned", "done", "failed", "unsent", "started", "to_go"), "int"),
+    **dict.fromkeys(("cases", "repeats"), "int"),
     **dict.fromkeys(("created", "ended"), "time"),
     **dict.fromkeys(("why", "environment"), "text"),
 }
@@ -357,7 +359,7 @@ class SweepControl:
         past = sweeps.past(self.record.deployment)
         expected = _expected_costs(past, self.record.release_tags)
         states, reused, in_doubt = self._read(look_up=True, expected=expected)
-        is_next_round = retry and self._counter.failed > 0
+        is_next_round = retry and self._counter.failed + self._counter.unsent > 0
         if self._counter.left <= 0 and not is_next_round:
             return None
         attempt, most = self.worker.attempt(options, lease), options.most_at_once
@@ -638,9 +640,13 @@ class Sweep:
         return short_view(pd.concat(parts, axis=1), columns)
 
     def failed(self, *, columns: FrameView = "all") -> pd.DataFrame:
-        """Return the failed, rejected and cancelled runs of `frame`."""
+        """Return the failed, rejected and cancelled runs of `frame`.
+
+        Turns that were not sent are left out: their conversation has one failed run.
+        """
         frame = self.frame(columns=columns)
-        return frame[frame["state"].isin(_NOT_DONE)].reset_index(drop=True)
+        is_unsent = (frame["state"] == "FAILED") & frame["error_code"].isin([NOT_SENT])
+        return frame[frame["state"].isin(_NOT_DONE) & ~is_unsent].reset_index(drop=True)
 
     @compare_options
     def compare(self, **options: Unpack[CompareOptions]) -> Comparison:
@@ -692,6 +698,7 @@ class Sweep:
         if not now.planned:
             return f"<Sweep of {record.deployment} on {tags}: no cases: nothing was replayed>"
         failed = f", {now.failed} failed" if now.failed else ""
+        failed += f", {now.unsent} not sent" if now.unsent else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
         note = ""
@@ -841,11 +848,12 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
             tally["FULFILLED"] += len(sweeps.reused(record.id))
             tally["FAILED"] += tally["IN_DOUBT"]
         failed = sum(tally[state] for state in _NOT_DONE)
-        begun = tally["FULFILLED"] + tally["STARTED"] + failed
+        begun = tally["FULFILLED"] + tally["STARTED"] + failed + tally["UNSENT"]
         idle = "done" if record.ended is not None else "stopped" if begun or record.why else "ready"
         row = {name: getattr(record, name, None) for name in _COLUMNS}
         row |= {"sweep_id": record.id, "release_tags": ", ".join(record.release_tags)}
         row |= {"done": tally["FULFILLED"], "failed": failed, "started": tally["STARTED"]}
+        row |= {"unsent": tally["UNSENT"]}
         row |= {"created": micros(record.created), "ended": record.ended and micros(record.ended)}
         row |= {"state": "running" if record.id in held else idle, "to_go": record.planned - begun}
         why = None if record.id in held else _why(record, begun=begun)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vellum_nb.models.sweeps import Place, SweepCase
 from vellum_nb.sweep.plan import PlannedRun
 
-_ENDED = frozenset({"FULFILLED", "FAILED", "REJECTED", "CANCELLED"})
+_ENDED = frozenset({"FULFILLED", "FAILED", "REJECTED", "CANCELLED", "UNSENT"})
 
 
 class Turns:

@@ -250,7 +250,7 @@ def _sums(now: Progress) -> list[dict[str, str]]:
     ended = f"{now.ended:,} of {now.planned:,}"
     took = f"{fresh:,} in {duration(now.seconds)}" if fresh else ""
     rows = [
-        ("all", ended, "", f"{now.done:,} done · {now.failed:,} failed"),
+        ("all", ended, "", f"{now.done:,} done · {_not_done(now)}"),
         ("rate", speed(now.rate) if fresh else _UNKNOWN, "", took),
         ("time left", remaining, "", f"{to_go:,} to go, {running:,} running"),
         ("at once", f"{now.at_once:,}", f"of {now.limit:,}" if now.limit else "", limit),
@@ -260,6 +260,12 @@ def _sums(now: Progress) -> list[dict[str, str]]:
         dict(zip(("label", "value", "unit", "below"), map(short_line, row), strict=True))
         for row in rows
     ]
+
+
+def _not_done(now: Progress, separator: str = " · ") -> str:
+    """Return the numbers of failed runs, and of turns that were not sent."""
+    unsent = f"{separator}{now.unsent:,} not sent" if now.unsent else ""
+    return f"{now.failed:,} failed{unsent}"
 
 
 def _latest(run: Run, number: int | None) -> dict[str, str]:
@@ -299,7 +305,7 @@ def _status(now: Progress) -> str:
         "paused": "paused: no new runs start",
         "stopping": "stopping: running calls end first",
         "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {advice}",
-        "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
+        "done": f"done: {now.done:,} fulfilled, {_not_done(now, ', ')}",
     }[now.state]
     if now.state in {"paused", "stopping"} and not any(tag.running for tag in now.tags):
         return sentence.partition(":")[0]
