@@ -644,9 +644,10 @@ class Sweep:
 
         Turns that were not sent are left out: their conversation has one failed run.
         """
-        frame = self.frame(columns=columns)
+        frame = self.frame()
         is_unsent = (frame["state"] == "FAILED") & frame["error_code"].isin([NOT_SENT])
-        return frame[frame["state"].isin(_NOT_DONE) & ~is_unsent].reset_index(drop=True)
+        failed = frame[frame["state"].isin(_NOT_DONE) & ~is_unsent].reset_index(drop=True)
+        return short_view(failed, columns)
 
     @compare_options
     def compare(self, **options: Unpack[CompareOptions]) -> Comparison:
