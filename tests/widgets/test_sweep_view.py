@@ -409,7 +409,7 @@ def test_earlier_runs_are_counted_by_origin(counts, expected):
     plan = {"release_tags": ("v1",), "repeats": 3, "cases": 120, "signature": ""}
     again = counts.pop("again", 0)
     record = SweepRecord(id="1", deployment="triage", created=LOST, round=again, **plan)
-    tags = (TagProgress("v1", 360, 300, 0, 12, 2.3, None),)
+    tags = (TagProgress("v1", 360, 300, running=12, median_s=2.3),)
     now = Progress("running", tags, **{"began": LOST} | counts)
     resumed = sweep_view_model(record, now, aliases={}, numbers={})["resumed"]
     assert "".join(part for part, _ in resumed) == expected

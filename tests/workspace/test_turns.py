@@ -190,7 +190,7 @@ def test_conversation_that_ends_early_is_one_failure(ws):
     now = progress_of(sweep)
     assert (sweep.state, now.done, now.failed, now.unsent, now.ended) == ("done", 3, 1, 3, 7)
     assert sweep.failed()["turn"].tolist() == [2]
-    assert repr(sweep) == ("<Sweep of bot on v1: done, 7 of 7 runs, 1 failed, 3 not sent>")
+    assert repr(sweep) == "<Sweep of bot on v1: done, 7 of 7 runs, 1 failed, 3 not sent>"
     counts = ws.sweeps()[["planned", "done", "failed", "unsent", "started", "to_go"]]
     assert counts.to_numpy().tolist() == [[7, 3, 1, 3, 0, 0]]
     reopened = progress_of(ws.open_sweep(sweep.id))

@@ -14,7 +14,7 @@ import pytest
 from vellum_nb.sweep.progress import Progress, TagProgress, facts, terminal_bar
 from vellum_nb.sweep.sweep import control_of
 
-TAGS = (TagProgress("v1", 10, 4, 1, 2, 1.0, 0.5),)
+TAGS = (TagProgress("v1", 10, 4, 1, running=2, median_s=1.0, cost_usd=0.5),)
 SCRIPT = """
 import sys
 import vellum_nb as vnb

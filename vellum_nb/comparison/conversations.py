@@ -48,11 +48,6 @@ class ConversationRuns:
         lines = ((_ROLES.get(role, role), text.splitlines()) for role, text in self._said())
         return "\n".join(f"{role}: " + "\n  ".join(parts or [""]) for role, parts in lines)
 
-    def prefixes(self) -> Iterator[ConversationRuns]:
-        """Yield the conversation up to each of its turns."""
-        for turn in range(1, self.turns + 1):
-            yield ConversationRuns(self.runs[:turn], self.expected[:turn])
-
     def _said(self) -> Iterator[tuple[str, str]]:
         """Yield role and text of each message."""
         for at, run in enumerate(self.runs):

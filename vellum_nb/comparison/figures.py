@@ -113,9 +113,14 @@ def runs_table(
     table["rating"] = pd.Series(rated, dtype="float64")
     of_run = [cases[at] for at in table["case"].tolist()]
     expected = [case.expected for case in of_run]
-    talks = [c.conversation(r) if c.turns else None for c, r in zip(of_run, runs, strict=True)]
+    conversations = [
+        case.conversation(run) if case.turns else None
+        for case, run in zip(of_run, runs, strict=True)
+    ]
     for metric in metrics:
-        results = _evaluated(metric, runs, expected, talks, evaluations.get(metric.name, {}))
+        results = _evaluated(
+            metric, runs, expected, conversations, evaluations.get(metric.name, {})
+        )
         values = [math.nan if value is None else value for value, _ in results]
         table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
         errors = pd.Series([problem for _, problem in results], dtype="object")

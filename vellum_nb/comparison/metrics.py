@@ -159,12 +159,15 @@ class Metric:
         try:
             value = self(run, expected, conversation)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
-            return None, f"{type(exc).__name__}: {exc}"
+            return None, self._problem(exc)
         number, problem = _checked(value)
         low, high = self.bounds or (-math.inf, math.inf)
         if number is not None and not low <= number <= high:
             return None, f"{number} is outside the bounds {low:g} to {high:g}"
         return number, problem
+
+    def _problem(self, exc: Exception) -> str:
+        return f"{type(exc).__name__}: {exc}"
 
     @property
     def sign(self) -> int:
@@ -654,15 +657,8 @@ class Judge(Metric):
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
         return filled(self.inputs, sides)
 
-    def evaluate(
-        self,
-        run: Run,
-        expected: Mapping[str, Any],
-        conversation: ConversationRuns | None = None,
-    ) -> Evaluation:
-        """Return the judge's figure of a run or the reason why it is missing."""
-        value, problem = super().evaluate(run, expected, conversation)
-        return value, problem.removeprefix("ValueError: ") if problem else None
+    def _problem(self, exc: Exception) -> str:
+        return str(exc) if type(exc) is ValueError else super()._problem(exc)
 
     def characters(self, run: Run) -> int:
         """Return the length of the outputs that the judge reads."""
