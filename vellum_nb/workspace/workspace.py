@@ -756,7 +756,7 @@ p = 0.50 · noise floor unknown>
         ...     )
         >>> trend = ws.trend("ticket-triage", release_tags=["v2"], by="sweep")
         >>> trend.frame()[["cases", "n", "level", "change"]].round(2).values.tolist()
-        [[6.0, 6.0, 0.17, nan], [6.0, 6.0, 0.17, 0.0]]
+        [[6.0, 6.0, 0.5, nan], [6.0, 6.0, 0.5, 0.0]]
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         options: Any = {"metric": metric, "by": by, "since": since, "cluster": cluster}
