@@ -106,13 +106,13 @@ def _with_stored(metrics: Metrics | None, stored: Mapping[str, Metric]) -> Metri
 
 def _long(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     """Return a frame with columns ``output.<name>@<release>`` as one row per case and release."""
-    names = [name for name in frame.columns if isinstance(name, str)]
+    names = [str(name) for name in frame.columns]
     sides = {n: n.partition("@") for n in names if "@" in n and n.startswith(_OF_A_RELEASE)}
     parts = []
     for release in dict.fromkeys(release for _, _, release in sides.values()):
         others = {name: column for name, (column, _, r) in sides.items() if r == release}
         kept = [name for name in names if name in others or name not in sides]
-        part = frame[kept].rename(columns=others).assign(**{by: release})
+        part = frame.set_axis(names, axis=1)[kept].rename(columns=others).assign(**{by: release})
         parts.append(part[part[list(others.values())].notna().any(axis=1)])
     return pd.concat(parts, ignore_index=True) if parts else frame
 
