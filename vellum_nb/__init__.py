@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.client import Client
-    from vellum_nb.comparison import Comparison, Decision, Decisions, Metric, ReleaseResult, metrics
+    from vellum_nb.comparison import (
+        Comparison,
+        Decision,
+        Decisions,
+        Metric,
+        ReleaseResult,
+        metrics,
+        read_evals,
+    )
     from vellum_nb.errors import (
         APIConnectionError,
         APIError,
@@ -65,6 +73,7 @@ _HOMES = {
     "read_csv": "history",
     "read_jsonl": "history",
     "read_parquet": "history",
+    "read_evals": "comparison",
     "check_history": "history",
     "Run": "models",
     "Comparison": "comparison",
@@ -114,6 +123,7 @@ __all__ = [
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "read_evals",
     "check_history",
     "Run",
     "Comparison",

@@ -17,7 +17,8 @@ from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged
 from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
 from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Metric, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
+from vellum_nb.comparison.trend import Period, Trend
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import (
@@ -47,7 +48,13 @@ from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
-from vellum_nb.workspace.comparing import Chosen, StoredOptions, WorkspaceActions, stored_comparison
+from vellum_nb.workspace.comparing import (
+    Chosen,
+    StoredOptions,
+    WorkspaceActions,
+    stored_comparison,
+    stored_trend,
+)
 from vellum_nb.workspace.executions import find_run, rate_run, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
@@ -751,6 +758,56 @@ p = 0.50 · noise floor unknown>
         if dry_run:
             return plan_judges(comparison.figures, self._actions)
         return judged(comparison, self._actions, options)
+
+    def trend(
+        self,
+        deployment: str,
+        cases: Chosen | None = None,
+        *,
+        release_tags: Sequence[str] = ("production",),
+        metric: One = "score",
+        by: Period = "week",
+        since: datetime | str | None = None,
+        cluster: str | None = None,
+    ) -> Trend:
+        """Return the figures of release tags over time, from the stored runs of sweeps.
+
+        Neighbouring points are compared on the cases that they have in common, and the line adds up
+        these differences. New cases therefore do not move it. The newest point is the mean of its
+        cases. A point that shares fewer than six cases with the next is "not enough data". Nothing
+        is executed; judges only count where they have judged an answer already.
+
+        Parameters
+        ----------
+        cases : optional
+            Only these cases: a table as for `sweep`, or each `case_id`. Default: all.
+        release_tags : sequence of str, default ("production",)
+            The tags; each has a line. If a tag moved within a period, each release has a point.
+        metric : str, Metric or callable, default "score"
+            The metric.
+        by : {"sweep", "day", "week", "month"}, default "week"
+            The period of a point, in UTC. Of each case, the runs of its newest sweep in the period
+            count; repeats are averaged.
+        since, cluster : optional
+            Only runs from this time on; the label or input that dependent cases share.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> texts = ["I was charged twice", "Refund me", "It crashes", "Hello", "Help", "Cancel it"]
+        >>> cases = [{"ticket": text, "expected.category": "billing"} for text in texts]
+        >>> for week in range(2):
+        ...     sweep = ws.sweep(
+        ...         "ticket-triage", cases, release_tags=["v2"], existing="restart", progress=False
+        ...     )
+        >>> trend = ws.trend("ticket-triage", release_tags=["v2"], by="sweep")
+        >>> trend.frame()[["cases", "n", "level", "change"]].round(2).values.tolist()
+        [[6.0, 6.0, 0.5, nan], [6.0, 6.0, 0.5, 0.0]]
+        """
+        cases = parse_location(cases)  # before anything can fail: a traceback may show it
+        options: Any = {"metric": metric, "by": by, "since": since, "cluster": cluster}
+        return stored_trend(self._actions, deployment, check_tags(release_tags), cases, **options)
 
     def judge(
         self,
