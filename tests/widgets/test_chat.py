@@ -168,14 +168,14 @@ def test_rejected_turn_ends_the_conversation_of_its_release_only(ws, talk):
 def test_chat_whose_conversations_have_all_ended_sends_nothing(talk):
     form = talk("bot", "no", tags=["v2"])
     assert parts(form, "vnb-run")[0].disabled
-    click(form, "vnb-talk-new")
+    click(form, "vnb-dialog-new")
     assert not parts(form, "vnb-run")[0].disabled
 
 
 def test_new_conversation_does_not_continue_the_one_before(talk):
     form = talk("bot", "a", tags=["v1"])
-    click(form, "vnb-talk-new")
-    assert not parts(form, "vnb-talk-turn")
+    click(form, "vnb-dialog-new")
+    assert not parts(form, "vnb-dialog-turn")
     (run,) = say(form, "b")
     assert (run.outputs["output"], run.turn, run.previous_execution_id) == ("b", 1, None)
 
@@ -236,7 +236,7 @@ def test_cancelled_turn_stays_and_ends_the_conversation(tmp_path):
 
 def test_answers_of_an_earlier_turn_are_rated(ws, talk):
     form = talk("bot", "a", "b", tags=["v1"])
-    bars = parts(parts(form, "vnb-talk-turn")[0], "vnb-results")[0].children[-1]
+    bars = parts(parts(form, "vnb-dialog-turn")[0], "vnb-results")[0].children[-1]
     Page(bars).send(event="rate", id=bars.bars[0]["id"], quality=1)
     assert bars.wait(PATIENCE)
     assert [run.quality for run in ws.history.conversation(form.runs[0].conversation_id)] == [

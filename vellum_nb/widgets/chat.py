@@ -91,13 +91,13 @@ class ChatSection:
         self._types: dict[str, dict[str, str]] = {}  # of the inputs by release tag
         self._ids: dict[str, str] = {}  # of the conversations by release tag
         self._case_id = ""
-        self._list = styled(ipw.VBox(), "vnb-talk-turns")
-        self._state = note("", "vnb-talk-state")
+        self._list = styled(ipw.VBox(), "vnb-dialog-turns")
+        self._state = note("", "vnb-dialog-state")
         self._box = ipw.Textarea(description="Message", placeholder="Write a message", rows=2)
         styled(self._box, "vnb-unlabelled vnb-say").observe(lambda _: changed(), "value")
-        self._new = button("New conversation", "vnb-talk-new", self.restart)
-        foot = styled(ipw.Box([self._state, self._new]), "vnb-talk-foot")
-        self.widget = styled(ipw.VBox([self._list, foot, self._box]), "vnb-talk")
+        self._new = button("New conversation", "vnb-dialog-new", self.restart)
+        foot = styled(ipw.Box([self._state, self._new]), "vnb-dialog-foot")
+        self.widget = styled(ipw.VBox([self._list, foot, self._box]), "vnb-dialog")
         self._show()
 
     @property
@@ -215,8 +215,8 @@ class ChatSection:
     def _place(self, turn: _Turn) -> None:
         """Display a turn, and clear its message from the box."""
         said = note(turn.message_html(len(self._turns) + 1), "vnb-turn-said")
-        head = styled(ipw.Box([said]), "vnb-talk-head")
-        turn.widget = styled(ipw.VBox([head, turn.answers.answers.widget]), "vnb-talk-turn")
+        head = styled(ipw.Box([said]), "vnb-dialog-head")
+        turn.widget = styled(ipw.VBox([head, turn.answers.answers.widget]), "vnb-dialog-turn")
         self._turns.append(turn)
         self._list.children = [shown.widget for shown in self._turns]
         if self.message == turn.message:

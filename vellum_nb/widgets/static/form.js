@@ -46,8 +46,11 @@ function describeAll(root) {
     .querySelectorAll(".vnb-fold")
     .forEach((fold) => setAttribute(fold, "aria-expanded", fold.classList.contains("vnb-open")));
   labelGroup(root, root.querySelector(".vnb-title"), "Form of ", "region");
-  setAttributes(root.querySelectorAll(".vnb-talk-turns"), { role: "list", "aria-label": "Turns" });
-  setAttributes(root.querySelectorAll(".vnb-talk-turn"), { role: "listitem" });
+  setAttributes(root.querySelectorAll(".vnb-dialog-turns"), {
+    role: "list",
+    "aria-label": "Turns",
+  });
+  setAttributes(root.querySelectorAll(".vnb-dialog-turn"), { role: "listitem" });
   for (const tags of root.querySelectorAll(".vnb-tags")) {
     labelGroup(tags, { textContent: "Run on release tags" });
   }
@@ -99,7 +102,7 @@ function watch(view, root) {
   }
 
   function end() {
-    const turn = [...root.querySelectorAll(".vnb-talk-turn")].at(-1);
+    const turn = [...root.querySelectorAll(".vnb-dialog-turn")].at(-1);
     const isChat = turn?.offsetParent;
     const nodes = isChat
       ? turn.querySelectorAll(".vnb-out-run")
