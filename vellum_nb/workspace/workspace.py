@@ -21,11 +21,20 @@ from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
 from vellum_nb.comparison.trend import Period, Trend
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
+from vellum_nb.history import (
+    CaseSets,
+    History,
+    Sweeps,
+    SyncReport,
+    connected,
+    parse_location,
+    trace_frame,
+)
 from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.checks import check_tags, check_text, refuse, with_options
 from vellum_nb.rendering.diff import CodeDiff
+from vellum_nb.sweep.case_sets import CaseSet, case_sets_frame
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import (
@@ -57,7 +66,7 @@ from vellum_nb.workspace.lookup import (
     releases_frame,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import open_case_set, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -189,6 +198,44 @@ class Workspace:
         """
         before, after = self.code(deployment, old), self.code(deployment, new)
         return CodeDiff(deployment, old, new, before, after)
+
+    @property
+    def case_sets(self) -> pd.DataFrame:
+        """One row per case set of the history, by name; see `case_set`.
+
+        Columns: `name`, `deployment`, `cases`, `version` (number of the newest), `changed` (UTC),
+        and `author` of that version.
+        """
+        return case_sets_frame(CaseSets(self.history))
+
+    def case_set(self, name: str, *, deployment: str | None = None) -> CaseSet:
+        """Open a named list of cases, or create it with its first cases.
+
+        The history stores every version of it, for all who share the history.
+
+        Parameters
+        ----------
+        name : str
+            Name of the set.
+        deployment : str, optional
+            Deployment whose inputs the cases have. A set that exists knows it, and so do runs.
+
+        Raises
+        ------
+        InputError
+            The set has cases of another deployment.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> suite = ws.case_set("billing", deployment="ticket-triage")
+        >>> print(suite.add([{"ticket": "I was charged twice"}, {"ticket": "A refund, please"}]))
+        billing, version 1: 2 added
+        >>> ws.case_sets[["name", "cases", "version"]].values.tolist()
+        [['billing', 2, 1]]
+        """
+        return open_case_set(self._runner, name, deployment)
 
     def form(
         self,
@@ -439,7 +486,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: Literal[True],
         **options: Unpack[SweepArguments],
@@ -449,7 +496,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: Literal[False] = False,
         **options: Unpack[SweepArguments],
@@ -459,7 +506,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: bool = False,
         **options: Unpack[SweepArguments],
@@ -480,7 +527,7 @@ class Workspace:
         ----------
         deployment : str
             Name of the deployment.
-        cases : DataFrame, list of dicts, runs, or path
+        cases : DataFrame, list of dicts, runs, path, or CaseSet
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
             A case with a list of `turns`, or several rows with the columns `conversation` and
             `turn`, is a conversation.
