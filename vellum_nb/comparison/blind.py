@@ -200,6 +200,11 @@ class BlindSession:
         return sum(rating.choice != "skip" for rating in self._rated.values())
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether the rating ended before anything was rated or skipped."""
+        return self.record.ended is not None and self.total > 0 and not self._rated
+
+    @property
     def skipped(self) -> int:
         """Number of skipped cases."""
         return len(self._rated) - self.rated
@@ -217,6 +222,12 @@ class BlindSession:
             return ""
         skipped = self._rated.get(pair.position)
         return self._drafts.get(pair.position) or (skipped.note if skipped else "")
+
+    @property
+    def hidden_note(self) -> str:
+        """The sentence in place of the results of a comparison until the rating ends."""
+        first, second = self.record.first, self.record.second
+        return f"Results are hidden while the blind rating of {first} and {second} is open."
 
     def names(self, pair: BlindPair) -> list[str]:
         """Return the names of the outputs in an order that does not reveal which release is A."""
@@ -431,6 +442,14 @@ class BlindSession:
         return a_is_first(self.record.seed, pair.case_id)
 
 
+def open_session(
+    deployment: str, cases: Sequence[Case], ratings: BlindRatings
+) -> BlindSession | None:
+    """Return the newest blind rating of these runs that has not ended."""
+    sessions = (BlindSession(cases, record, ratings) for record in ratings.open(deployment))
+    return next((session for session in sessions if session.total), None)
+
+
 def begin_blind_session(
     deployment: str,
     cases: Sequence[Case],
@@ -454,7 +473,9 @@ def begin_blind_session(
     while True:
         newest = ratings.newest(signature)
         if newest is not None and not restart and seed in {None, newest.seed}:
-            return BlindSession(cases, newest, ratings)
+            session = BlindSession(cases, newest, ratings)
+            if not session.is_abandoned:
+                return session
         record = BlindRecord(
             id=str(uuid.uuid4()),
             deployment=deployment,
