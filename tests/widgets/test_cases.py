@@ -514,6 +514,13 @@ def test_hostile_names_and_cells_are_escaped(text):
     assert_harmless(problems_html(HistoryError(text)))
 
 
+def test_form_shows_the_least_number_of_calls_of_conversations(cases):
+    cases.choose(b"conversation,turn,ticket\nx,1,a\nx,2,b\ny,1,c\n")
+    assert cases.label == "Run 2 to 3 calls"
+    assert "2 to 3" in cases.plan
+    assert "2 conversations of 3 turns × 1 release tag = 2 to 3 calls" in cases.line  # noqa: RUF001
+
+
 def test_plan_shows_counts_time_and_cost():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     plan = SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x")

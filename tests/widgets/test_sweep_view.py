@@ -286,6 +286,19 @@ def test_estimated_calls_are_those_of_all_release_tags(gated):
     assert offer.cost == "1,800 calls"
 
 
+def test_estimated_calls_of_further_conversations_are_those_of_their_turns(gated):
+    gated.gate.release(100)
+    talks = [{"turns": ["a"], "expected.category": "x"}, {"turns": ["b", "c"]}]
+    sweep = gated.ws.sweep("triage", talks, release_tags=["v1", "v2"], progress=False)
+    view = sweep.view()
+    assert view.wait(PATIENCE)
+    decision = replace(sweep.compare().decide()["v2"], more=20)
+    assert view._more_cases(decision) == ("Add cases…", "up to 60 calls")
+    view._on_add("v2")
+    assert view.wait(PATIENCE)
+    assert "Run further conversations alone" in text_of(view.panel.parts["adding"])
+
+
 def test_comparison_that_is_opened_again_has_later_ratings(gated):
     view = swept(gated)
     for _ in range(2):

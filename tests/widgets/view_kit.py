@@ -144,8 +144,9 @@ def rejected(number, tag):
     return run(number, tag, state="REJECTED", error=error, outputs={})
 
 
-def wrong(number, tag, repeat=0):
-    return run(number, tag, repeat, outputs={"category": "account", "reply": "Thanks for writing."})
+def wrong(number, tag, repeat=0, **fields):
+    outputs = {"category": "account", "reply": "Thanks for writing."}
+    return run(number, tag, repeat, outputs=outputs, **fields)
 
 
 def known(*numbers, labels=None):

@@ -119,6 +119,30 @@ def test_rows_with_conversation_and_turn_are_the_same_cases_as_a_list(ws, tmp_pa
     assert frame.loc[frame["turn"] == 2, "expected.output"].tolist() == ["a | b"] * 2
 
 
+def test_plan_of_a_stopped_sweep_counts_the_turns_that_can_be_left_out(ws):
+    talks = [{"turns": ["a", "b", "c"]}, {"turns": ["no", "d"]}, {"turns": ["e", "f"]}]
+    options = {"release_tags": ["v1"], "concurrency": 1, "progress": False}
+    ws.sweep("bot", talks, limits={"max_calls": 2}, **options)
+    plan = ws.sweep("bot", talks, dry_run=True, **options)
+    # b and e are sent in any case, c and f only after an answer; d is not sent.
+    assert (plan.found, plan.least_calls, plan.calls) == (3, 2, 4)
+    assert plan.headline.startswith("3 conversations of 7 turns × 1 release tag = 7 runs: ")  # noqa: RUF001
+    assert "3 found, 2 to 4 to be sent" in plan.headline
+
+
+@pytest.mark.parametrize(("limit", "note"), [(3, "will"), (4, "can"), (5, "can")])
+def test_plan_says_whether_a_limit_can_stop_the_conversations(ws, limit, note):
+    talks = [{"turns": ["a", "b"]}, {"turns": ["c"]}]
+    plan = ws.sweep("bot", talks, limits={"max_calls": limit}, dry_run=True, **BOTH)
+    assert plan.notes == (f"max_calls={limit}: it {note} stop there",)
+
+
+def test_plan_runs_each_conversation_one_turn_at_a_time(ws):
+    ws.converse("bot", TURNS, release_tag="v1")
+    plan = ws.sweep("bot", [{"turns": TURNS}, {"turns": ["a"]}], dry_run=True, **BOTH)
+    assert plan.at_once == 4
+
+
 @pytest.mark.parametrize(
     ("cases", "options", "problem"),
     [

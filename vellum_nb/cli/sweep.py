@@ -109,8 +109,9 @@ def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
         if power is not None:
             print_safely(power.to_string(index=False, float_format="{:.4g}".format))
         return
-    names = ("deployment", "cases", "repeats", "planned", "found", "calls", "seconds", "cost_usd")
-    fields = {name: getattr(plan, name) for name in (*names, "resumes", "notes")}
+    names = ["deployment", "cases", "conversations", "repeats", "planned", "found", "least_calls"]
+    names += ["calls", "seconds", "cost_usd", "resumes", "notes"]
+    fields = {name: getattr(plan, name) for name in names}
     fields["release_tags"] = json.loads(plan.frame().to_json(orient="records"))
     if power is not None:
         fields["power"] = json.loads(power.to_json(orient="records"))

@@ -83,6 +83,19 @@ def _joined(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {value_text(value, 'JSON')}" for name, value in values.items())
 
 
+def said(run: Run, before: Run | None) -> str:
+    """Return what the user said in the turn after `before`, with other inputs that changed."""
+    messages = list(_sent(run.inputs, is_first=before is None))
+    is_user = {role for role, _ in messages} <= {"USER"}
+    lines = [text if is_user else f"{_ROLES.get(role, role)}: {text}" for role, text in messages]
+    values = {name: value for name, value in run.inputs.items() if not is_chat(value)}
+    if values and messages[-1][1] != _joined(values):  # the message is in a chat
+        old = before.inputs if before is not None else {}
+        changed = {name: value for name, value in values.items() if value != old.get(name)}
+        lines += [f"{name}: {value_text(value, 'JSON')}" for name, value in changed.items()]
+    return "\n".join(lines)
+
+
 def turns_before(runs: Iterable[Run], last: Run) -> Iterator[Run]:
     """Yield the run of each turn before `last`: the newest answer, or the newest run."""
     by_turn: dict[int, Run] = {}

@@ -144,15 +144,18 @@ class AnswerCell:
         return f'{note}{changes}<div class="vnb-tree"><details>{value}</details></div>'
 
 
-def check_html(expected: object, *, is_met: bool, icon: Callable[[str], str]) -> str:
+def check_html(
+    expected: object, *, is_met: bool, icon: Callable[[str], str], name: str = ""
+) -> str:
     """Return whether an output has its expected value, which is named if not, as HTML.
 
-    `icon` draws "check" or "close".
+    `icon` draws "check" or "close"; `name` is that of the output, if it has to be named.
     """
+    label = f"{escape(one_line(visible_name(name)))} " if name else ""
     if is_met:
-        return f'<span class="vnb-check">{icon("check")} as expected</span>'
-    text = one_line(visible_name(plain_text(expected)), _MAX_EXPECTED_CHARS)
-    return f'<span class="vnb-check vnb-check-bad">{icon("close")} expected {escape(text)}</span>'
+        return f'<span class="vnb-check">{icon("check")} {label}as expected</span>'
+    text = escape(one_line(visible_name(plain_text(expected)), _MAX_EXPECTED_CHARS))
+    return f'<span class="vnb-check vnb-check-bad">{icon("close")} {label}expected {text}</span>'
 
 
 def _text_html(text: str) -> str:

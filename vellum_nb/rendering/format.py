@@ -172,6 +172,15 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
 
 
+def between(least: int, most: int) -> str:
+    """Format a range of counts.
+
+    >>> between(4, 1200), between(7, 7)
+    ('4 to 1,200', '7')
+    """
+    return f"{least:,} to {most:,}" if least < most else f"{most:,}"
+
+
 def doubt_text(run: Run) -> str:
     """Describe a run in doubt; empty for other runs."""
     if run.doubt is None:

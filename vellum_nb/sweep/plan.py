@@ -24,7 +24,7 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import new_run_id
 from vellum_nb.models.checks import cut_list
 from vellum_nb.models.sweeps import MOST_RUNS, Place, SweepCase, SweepRecord, planned_id, signature
-from vellum_nb.rendering.format import duration, money, plural
+from vellum_nb.rendering.format import between, duration, money, plural
 from vellum_nb.sweep.cases import CaseColumn, CheckedCases, Releases, columns_by_role, columns_html
 from vellum_nb.sweep.options import SweepOptions
 
@@ -51,6 +51,7 @@ class TagPlan:
     found: int = 0  # runs of this sweep that have ended
     reused: int = 0  # runs of the history that replace planned ones
     doubtful: int = 0  # runs to look up, as they were begun
+    later_calls: int = 0  # of `calls`, turns that are not sent if their conversation ends before
     median_s: float | None = None  # of past runs
     cost_usd: float | None = None  # mean of past runs
 
@@ -58,6 +59,11 @@ class TagPlan:
     def planned(self) -> int:
         """Number of planned runs."""
         return self.calls + self.found + self.reused + self.doubtful
+
+    @property
+    def least_calls(self) -> int:
+        """Least number of runs to send, as a conversation can end early."""
+        return self.calls - self.later_calls
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -190,10 +196,7 @@ class SweepPlan:
     @property
     def least_calls(self) -> int:
         """Least number of runs to send, as a conversation can end early."""
-        if not self.conversations:
-            return self.calls
-        first = self.conversations * len(self.tags) * self.repeats
-        return min(self.calls, first if self.calls == self.planned else 1)
+        return sum(tag.least_calls for tag in self.tags)
 
     @property
     def found(self) -> int:
@@ -253,7 +256,7 @@ class SweepPlan:
         if self.conversations:
             turns = plural(self.cases, "turn")
             factors[0] = f"{plural(self.conversations, 'conversation')} of {turns}"
-        at_least = f"{self.least_calls:,} to " if self.least_calls < self.calls else ""
+        calls = between(self.least_calls, self.calls)
         if self.repeats > 1:
             factors.append(plural(self.repeats, "repeat"))
         at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
@@ -261,11 +264,11 @@ class SweepPlan:
         estimate += "" if self.cost_usd is None else f", about {money(self.cost_usd)}"
         product = f" {times} ".join(factors)
         if self.calls == self.planned:
-            return f"{product} = {at_least}{plural(self.calls, 'call')}{estimate}"
+            return f"{product} = {calls} {'call' if self.calls == 1 else 'calls'}{estimate}"
         doubtful = sum(tag.doubtful for tag in self.tags)
         parts = [f"{self.found:,} found"] if self.found else []
         parts += [f"{doubtful:,} to be looked up"] if doubtful else []
-        parts.append(f"{at_least}{self.calls:,} to be sent")
+        parts.append(f"{calls} to be sent")
         return f"{product} = {plural(self.planned, 'run')}: {', '.join(parts)}{estimate}"
 
 
@@ -396,27 +399,33 @@ def plan_sweep(
     if resumes:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
     states, stored_reuse = _stored_runs(record, sweeps, is_earlier=is_earlier)
-    runs: Iterable[PlannedRun] = (
-        planned_runs(record, states, stored_reuse) if states or stored_reuse else ()
-    )
+    conversations = sum(case.turn == 1 for case in checked.cases)
+    runs: Iterable[PlannedRun] = planned_runs(record, states, stored_reuse)
     reused: Reused = {}
-    if reuse and record.ended is None:
-        runs = list(planned_runs(record, states, stored_reuse))
+    if conversations:
+        runs = list(runs)
+    elif reuse and record.ended is None:
+        runs = list(runs)
         reused = _reusable(new, checked.cases, runs, sweeps)
+    elif not (states or stored_reuse):
+        runs = ()
+    later = _later_calls(checked.cases, runs) if conversations else {}
     counts = Counter((run.place.release_tag, run.state) for run in runs if run.state)
+    tags = _tag_plans(record, new, counts, reused, sweeps.past(record.deployment))
+    lines = (conversations or record.cases) * len(new.release_tags) * record.repeats
     plan = SweepPlan(
         record.deployment,
         cases=record.cases,
         repeats=record.repeats,
-        tags=tuple(_tag_plans(record, new, counts, reused, sweeps.past(record.deployment))),
-        at_once=max(1, min(options.most_at_once, record.planned)),
+        tags=tuple(replace(tag, later_calls=later.get(tag.release_tag, 0)) for tag in tags),
+        at_once=max(1, min(options.most_at_once, lines)),
         fixed=options.concurrency is not None,
         resumes=record.id if resumes else None,
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
         columns=checked.columns,
         omitted=checked.omitted,
-        conversations=sum(case.turn == 1 for case in checked.cases),
+        conversations=conversations,
     )
     record = record.model_copy(update={"notes": (*_unreadable_tags(new), *checked.notes)})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)
@@ -577,6 +586,18 @@ def _reusable(
     return reused
 
 
+def _later_calls(cases: Sequence[SweepCase], runs: Iterable[PlannedRun]) -> Counter[str]:
+    """Count the turns that are sent only after an answer that is not known yet, by release tag."""
+    states = {run.place: run.state for run in runs}
+    return Counter(
+        place.release_tag
+        for place, state in states.items()
+        if state is None
+        and cases[place.position].turn > 1
+        and states[replace(place, position=place.position - 1)] != "FULFILLED"
+    )
+
+
 def _tag_plans(
     record: SweepRecord,
     new: SweepRecord,
@@ -661,4 +682,6 @@ def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
     }
     for name, limit in options.limits.given.items():
         is_early = (expected.get(name) or 0) > limit
-        yield f"{name}={limit}" + (": it will stop there" if is_early else "")
+        is_sure = name != "max_calls" or plan.least_calls > limit
+        stop = f": it {'will' if is_sure else 'can'} stop there"
+        yield f"{name}={limit}" + (stop if is_early else "")

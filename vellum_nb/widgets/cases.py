@@ -15,7 +15,7 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.models.checks import cut_list
 from vellum_nb.rendering.assets import icon
-from vellum_nb.rendering.format import duration, money, one_line, plural, visible_name
+from vellum_nb.rendering.format import between, duration, money, one_line, plural, visible_name
 from vellum_nb.sweep.cases import SUFFIXES, CaseColumn, CaseFile, columns_html
 from vellum_nb.sweep.options import Existing
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
@@ -137,10 +137,13 @@ class CaseSection:
         if self.sweep is None or self._is_active():
             return
         with self._lock:
-            self._existing, plan = "reuse", control_of(self.sweep).plan
+            plan = control_of(self.sweep).plan
+            has_turns = plan is not None and plan.conversations > 0
+            self._existing = "resume" if has_turns else "reuse"  # conversations are not reused
             is_same = self._choice is not None and self._choice.basis == self._ran
             if plan is not None and plan.omitted and is_same:
-                self._most_calls = number * len(plan.tags) * plan.repeats
+                runs = number * len(plan.tags) * plan.repeats
+                self._most_calls = 0 if plan.conversations else runs
                 self._first.value = "" if number >= plan.omitted else str(plan.cases + number)
             self._changed()
             if not self._most_calls:
@@ -202,7 +205,8 @@ class CaseSection:
             if plan.ended is not None and not is_meant:  # every run is finished
                 ready = choice._replace(existing="restart", most_calls=0)
                 plan = self._call(ready, dry_run=True)
-            text = plural(plan.calls, "call")
+            calls = between(plan.least_calls, plan.calls)
+            text = f"{calls} {'call' if plan.calls == 1 else 'calls'}"
             repetition = " again" if ready.existing == "restart" else ""
             label = f"Resume: {text}" if plan.resumes else f"Run {text}{repetition}"
             html, columns = case_plan_html(plan), plan.columns
@@ -409,7 +413,9 @@ def case_plan_html(plan: SweepPlan) -> str:
     """Return the number of calls on each release tag, their duration and their cost."""
     in_rows = {text for column in plan.columns for text in column.notes}
     notes = "".join(f"<li>{name_html(note)}</li>" for note in plan.notes if note not in in_rows)
-    columns: dict[str, Callable[[TagPlan], str]] = {"calls": lambda tag: f"{tag.calls:,}"}
+    columns: dict[str, Callable[[TagPlan], str]] = {
+        "calls": lambda tag: between(tag.least_calls, tag.calls)
+    }
     if plan.found:
         columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
     if any(tag.doubtful for tag in plan.tags):

@@ -12,15 +12,16 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.lines import ICONS, IDLE, Busy, label_text, score_of, verdict_of
+from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.assets import icon
-from vellum_nb.rendering.format import figure, input_kind, plain_text, visible_name
+from vellum_nb.rendering.format import figure, input_kind, plain_text, plural, visible_name
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_rows import failure_chips
-from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
+from vellum_nb.widgets.outputs import heads_html, side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, LookUp
 
 _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
@@ -92,26 +93,33 @@ class Detail:
         runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
         missing = [e for e in comparison.releases if e not in by_release]
         self._show_traces(runs, release, can_read=len(runs) > 1)
-        of_case: dict[str, Any] = {
-            "inputs": case.inputs,
-            "expected": case.expected,
-            "missing": missing,
-        }
         labels = {name: label_text(v) for name, v in case.labels.items() if v is not None}
-        self._draw(runs, title=f"Case {case.number:,}", labels=labels, **of_case)
+        self._draw(
+            runs,
+            title=f"Case {case.number:,}"
+            + (f" · {plural(case.turns, 'turn')}" if case.turns else ""),
+            labels=labels,
+            inputs={} if case.turns else case.inputs,
+            expected={} if case.turns else case.expected,
+            missing=missing,
+        )
         self._offer_replay([e for e in comparison.releases if e in replayed])
         activity = {e: "".join((busy or {}).get((case.case_id, e), IDLE)) for e in columns}
-        html = side_by_side_html(
-            runs,
-            inline=inline,
-            compared=release,
-            remarks={e: _remark(comparison, case, e, metric, activity[e]) for e in columns},
-            expected=case.expected,
-            below={
+        options: dict[str, Any] = {
+            "inline": inline,
+            "compared": release,
+            "remarks": {e: _remark(comparison, case, e, metric, activity[e]) for e in columns},
+            "below": {
                 e: _failures_html(comparison, case, e, can_fail=self._can_fail) for e in columns
             },
-        )
-        self._answers.value = clean(html) if runs else ""
+        }
+        if case.turns:
+            html = heads_html(runs, **options)
+            turns = Transcript.of(case, (comparison.baseline, *others), {})
+            html += _turns_html(turns, release, inline=inline)
+        else:
+            html = side_by_side_html(runs, expected=case.expected, **options)
+        self._answers.value = clean(html) if runs or case.turns else ""
 
     def _offer_replay(self, releases: Sequence[str]) -> None:
         """Show the button that runs the case again, if it can be run on any release."""
@@ -164,6 +172,11 @@ class Detail:
                     self._changed(run.model_copy(update={"nodes": tuple(read(run))}))
 
         self.bars.submit(work)
+
+
+def _turns_html(transcript: Transcript, release: str, *, inline: bool) -> str:
+    html = transcript_html(transcript, icon, compared=release, inline=inline)
+    return f'<div class="vnb-out">{html}</div>'
 
 
 def _input_html(value: object) -> str:

@@ -269,6 +269,33 @@ def side_by_side_html(
     return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{body}</div>'
 
 
+def heads_html(
+    runs: Sequence[Run],
+    *,
+    compared: str,
+    inline: bool,
+    remarks: Mapping[str, str],
+    below: Mapping[str, str],
+) -> str:
+    """Return notes and headings as in `side_by_side_html`, and the row `below` each heading."""
+    sections = [
+        section_html(
+            visible_name(run.release_tag),
+            _head(run, remarks.get(run.release_tag, "")),
+            [below.get(run.release_tag, "")],
+            1,
+            classes=" vnb-out-compared"
+            if run is not runs[0] and run.release_tag == compared
+            else "",
+        )
+        for run in runs
+    ]
+    notes = _notes(runs, compared, legend=True, inline=inline)
+    above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
+    grid = f'{above}<div class="vnb-out-grid vnb-out-heads">{"".join(sections)}</div>'
+    return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{grid}</div>'
+
+
 def _with_outputs(run: Run, values: Mapping[str, Any]) -> Run:
     """Return a run with other values as its outputs, to show them in the same way."""
     update = {"outputs": values, "output_types": {}, "state": "FULFILLED", "error": None}

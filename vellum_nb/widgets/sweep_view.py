@@ -169,20 +169,20 @@ def results_model(comparison: Comparison, tags: Sequence[str]) -> dict[str, Any]
 
 
 def more_cases(
-    decision: Decision, record: SweepRecord, now: Progress, remaining: int
+    decision: Decision, record: SweepRecord, now: Progress, remaining: int, turns: float = 1.0
 ) -> MoreCases | None:
     """Return the button for the cases that would decide, with calls and cost on all release tags.
 
-    `remaining` is the number of cases in the file that have not run. None for releases of a moved
-    tag.
+    `remaining` is the number of cases in the file that have not run, `turns` the mean number of
+    turns of a case. None for releases of a moved tag.
     """
     tags = now.tags
     if not {decision.release, decision.baseline} <= {tag.release_tag for tag in tags}:
         return None
     cases = _cases_to_add(decision, remaining)
-    calls = cases * record.repeats
+    calls = round(cases * turns) * record.repeats
     costs = [calls * t.cost_usd / t.ended for t in tags if t.cost_usd is not None and t.ended]
-    text = plural(len(tags) * calls, "call")
+    text = f"{'' if turns == 1 else 'up to '}{plural(len(tags) * calls, 'call')}"
     text = f"{text} · about {money(sum(costs))}" if len(costs) == len(tags) else text
     return MoreCases(f"Run {cases:,} more" if remaining else "Add cases…", text)
 
@@ -195,6 +195,11 @@ def _cases_to_add(decision: Decision, remaining: int) -> int:
 
 def adding_html(record: SweepRecord) -> str:
     """Return the call that runs added cases and reuses the stored runs of the others."""
+    if "conversation" in record.options:
+        return (
+            "Run further conversations alone with <code>ws.sweep</code>, and compare all of them "
+            f"with <code>{name_html(f'ws.compare({record.deployment!r})')}</code>."
+        )
     repeats = f"repeats={record.repeats}, " if record.repeats > 1 else ""
     call = (
         f"ws.sweep({record.deployment!r}, cases, release_tags={list(record.release_tags)}, "
@@ -517,7 +522,9 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def _more_cases(self, decision: Decision) -> MoreCases | None:
         control = control_of(self.sweep)
-        return more_cases(decision, control.record, control.progress(), self._remaining())
+        record, remaining = control.record, self._remaining()
+        turns = record.cases / len(self._numbers) if "conversation" in record.options else 1.0
+        return more_cases(decision, record, control.progress(), remaining, turns)
 
     def _remaining(self) -> int:
         """Return the number of cases in the file of a form that have not run."""

@@ -250,6 +250,20 @@ def test_open_case_compares_the_chosen_release(grid):
     assert "category account expected billing" in text_of(answers)
 
 
+def test_open_conversation_shows_all_turns_below_the_headings(grid):
+    said = [{"conversation_id": tag, "case_id": "talk"} for tag in ("v1", "v2")]
+    first = [run(0, tag, turn=1, **same) for tag, same in zip(("v1", "v2"), said, strict=True)]
+    last = run(1, "v1", turn=2, **said[0]), wrong(1, "v2", turn=2, **said[1])
+    page = grid([*first, *last])
+    page.act("open", 1)
+    detail = FullCase(page.whole)
+    assert text_of(detail.head) == "Case 1 · 2 turns"
+    assert texts(detail.answers, ".vnb-out-head .vnb-tag") == ["v1", "v2"]
+    assert texts(detail.answers, ".vnb-talk-number") == ["turn 1", "turn 2"]
+    assert texts(detail.answers, ".vnb-talk-said") == ["User: ticket 0", "User: ticket 1"]
+    assert texts(detail.answers, ".vnb-talk-first") == ["first difference: turn 2"]
+
+
 def test_open_case_can_be_shown_inline(page):
     page.act("open", 2)
     page.rows(inline=True)

@@ -1403,7 +1403,7 @@ export class CasesGrid extends TableView {
   nextDifference() {
     const { details } = this;
     const marks = details.querySelectorAll(
-      ":is(.vnb-out-rows, .vnb-case-body) :is(ins, .vnb-caret, .vnb-flag)",
+      ":is(.vnb-out-rows, .vnb-case-body, .vnb-talk) :is(ins, .vnb-caret, .vnb-flag)",
     );
     const top = details.getBoundingClientRect().top + 80;
     const tops = [...marks].map((mark) => mark.getBoundingClientRect().top - top);
