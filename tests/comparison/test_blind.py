@@ -72,14 +72,14 @@ HIDDEN = "Results are hidden while the blind rating of v1 and v2 is open."
 )
 def test_results_are_refused_while_a_rating_is_open(history, results):
     comparison = compared(history)
-    comparison.blind()
+    comparison.blind().rate("A")
     with pytest.raises(InputError, match=HIDDEN):
         results(comparison)
 
 
 def test_results_are_not_printed_while_a_rating_is_open(history):
     comparison = compared(history)
-    comparison.blind()
+    comparison.blind().rate("skip")
     hidden = f"{HIDDEN} cmp.view() continues or ends it."
     assert repr(comparison) == f"<Comparison of words against v1, 6 cases: {hidden}>"
     assert str(comparison) == f"words: {hidden}"
@@ -88,28 +88,30 @@ def test_results_are_not_printed_while_a_rating_is_open(history):
 
 def test_results_are_shown_once_the_rating_has_ended(history):
     comparison = compared(history)
-    comparison.blind(question="Which is kinder?")
+    comparison.blind(question="Which is kinder?").rate("B")
     comparison.open_rating.finish()
     assert comparison.open_rating is None
     assert repr(comparison) == "<Comparison of words against v1, 6 cases: v2 6 differs>"
 
 
 def test_rating_of_other_runs_hides_no_results(history):
-    compared(history).blind()
+    compared(history).blind().rate("A")
     assert compared(history, 6, ("v1", "v3")).open_rating is None
 
 
 def test_rating_that_was_started_over_hides_no_results(history):
     comparison = compared(history)
-    comparison.blind()
+    comparison.blind().rate("A")
     comparison.blind(restart=True).finish()
     assert comparison.open_rating is None
 
 
-def test_rating_that_ended_without_a_choice_is_begun_again(history):
+def test_rating_hides_nothing_before_the_first_choice(history):
     comparison = compared(history)
-    comparison.blind().finish()
-    assert comparison.blind().state == "asking"
+    session = comparison.blind()
+    session.rate("A")
+    session.undo()
+    assert comparison.open_rating is None
 
 
 def test_rating_continues_in_another_process(history, tmp_path):

@@ -200,11 +200,6 @@ class BlindSession:
         return sum(rating.choice != "skip" for rating in self._rated.values())
 
     @property
-    def is_abandoned(self) -> bool:
-        """Whether the rating ended before anything was rated or skipped."""
-        return self.record.ended is not None and self.total > 0 and not self._rated
-
-    @property
     def skipped(self) -> int:
         """Number of skipped cases."""
         return len(self._rated) - self.rated
@@ -282,6 +277,8 @@ class BlindSession:
             self._again.pop(0)
         self._drafts.pop(pair.position, None)
         self.refresh()
+        if len(self._rated) == 1:  # from now on, the results are hidden
+            self._ratings.on_change()
         return is_new
 
     def undo(self) -> bool:
@@ -296,6 +293,8 @@ class BlindSession:
         self.refresh()
         if undone is not None and undone.position in self._rated:  # it was skipped before
             self._again.insert(0, undone.position)
+        if not self._rated:
+            self._ratings.on_change()
         return undone is not None
 
     def ask_skipped(self) -> None:
@@ -421,6 +420,16 @@ class BlindSession:
         self._last = ratings[-1] if ratings else None
         self._again = [at for at in self._again if at in current and current[at].choice == "skip"]
 
+    def refresh_if_ended(self) -> bool:
+        """Refresh if another view has ended the rating; return whether one has.
+
+        Otherwise, the current pair stays the displayed one.
+        """
+        if self.record.ended is not None or self._ratings.get(self.record.id).ended is None:
+            return False
+        self.refresh()
+        return True
+
     def _send_one(self, rating: BlindRating, rate: SendRating) -> str | None:
         """Send a rating and mark it as sent; return the reason if the server refused it."""
         pair = self.pairs[rating.position]
@@ -445,9 +454,9 @@ class BlindSession:
 def open_session(
     deployment: str, cases: Sequence[Case], ratings: BlindRatings
 ) -> BlindSession | None:
-    """Return the newest blind rating of these runs that has not ended."""
+    """Return the newest blind rating of these runs that has begun and not ended."""
     sessions = (BlindSession(cases, record, ratings) for record in ratings.open(deployment))
-    return next((session for session in sessions if session.total), None)
+    return next((each for each in sessions if each.total and each.rated + each.skipped), None)
 
 
 def begin_blind_session(
@@ -473,9 +482,7 @@ def begin_blind_session(
     while True:
         newest = ratings.newest(signature)
         if newest is not None and not restart and seed in {None, newest.seed}:
-            session = BlindSession(cases, newest, ratings)
-            if not session.is_abandoned:
-                return session
+            return BlindSession(cases, newest, ratings)
         record = BlindRecord(
             id=str(uuid.uuid4()),
             deployment=deployment,

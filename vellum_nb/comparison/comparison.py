@@ -161,8 +161,8 @@ class Comparison(ComparisonData):
     `with_baseline` and `with_runs` return a new one. In all methods, `metric` is a metric's name
     (default: the first metric) and `release` is a column. An `InputError` lists the valid names.
 
-    While a blind rating of these runs is open, results are hidden: methods that return, draw or
-    write them raise an `InputError`. Gates and `to_junit` are not affected.
+    From the first choice of a blind rating until it ends, the results of its runs are hidden:
+    methods that return, draw or write them raise an `InputError`, except gates and `to_junit`.
 
     Attributes
     ----------
@@ -675,7 +675,7 @@ class Comparison(ComparisonData):
 
     @property
     def open_rating(self) -> BlindSession | None:
-        """The blind rating of these runs that has not ended, which hides their results."""
+        """The blind rating of these runs that has begun and not ended: it hides their results."""
         is_new = self._actions is None and "_ratings" not in vars(self)
         with suppress(HistoryError):  # the history may be closed
             if self.cases and not is_new:

@@ -52,7 +52,7 @@ class BlindRatings:
 
     def __init__(self, store: Store, *, on_change: Callable[[], None]) -> None:
         self._store = store
-        self._on_change = on_change  # called when a rating begins or ends
+        self.on_change = on_change  # called when results are hidden or shown again
 
     @property
     def on_disk(self) -> bool:
@@ -77,9 +77,7 @@ class BlindRatings:
                 tx.execute_many(insert("blind_pairs", ("session", *PAIR)), rows)
             return is_new
 
-        is_new = self._store.write(change)
-        self._on_change()
-        return is_new
+        return self._store.write(change)
 
     def newest(self, signature: str) -> BlindRecord | None:
         """Return the newest blind rating with this signature."""
@@ -165,7 +163,7 @@ class BlindRatings:
         """Record that the releases were revealed, which ends the rating."""
         sql = "UPDATE blind SET ended = :now WHERE id = :session AND ended IS NULL"
         self._store.write(lambda tx: tx.execute(sql, {"session": session_id, "now": _now()}))
-        self._on_change()
+        self.on_change()
 
     @contextmanager
     def sending(self, session_id: str) -> Iterator[Lease]:

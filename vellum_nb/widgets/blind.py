@@ -325,9 +325,7 @@ class BlindView(ThreadSafeWidget):
         super().close()
 
     def _refresh(self) -> None:
-        was_open = self.session.state != "ended"
-        self.session.refresh()
-        if was_open and self.session.state == "ended":
+        if self.session.refresh_if_ended():
             self._show()
 
     def _show(self) -> None:

@@ -411,10 +411,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         self.table.layout.display = self._detail.widget.layout.display = "none" if parts else None
 
     def _close_blind(self) -> None:
-        """Show the grid again, or that its results are hidden; end a rating without any choice."""
-        rating = self._own.open_rating
-        if rating is not None and not rating.rated + rating.skipped:
-            rating.finish()
+        """Show the grid again, or that its results are hidden; a reopened rating continues."""
         self._replace_grid()
         self._hide_results()
         self.table.send({"kind": "back"})

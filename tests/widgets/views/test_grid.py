@@ -514,7 +514,7 @@ def blind_grid(ws):
     run_louder(ws, "a", "b")
     grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
     grid.rate_blind()
-    grid.comparison.open_rating.rate("A")
+    grid.comparison.blind().rate("A")
     buttons(grid)["Back to the grid"].click()
     yield grid
     grid.close()
