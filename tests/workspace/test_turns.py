@@ -1,7 +1,9 @@
 """Conversations as cases: each release continues its own answers, and each turn is sent once."""
 
 import json
+import os
 import random
+import time
 from collections import Counter
 
 import pandas as pd
@@ -15,7 +17,9 @@ from vellum_nb.errors import InputError
 from vellum_nb.local import ChatHistory, Reject, State
 from vellum_nb.sweep.cases import CaseFile
 
-BOTH = {"release_tags": ["v1", "v2"], "progress": False}
+TAGS = ["v1", "v2"]
+BOTH = {"release_tags": TAGS, "progress": False}
+TALKS = int(os.environ.get("SWEEP_TALKS", "6"))
 TURNS = ["my name is Ann", "hello", "who am I?"]
 
 
@@ -306,37 +310,46 @@ def test_exports_keep_the_conversation(ws, tmp_path):
 
 
 @pytest.mark.slow
-def test_kernels_killed_in_conversations_execute_every_turn_once(kernels, counting, place):
-    """The server lists executions late, and 15 % of the calls fail."""
+def test_kernels_killed_at_every_turn_execute_every_turn_once(kernels, counting, place):
+    """The server lists executions late, and 15 % of the calls fail.
+
+    ``SWEEP_TALKS=60 pytest tests/workspace/test_turns.py -k every_turn -s`` runs 600 turns.
+    """
     chance = random.Random(29)  # noqa: S311
     scale = 0.15 / sum(FAULTS.values())
     counting.faults = {name: share * scale for name, share in FAULTS.items() if name != "hang"}
-    counting.lag = 0.2
-    cases = [{"turns": [f"{at}.{turn}" for turn in range(5)]} for at in range(60)]
-    order = {"tags": ["v1", "v2"], "read": 2, "options": {"concurrency": 24}}
-    kills = 0
-    while True:
+    counting.lag = 0.1
+    cases = [{"turns": [f"{at}.{turn}" for turn in range(5)]} for at in range(TALKS)]
+    order = {"tags": ["v1", "v2"], "read": 2, "options": {"concurrency": 2}}
+    kills, kernel = 0, None
+    while kernel is None or not kernel.outcome_exists:
+        posts = counting.posts
         kernel = kernels.start(counting.url, place, cases, **order)
-        target = counting.posts + chance.randrange(5, 60)
-        wait_until(lambda k=kernel, t=target: counting.posts >= t or k.outcome_exists, 300)
-        if kernel.outcome_exists:
-            break
+        wait_until(lambda k=kernel, n=posts: counting.posts > n or k.outcome_exists, 300)
+        time.sleep(chance.uniform(0, 0.02))  # the kill is before, during or after the answer
         kernel.kill()
-        kills += 1
-    assert kernel.outcome().get("state") == "done", kernel.outcome()
-    assert kills >= 8
+        kills += not kernel.outcome_exists
     with vnb.connect(counting.url, api_key=KEY, history=place) as ws:
-        runs = ws.history.runs()
-        sweep = ws.open_sweep(runs[0].sweep_id)
-    assert progress_of(sweep).done == len(runs) == 60 * 2 * 5
+        sweep = ws.open_sweep(ws.history.runs()[0].sweep_id)
+        runs, stored = sweep.runs(), [*said(sweep, "v1", "said"), *said(sweep, "v2", "said")]
+    planned = [[f"{tag} {at}.{turn}" for turn in range(5)] for at in range(TALKS) for tag in TAGS]
+    counts = f"{kills} kills, {counting.posts} calls, {counting.lookups} look-ups"
+    print(f"{counts}, {len(runs)} turns")  # noqa: T201
     assert dict(counting.executed) == {run.external_id: 1 for run in runs}
-    by_turn = {(run.conversation_id, run.turn): run for run in runs}
-    assert len(by_turn) == len(runs)
-    for (conversation, turn), run in by_turn.items():
-        assert run.state == "FULFILLED"
-        assert run.outputs == {"said": f"{run.release_tag} {run.inputs['text']}"}
-        before = by_turn[conversation, turn - 1].execution_id if turn > 1 else None
-        assert run.previous_execution_id == counting.kept[run.external_id]["previous"] == before
+    assert sorted(stored) == sorted(planned)
+    assert sorted(executed_conversations(counting)) == sorted(planned)
+    assert kills >= len(runs) / 4
+
+
+def executed_conversations(counting):
+    """Return the answers of each conversation as the server executed it."""
+    executions = {execution["span_id"]: execution for execution in counting.kept.values()}
+    for last in executions.keys() - {each["previous"] for each in executions.values()}:
+        answers, execution = [], executions[last]
+        while execution is not None:
+            answers.insert(0, execution["value"])
+            execution = executions.get(execution["previous"])
+        yield answers
 
 
 def test_first_conversations_of_a_file_are_run_whole(ws, tmp_path):

@@ -19,8 +19,8 @@ from itertools import combinations
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.actions import Actions
-from vellum_nb.comparison.cases import checks, error_text, failure_names
-from vellum_nb.comparison.conversations import ConversationRuns
+from vellum_nb.comparison.cases import error_text, failure_names
+from vellum_nb.comparison.conversations import ConversationRuns, checks
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed

@@ -8,8 +8,8 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from vellum_nb.comparison.cases import Case, checks, is_answer, same_answer
-from vellum_nb.comparison.conversations import said
+from vellum_nb.comparison.cases import Case, is_answer, same_answer
+from vellum_nb.comparison.conversations import checks, said
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut
 from vellum_nb.models.sweeps import NOT_SENT
@@ -85,8 +85,7 @@ class Transcript:
         for number in numbers:
             runs = {name: by_number.get(number) for name, by_number in by_release.items()}
             before = {name: by_number.get(number - 1) for name, by_number in by_release.items()}
-            is_last = number == case.turns
-            expected = case.expected if is_last else case.earlier_expected.get(number, {})
+            expected = case.expected_at(number)
             answers = _answers(runs, before, releases[0], expected)
             changed = [a.release for a in answers[1:] if _differs(a, answers[0])]
             new = [name for name in changed if name not in seen]

@@ -16,7 +16,8 @@ from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case, with_failure, without_failure
 from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged, metric_options
 from vellum_nb.comparison.frame_input import compare_rows
-from vellum_nb.comparison.metrics import Metrics, as_metrics
+from vellum_nb.comparison.metrics import Metrics, One, as_metrics
+from vellum_nb.comparison.trend import Measurement, Period, Trend, trend_of
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, moment
 from vellum_nb.lazy import pd
@@ -54,9 +55,10 @@ def compare(
     ----------
     frame : DataFrame
         One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, a file read by
-        `vellum_nb.read_csv`, or any frame with ``input.<name>`` and ``output.<name>`` columns.
+        `vellum_nb.read_csv` or `vellum_nb.read_evals`, or any frame with ``input.<name>`` and
+        ``output.<name>`` columns.
         ``expected.<output>`` and ``desired.<output>`` are expected outputs, ``label.<name>``
-        labels.
+        labels, ``metric.<name>`` scores, which are the default metrics.
     by : str, default "release_tag"
         The column to compare by: ``"release_tag"``, ``"release_id"``, ``"environment"`` (local
         against the cloud), or any other.
@@ -274,6 +276,78 @@ def stored_comparison(
         view=partial(show, actions=actions, about=about),
         **(metric_options(options) | stopping),
     )
+
+
+def stored_trend(
+    actions: WorkspaceActions,
+    deployment: str,
+    tags: Sequence[str],
+    cases: Chosen | None,
+    *,
+    metric: One,
+    by: Period,
+    since: datetime | str | None,
+    cluster: str | None,
+) -> Trend:
+    """Return the trend of the runs of sweeps, including reused ones."""
+    history = actions.history
+    runs, sweep_cases, _ = _runs_and_cases(history, deployment, tags, None, since)
+    if not runs:
+        _raise_no_runs(actions, deployment, tags, since)
+    chosen, only, _ = _chosen_cases(actions, deployment, tags, cases)
+    _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
+    releases: Sequence[WorkflowDeploymentRelease] = ()
+    with suppress(APIError):
+        releases = actions.runner.lookup.releases(deployment)
+    return trend_of(
+        _measurements(history, deployment, tags, runs, since),
+        deployment=deployment,
+        release_tags=tags,
+        metric=metric,
+        by=by,
+        cases=[*chosen, *sweep_cases],
+        only=only,
+        cluster=cluster,
+        names={release.id: name for release in releases if (name := _name_of(release, tags))},
+    )
+
+
+def _name_of(release: WorkflowDeploymentRelease, tags: Sequence[str]) -> str | None:
+    """Return a tag of a release, preferably none of `tags`, or None."""
+    names = [tag.name for tag in release.release_tags if tag.name != "LATEST"]
+    return next((name for name in names if name not in tags), next(iter(names), None))
+
+
+def _measurements(
+    history: History,
+    deployment: str,
+    tags: Sequence[str],
+    runs: Sequence[Run],
+    since: datetime | str | None,
+) -> list[Measurement]:
+    """Return the runs of sweeps, and those that sweeps reused at the time of the sweep."""
+    measured = [
+        Measurement(run, run.release_tag, run.sweep_id, run.timestamp)
+        for run in runs
+        if run.sweep_id is not None
+    ]
+    begin = None if since is None else moment("since", since)
+    sweeps = Sweeps(history)
+    reused = [
+        (run_id, place.release_tag, record)
+        for record in sweeps.every()
+        if record.deployment == deployment and not {*tags}.isdisjoint(record.release_tags)
+        if begin is None or micros(record.created) >= begin
+        for place, run_id in sweeps.reused(record.id).items()
+        if place.release_tag in tags
+    ]
+    ids = list(dict.fromkeys(run_id for run_id, _, _ in reused))
+    by_id = {run.id: run for run in history.runs(ids=ids)} if ids else {}
+    return measured + [
+        Measurement(by_id[run_id], tag, record.id, record.created)
+        for run_id, tag, record in reused
+        if run_id in by_id
+    ]
 
 
 def _options_of_rule(sweep: Sweep, options: CompareOptions, tags: Sequence[str]) -> dict[str, Any]:

@@ -17,14 +17,24 @@ from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged
 from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
 from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Metric, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
+from vellum_nb.comparison.trend import Period, Trend
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
+from vellum_nb.history import (
+    CaseSets,
+    History,
+    Sweeps,
+    SyncReport,
+    connected,
+    parse_location,
+    trace_frame,
+)
 from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.checks import check_tags, check_text, refuse, with_options
 from vellum_nb.rendering.diff import CodeDiff
+from vellum_nb.sweep.case_sets import CaseSet, case_sets_frame
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import (
@@ -38,7 +48,13 @@ from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
-from vellum_nb.workspace.comparing import Chosen, StoredOptions, WorkspaceActions, stored_comparison
+from vellum_nb.workspace.comparing import (
+    Chosen,
+    StoredOptions,
+    WorkspaceActions,
+    stored_comparison,
+    stored_trend,
+)
 from vellum_nb.workspace.executions import find_run, rate_run, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
@@ -50,7 +66,7 @@ from vellum_nb.workspace.lookup import (
     releases_frame,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import open_case_set, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -182,6 +198,44 @@ class Workspace:
         """
         before, after = self.code(deployment, old), self.code(deployment, new)
         return CodeDiff(deployment, old, new, before, after)
+
+    @property
+    def case_sets(self) -> pd.DataFrame:
+        """One row per case set of the history, by name; see `case_set`.
+
+        Columns: `name`, `deployment`, `cases`, `version` (number of the newest), `changed` (UTC),
+        and `author` of that version.
+        """
+        return case_sets_frame(CaseSets(self.history))
+
+    def case_set(self, name: str, *, deployment: str | None = None) -> CaseSet:
+        """Open a named list of cases, or create it with its first cases.
+
+        The history stores every version of it, for all who share the history.
+
+        Parameters
+        ----------
+        name : str
+            Name of the set.
+        deployment : str, optional
+            Deployment whose inputs the cases have. A set that exists knows it, and so do runs.
+
+        Raises
+        ------
+        InputError
+            The set has cases of another deployment.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> suite = ws.case_set("billing", deployment="ticket-triage")
+        >>> print(suite.add([{"ticket": "I was charged twice"}, {"ticket": "A refund, please"}]))
+        billing, version 1: 2 added
+        >>> ws.case_sets[["name", "cases", "version"]].values.tolist()
+        [['billing', 2, 1]]
+        """
+        return open_case_set(self._runner, name, deployment)
 
     def form(
         self,
@@ -432,7 +486,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: Literal[True],
         **options: Unpack[SweepArguments],
@@ -442,7 +496,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: Literal[False] = False,
         **options: Unpack[SweepArguments],
@@ -452,7 +506,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: bool = False,
         **options: Unpack[SweepArguments],
@@ -473,7 +527,7 @@ class Workspace:
         ----------
         deployment : str
             Name of the deployment.
-        cases : DataFrame, list of dicts, runs, or path
+        cases : DataFrame, list of dicts, runs, path, or CaseSet
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
             A case with a list of `turns`, or several rows with the columns `conversation` and
             `turn`, is a conversation.
@@ -704,6 +758,56 @@ p = 0.50 · noise floor unknown>
         if dry_run:
             return plan_judges(comparison.figures, self._actions)
         return judged(comparison, self._actions, options)
+
+    def trend(
+        self,
+        deployment: str,
+        cases: Chosen | None = None,
+        *,
+        release_tags: Sequence[str] = ("production",),
+        metric: One = "score",
+        by: Period = "week",
+        since: datetime | str | None = None,
+        cluster: str | None = None,
+    ) -> Trend:
+        """Return the figures of release tags over time, from the stored runs of sweeps.
+
+        Neighbouring points are compared on the cases that they have in common, and the line adds up
+        these differences. New cases therefore do not move it. The newest point is the mean of its
+        cases. A point that shares fewer than six cases with the next is "not enough data". Nothing
+        is executed; judges only count where they have judged an answer already.
+
+        Parameters
+        ----------
+        cases : optional
+            Only these cases: a table as for `sweep`, or each `case_id`. Default: all.
+        release_tags : sequence of str, default ("production",)
+            The tags; each has a line. If a tag moved within a period, each release has a point.
+        metric : str, Metric or callable, default "score"
+            The metric.
+        by : {"sweep", "day", "week", "month"}, default "week"
+            The period of a point, in UTC. Of each case, the runs of its newest sweep in the period
+            count; repeats are averaged.
+        since, cluster : optional
+            Only runs from this time on; the label or input that dependent cases share.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> texts = ["I was charged twice", "Refund me", "It crashes", "Hello", "Help", "Cancel it"]
+        >>> cases = [{"ticket": text, "expected.category": "billing"} for text in texts]
+        >>> for week in range(2):
+        ...     sweep = ws.sweep(
+        ...         "ticket-triage", cases, release_tags=["v2"], existing="restart", progress=False
+        ...     )
+        >>> trend = ws.trend("ticket-triage", release_tags=["v2"], by="sweep")
+        >>> trend.frame()[["cases", "n", "level", "change"]].round(2).values.tolist()
+        [[6.0, 6.0, 0.5, nan], [6.0, 6.0, 0.5, 0.0]]
+        """
+        cases = parse_location(cases)  # before anything can fail: a traceback may show it
+        options: Any = {"metric": metric, "by": by, "since": since, "cluster": cluster}
+        return stored_trend(self._actions, deployment, check_tags(release_tags), cases, **options)
 
     def judge(
         self,

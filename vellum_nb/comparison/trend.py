@@ -1,0 +1,335 @@
+"""`Trend`: figures of release tags over time, on the cases that neighbouring points share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from itertools import pairwise
+from typing import Literal, get_args
+
+from vellum_nb.clock import micros
+from vellum_nb.comparison import statistics as stats
+from vellum_nb.comparison.comparison import compare_runs
+from vellum_nb.comparison.figures import ComparisonFigures
+from vellum_nb.comparison.metrics import One, as_metrics
+from vellum_nb.comparison.pairs import ERROR_RATE, Scored
+from vellum_nb.comparison.slices import NOT_ENOUGH
+from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
+from vellum_nb.errors import InputError
+from vellum_nb.escaping import printable, printed
+from vellum_nb.history import frame_of_records
+from vellum_nb.lazy import Bools, Floats, Ints, np, pd
+from vellum_nb.models import Run
+from vellum_nb.models.checks import refuse
+from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.rendering.format import interval_digits, plural, signed
+
+Period = Literal["sweep", "day", "week", "month"]
+
+_COLUMNS = {
+    "time": "time",
+    "release_tag": "text",
+    "release": "text",
+    "release_id": "text",
+    **dict.fromkeys(("cases", "n"), "int"),
+    **dict.fromkeys(("mean", "level", "low", "high", "change", "p"), "float"),
+    "release_changed": None,
+    "added": "int",
+    "removed": "int",
+    "note": "text",
+}
+_ID_CHARS = 8  # of an abridged release id
+_FORMATS = {"sweep": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A run that a sweep executed or reused."""
+
+    run: Run
+    release_tag: str
+    sweep_id: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrendPoint:
+    """Figures of a release tag in one period, on one release."""
+
+    time: datetime  # of the first run
+    release_tag: str
+    release: str
+    release_id: str | None
+    cases: frozenset[str]  # ids
+    mean: float  # of all cases
+    n: int = 0  # cases in common with the previous point of the line; all cases of the first
+    level: float = math.nan
+    change: Estimate = NO_ESTIMATE  # since the first point of the line
+    release_changed: bool = False
+    added: int = 0  # cases, since the previous point
+    removed: int = 0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trend:
+    """Figures of release tags over time. Made by ``ws.trend(...)``.
+
+    Attributes
+    ----------
+    deployment, metric, by : str
+        The deployment, the metric's name, and the period of one point.
+    release_tags : tuple of str
+        The release tags; each has a line.
+    """
+
+    deployment: str
+    metric: str
+    by: Period
+    release_tags: tuple[str, ...]
+    points: tuple[TrendPoint, ...]
+    sign: int
+    alpha: float
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point, by release tag and time.
+
+        Columns: ``time`` of its first run (UTC), ``release_tag``, ``release`` and ``release_id``
+        behind the tag, ``cases`` with runs, ``n`` cases in common with the previous point (of the
+        first point: with a figure), ``mean`` of all cases, ``level`` of the line, ``low`` and
+        ``high`` (95 % interval of the change since the first point, around its level), ``change``
+        since the first point with ``p``, ``release_changed``, the numbers of cases ``added`` and
+        ``removed`` since the previous point, and ``note``: "not enough data" with fewer than six
+        common cases, else empty.
+        """
+        rows = [row for tag in self.release_tags for row in _rows(self.of_tag(tag))]
+        return frame_of_records(_COLUMNS, rows)
+
+    def of_tag(self, release_tag: str) -> list[TrendPoint]:
+        """Return the points of a release tag, oldest first."""
+        return [point for point in self.points if point.release_tag == release_tag]
+
+    @property
+    def sentences(self) -> dict[str, str]:
+        """One sentence per release tag: whether its last point differs from its first."""
+        return {tag: printable(self._sentence(tag)) for tag in self.release_tags}
+
+    def _sentence(self, tag: str) -> str:
+        line = [point for point in self.of_tag(tag) if not math.isnan(point.level)]
+        if len(line) < 2:  # noqa: PLR2004
+            return f"{tag}: {NOT_ENOUGH}, a trend needs two points with six common cases"
+        first, last = line[0], line[-1]
+        change, since = last.change, self.date(first.time)
+        found = f"no change shown since {since}"
+        if change.p is not None and change.p <= self.alpha and change.mean:
+            found = f"{'better' if self.sign * change.mean > 0 else 'worse'} than on {since}"
+        ends = {"low": change.low, "high": change.high}
+        digits = interval_digits([] if math.isnan(change.low) else [ends], "low", "high")
+        low, high = (signed(end, digits=digits) for end in ends.values())
+        interval = "no interval" if math.isnan(change.low) else f"{low} to {high}, 95 %"
+        figures = f"{signed(change.mean, digits=digits)} ({interval})"
+        moved = f"; {first.release} then, {last.release} now"
+        return (
+            f"{tag}: {found}: {self.metric} {figures} on {plural(change.n, 'common case')}"
+            f"{moved if first.release_id != last.release_id else ''}"
+        )
+
+    def date(self, time: datetime) -> str:
+        """Return the time of a point as text."""
+        return time.strftime(_FORMATS[self.by])
+
+    @printed
+    def __repr__(self) -> str:
+        return f"<Trend of {self.deployment} by {self.by}. {'. '.join(self.sentences.values())}>"
+
+    @printed
+    def _repr_html_(self) -> str:
+        sentences = "".join(f"<p>{escape(text)}.</p>" for text in self.sentences.values())
+        shown = [name for name in _COLUMNS if name not in {"release_id", "change", "p"}]
+        return sentences + self.frame()[shown].to_html(index=False, border=0)
+
+
+def _rows(points: Iterable[TrendPoint]) -> Iterator[dict[str, object]]:
+    """Yield the rows of the points of one tag; ends of intervals surround the first level."""
+    start = math.nan
+    for point in points:
+        change = point.change
+        start = point.level if math.isnan(start) else start
+        yield {
+            **{name: getattr(point, name) for name in _COLUMNS if hasattr(point, name)},
+            "time": micros(point.time),
+            "release_id": point.release_id or "",
+            "cases": len(point.cases),
+            "low": start + change.low,
+            "high": start + change.high,
+            "change": change.mean,
+            "p": math.nan if change.p is None else change.p,
+            "note": NOT_ENOUGH if math.isnan(point.level) else "",
+        }
+
+
+def trend_of(
+    measured: Iterable[Measurement],
+    *,
+    deployment: str,
+    release_tags: Sequence[str],
+    metric: One = "score",
+    by: Period = "week",
+    cases: Sequence[SweepCase] = (),
+    only: Iterable[str] | None = None,
+    cluster: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Trend:
+    """Return the trend of measurements. `names` are names of releases by id.
+
+    `cases` have expected outputs, and `only` selects cases by id. Judges are not run.
+    """
+    if by not in get_args(Period):
+        refuse("by", by, "'sweep', 'day', 'week' or 'month'")
+    only = None if only is None else frozenset(only)
+    groups = _grouped((m for m in measured if only is None or m.run.case_id in only), by)
+    if not groups:
+        msg = (
+            f"no sweep of {deployment} has runs of these cases on {', '.join(release_tags)}: run "
+            "one with ws.sweep(...); a trend ignores other runs"
+        )
+        raise InputError(msg)
+    (chosen,) = as_metrics(metric)
+    labels = [str(at) for at in range(len(groups))]
+    of_label = list(zip(labels, groups, strict=True))
+    figures = compare_runs(
+        [one.run for group in groups for one in group],
+        groups=[label for label, group in of_label for _ in group],
+        deployment=deployment,
+        release_tags=labels,
+        by="point",
+        metrics=chosen,
+        cases=cases,
+        only=only,
+        cluster=cluster,
+    ).figures
+    scored = figures.scored[chosen.name]
+    if not scored.count.any():
+        msg = f"no run has a figure of {chosen.name}: give expected outputs or another metric="
+        raise InputError(msg)
+    points: list[TrendPoint] = []
+    for tag in release_tags:
+        columns = [at for at, group in enumerate(groups) if group[0].release_tag == tag]
+        of_tag = [groups[at] for at in columns]
+        points += _line(of_tag, scored, np.array(columns, dtype=np.intp), figures, names or {})
+    sign, alpha = chosen.sign, ERROR_RATE
+    return Trend(deployment, chosen.name, by, tuple(release_tags), tuple(points), sign, alpha)
+
+
+def _grouped(measured: Iterable[Measurement], by: Period) -> list[list[Measurement]]:
+    """Return the runs of each point, oldest first; of each case, those of its newest sweep.
+
+    A period in which a tag moved has a point per release.
+    """
+    newest: dict[object, str] = {}
+    groups: dict[object, list[Measurement]] = {}
+    for one in sorted(measured, key=lambda each: each.time, reverse=True):
+        run = one.run
+        period = one.sweep_id if by == "sweep" else _period(one.time, by)
+        key = one.release_tag, period, run.environment, run.release_id
+        if newest.setdefault((key, run.case_id), one.sweep_id) == one.sweep_id:
+            groups.setdefault(key, []).append(one)
+    return sorted((group[::-1] for group in groups.values()), key=lambda group: group[0].time)
+
+
+def _period(time: datetime, by: Period) -> object:
+    """Return the period of a time; a week begins on Monday."""
+    if by == "week":
+        return tuple(time.isocalendar())[:2]
+    return (time.year, time.month) if by == "month" else time.date()
+
+
+def _line(
+    groups: Sequence[Sequence[Measurement]],
+    scored: Scored,
+    columns: Ints,
+    figures: ComparisonFigures,
+    names: Mapping[str, str],
+) -> Iterator[TrendPoint]:
+    """Yield the points of one tag."""
+    values = scored.counted[:, columns]
+    levels = dict(_levels(values, scored, figures.clusters))
+    before: tuple[frozenset[str], str | None] | None = None
+    for at, group in enumerate(groups):
+        first = group[0]
+        release_id = first.run.release_id
+        ids, has = frozenset(one.run.case_id for one in group), ~np.isnan(values[:, at])
+        old_ids, old_release = before or (ids, release_id)
+        n, level, change = levels.get(at, (0, math.nan, NO_ESTIMATE))
+        yield TrendPoint(
+            time=first.time,
+            release_tag=first.release_tag,
+            release=names.get(release_id or "", (release_id or "release unknown")[:_ID_CHARS]),
+            release_id=release_id,
+            cases=ids,
+            mean=float(values[has, at].mean()) if has.any() else math.nan,
+            n=n,
+            level=level,
+            change=change,
+            release_changed=release_id != old_release,
+            added=len(ids - old_ids),
+            removed=len(old_ids - ids),
+        )
+        before = ids, release_id
+
+
+def _linked(has: Bools) -> list[int]:
+    """Return the points of the line: each shares six cases with the next, up to the newest."""
+    linked: list[int] = []
+    for at in reversed(range(has.shape[1])):
+        common = has[:, at] & has[:, linked[-1]] if linked else has[:, at]
+        if common.sum() >= stats.LEAST_UNITS:
+            linked.append(at)
+    return linked[::-1]
+
+
+def _levels(
+    values: Floats, scored: Scored, clusters: Ints | None
+) -> list[tuple[int, tuple[int, float, Estimate]]]:
+    """Return n, level and change of each point of the line, from the differences on common cases.
+
+    The level of the last point is its mean. A change is a sum of means over different cases: the
+    influence of each case on it takes the place of its paired difference. If all points have the
+    same cases, it is the paired difference.
+    """
+    has = ~np.isnan(values)
+    linked = _linked(has)
+    if not linked:
+        return []
+    influence, moved = np.zeros(len(values)), np.zeros(len(values))
+    used, change = np.zeros(len(values), dtype=np.bool_), 0.0
+    made = [(linked[0], int(has[:, linked[0]].sum()), NO_ESTIMATE)]
+    for before, at in pairwise(linked):
+        common = has[:, before] & has[:, at]
+        differences = values[common, at] - values[common, before]
+        change += float(differences.mean())
+        influence[common] += (differences - differences.mean()) / len(differences)
+        moved[common] += differences
+        used |= common
+        of = None if clusters is None else clusters[used]
+        units = used.sum() * influence[used] + change
+        made.append((at, int(common.sum()), _change(units, moved[used], scored, of)))
+    end = float(values[has[:, linked[-1]], linked[-1]].mean()) - change
+    return [(at, (n, end + (e.mean if e.n else 0.0), e)) for at, n, e in made]
+
+
+def _change(units: Floats, moved: Floats, scored: Scored, clusters: Ints | None) -> Estimate:
+    """Return the mean of `units`; `moved` are the changes of each case."""
+    is_paired = bool(np.allclose(units, moved))
+    estimate = stats.paired(
+        moved if is_paired else units, clusters=clusters, is_share=is_paired and scored.passes
+    )
+    unequal = sum(stats.unequal_units(moved, clusters))
+    if unequal >= stats.LEAST_UNEQUAL:
+        return estimate
+    unknown = Estimate(estimate.mean, math.nan, math.nan, stats.sign_test(unequal, 0), estimate.n)
+    if scored.bounds is None or not (scored.passes or clusters is None):
+        return unknown
+    return stats.bounded(unknown, moved, clusters, scored.bounds)
