@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from dom_kit import texts
 from html_kit import assert_harmless
 from runs_kit import html_of
 from wire_kit import Page
 
 import vellum_nb as vnb
+from vellum_nb.local import ChatHistory
 
 HOSTILE = "<img src=x onerror=alert(1)></pre><script>boom()</script>\u202e" + "x" * 200_000
 
@@ -77,6 +79,51 @@ def test_releases_are_hidden_until_the_end(compared, seed):
     say(view, "finish")
     assert "tag-alpha" in view.view_model["result"]
     assert "tag-alpha" in html_of(view)
+
+
+def calm(messages: ChatHistory) -> str:
+    first = len(messages) == 1
+    return "Good day" if first else f"noted {HOSTILE if 'hostile' in str(messages) else ''}"
+
+
+def short(messages: ChatHistory) -> str:
+    return "Hi" if len(messages) == 1 else calm(messages)
+
+
+@pytest.fixture
+def conversations():
+    """Return a comparison of chats that differ in the first turn only."""
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        server.deploy(calm, name="chat", release_tags=["tag-alpha"])
+        server.deploy(short, name="chat", release_tags=["tag-omega"], description="other")
+        talks = [{"turns": ["hello", "a bill"]}, {"turns": ["hello", "hostile"]}]
+        tags = ["tag-alpha", "tag-omega"]
+        yield ws.sweep("chat", talks, release_tags=tags, progress=False).compare()
+
+
+def test_conversations_are_shown_whole(conversations):
+    view = view_of(conversations, seed=1)
+    assert (view.view_model["state"], view.view_model["total"]) == ("asking", 2)
+    question = view.view_model["question"]
+    assert texts(question, ".vnb-talk-said") == ["User: hello", "User: a bill"]
+    assert sorted(texts(question, ".vnb-talk-reply")[:2]) == ["Good day", "Hi"]
+    assert texts(question, ".vnb-talk-reply")[2:] == ["noted", "same answer"]
+    assert texts(question, "ins, del") == []
+    assert "tag-" not in state_of(view)
+
+
+def test_inputs_of_a_conversation_are_only_what_the_user_said(conversations):
+    session = conversations.blind(restart=True)
+    assert session.inputs(session.current) == {"turns": ["hello", "a bill"]}
+
+
+def test_hostile_conversations_are_escaped(conversations):
+    view = view_of(conversations)
+    say(view, "rate", said="tie")
+    html = view.view_model["question"]
+    assert "onerror" in html
+    assert_harmless(html)
+    assert len(html) < 500_000
 
 
 def test_hostile_outputs_are_escaped(compared):

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from vellum_nb.clock import micros
-from vellum_nb.comparison.cases import Case, same_answer
+from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
+from vellum_nb.comparison.transcripts import Transcript
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import BlindRatings, frame_of_records
@@ -127,6 +128,13 @@ class BlindResult:
         }
 
 
+def _ordered(run: Run, names: Sequence[str]) -> Run:
+    """Return a run with its outputs in the order of `names`, as the own order could reveal it."""
+    ordered = dict.fromkeys([*names, *sorted(run.outputs)])
+    outputs = {name: run.outputs[name] for name in ordered if name in run.outputs}
+    return run.model_copy(update={"outputs": outputs})
+
+
 def _letter(rating: BlindRating | None) -> Choice | None:
     """Return a rating as the letter that was chosen."""
     if rating is None or rating.choice in {"tie", "skip"}:
@@ -155,6 +163,7 @@ class BlindSession:
     def __init__(self, cases: Sequence[Case], record: BlindRecord, ratings: BlindRatings) -> None:
         self.record = record
         self._ratings = ratings
+        self._cases = {case.case_id: case for case in cases}
         self._runs: dict[str, Run] = {
             run.id: run for case in cases for repeats in case.tries.values() for run in repeats
         }
@@ -236,8 +245,25 @@ class BlindSession:
         return (first, second) if self._a_first(pair) else (second, first)
 
     def inputs(self, pair: BlindPair) -> Mapping[str, Any]:
-        """Return the inputs of the case."""
-        return self._runs[pair.first].inputs
+        """Return the inputs of the case; of a conversation, only what the user said in each turn.
+
+        The inputs of a later turn can contain earlier answers, which would reveal the release.
+        """
+        if (talk := self.transcript(pair)) is None:
+            return self._runs[pair.first].inputs
+        return {"turns": [turn.message or turn.answers[0].message for turn in talk.turns]}
+
+    def transcript(self, pair: BlindPair) -> Transcript | None:
+        """Return all turns of a conversation under A and B, without marks; None for other cases."""
+        case = self._cases[pair.case_id]
+        if not case.turns:
+            return None
+        names = self.names(pair)
+        sides = {
+            letter: {turn.turn or 1: _ordered(turn, names) for turn in case.turn_runs(run)}
+            for letter, run in zip("AB", self.answers(pair), strict=True)
+        }
+        return Transcript.side_by_side(sides, lambda _: {}, case.turns, is_marked=False)
 
     @property
     def is_decided(self) -> bool:
@@ -505,7 +531,7 @@ def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]
     for case in cases:
         first_run, second_run = case.answer(first), case.answer(second)
         if first_run is not None and second_run is not None:
-            is_same = same_answer(first_run, second_run)
+            is_same = case.is_same(first_run, second_run)
             ids = case.number, case.case_id, first_run.id, second_run.id
             pairs.append(BlindPair(len(pairs), *ids, is_same))
     return pairs

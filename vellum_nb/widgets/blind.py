@@ -14,12 +14,14 @@ import traitlets
 
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.blind import BlindResult, BlindSession
+from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import History
 from vellum_nb.models import Run
+from vellum_nb.models.blind import BlindPair
 from vellum_nb.models.inputs import is_chat
-from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import (
     is_short,
     p_value,
@@ -148,13 +150,9 @@ def blind_view_model(
         "unsent": session.unsent if can_send and state == "ended" else 0,
     }
     if state == "asking" and pair is not None:
-        names = session.names(pair)
-        answers = zip("AB", session.answers(pair), strict=True)
-        both = "".join(_answer(letter, run, names) for letter, run in answers)
-        caption, inputs = _inputs(session.inputs(pair), pair.number)
         html = f"<h3>{escape(short_line(session.record.question))}</h3>"
-        html += f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}'
-        html += f'</div>{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+        talk = session.transcript(pair)
+        html += _pair(session, pair) if talk is None else _conversation(talk, pair.number)
         view |= {"question": html, "note": session.note, "case": pair.number}
     return view
 
@@ -177,6 +175,24 @@ def _words(session: BlindSession, *, ending: bool) -> str:
         return "All cases are rated. Ratings cannot be changed once the results are shown."
     rated = f"{session.rated:,} rated, {session.skipped:,} skipped."
     return f"{rated} Skipped cases are left out of the results."
+
+
+def _pair(session: BlindSession, pair: BlindPair) -> str:
+    """Return the inputs of a case and both answers."""
+    names = session.names(pair)
+    answers = zip("AB", session.answers(pair), strict=True)
+    both = "".join(_answer(letter, run, names) for letter, run in answers)
+    caption, inputs = _inputs(session.inputs(pair), pair.number)
+    html = f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}'
+    return f'{html}</div>{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+
+
+def _conversation(transcript: Transcript, number: int) -> str:
+    """Return all turns of two conversations below their letters."""
+    caption = f"case {number:,} · {plural(transcript.planned, 'turn')}"
+    heads = "".join(f'<h3 class="vnb-blind-letter">{letter}</h3>' for letter in "AB")
+    html = f'<p class="vnb-blind-caption">{caption}</p><div class="vnb-blind-answers">{heads}</div>'
+    return html + transcript_html(transcript, icon)
 
 
 def _answer(letter: str, run: Run, names: Sequence[str]) -> str:
