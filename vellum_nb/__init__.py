@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vellum_nb.client import Client
-    from vellum_nb.comparison import Comparison, Decision, Decisions, Metric, ReleaseResult, metrics
+    from vellum_nb.comparison import (
+        Comparison,
+        Decision,
+        Decisions,
+        Metric,
+        ReleaseResult,
+        metrics,
+        read_evals,
+    )
     from vellum_nb.errors import (
         APIConnectionError,
         APIError,
@@ -44,7 +52,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.sweep import Conversation, Limits, StopWhen, Sweep, SweepPlan
+    from vellum_nb.sweep import CaseSet, Conversation, Limits, StopWhen, Sweep, SweepPlan
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -65,6 +73,7 @@ _HOMES = {
     "read_csv": "history",
     "read_jsonl": "history",
     "read_parquet": "history",
+    "read_evals": "comparison",
     "check_history": "history",
     "Run": "models",
     "Comparison": "comparison",
@@ -77,6 +86,7 @@ _HOMES = {
     "Sweep": "sweep",
     "SweepPlan": "sweep",
     "Limits": "sweep",
+    "CaseSet": "sweep",
     "Conversation": "sweep",
     "StopWhen": "sweep",
     "RunForm": "widgets.form",
@@ -113,6 +123,7 @@ __all__ = [
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "read_evals",
     "check_history",
     "Run",
     "Comparison",
@@ -124,6 +135,7 @@ __all__ = [
     "metrics",
     "Sweep",
     "SweepPlan",
+    "CaseSet",
     "Conversation",
     "Limits",
     "StopWhen",

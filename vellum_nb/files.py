@@ -1,4 +1,4 @@
-"""Atomic replacement of files.
+"""Atomic replacement of files, and reading of files of limited size.
 
 A new file is written under a temporary name in the same folder, synced to the disk, and renamed. A
 killed process leaves ``.<name>.<digits>.part``; a later write to the same path removes it if it is
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,12 +18,15 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, InputError
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _NAME_LENGTH = 40  # characters: file systems limit the length of the temporary name
 _STALE_S = 3600
+_MAX_FILE_BYTES = 500_000_000
+_ZSTANDARD = 93  # compression of a member of a zip file
 _WRITERS = {".csv": "to_csv", ".jsonl": "to_jsonl", ".parquet": "to_parquet"}
 
 
@@ -50,6 +54,50 @@ def checked_path(path: object) -> Path:
         msg = f"path must be a str or a Path, not {path!r:.60}"
         raise HistoryError(msg)
     return Path(path)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a regular file of limited size; raise an `InputError` for others."""
+    path = path.expanduser()
+    if not path.exists() or (path.is_file() and path.stat().st_size <= _MAX_FILE_BYTES):
+        return path.read_bytes()
+    limit = f"{_MAX_FILE_BYTES // 10**6:,} MB"
+    msg = f"{path} cannot be read: it is not a regular file of at most {limit}; split it"
+    raise InputError(msg)
+
+
+def read_member(content: bytes, archive: ZipFile, member: ZipInfo, limit: int) -> bytes:
+    """Return a member of the zip file `content`; raise an `InputError` over `limit` bytes."""
+    try:
+        with archive.open(member) as file:
+            data = file.read(limit + 1)
+    except NotImplementedError as exc:
+        if member.compress_type != _ZSTANDARD:
+            raise BadZipFile(str(exc)) from None
+        data = _zstandard(content, member, limit + 1)
+    if len(data) > limit:
+        msg = f"{member.filename} unpacks to more than the limit; split the file"
+        raise InputError(msg)
+    return data
+
+
+def _zstandard(content: bytes, member: ZipInfo, limit: int) -> bytes:
+    """Decompress a member that zipfile cannot read before Python 3.14."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        msg = (
+            f"{member.filename} is compressed with Zstandard, which needs pyarrow: pip install "
+            "'vellum-nb[parquet]', or convert it: inspect log convert --to json"
+        )
+        raise InputError(msg) from None
+    at = member.header_offset
+    name_length, extra_length = struct.unpack("<HH", content[at + 26 : at + 30])
+    start = at + 30 + name_length + extra_length
+    packed = pa.py_buffer(content[start : start + member.compress_size])
+    with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
+        data: bytes = stream.read(limit)
+    return data
 
 
 def write_file(content: bytes, path: str | Path) -> Path:

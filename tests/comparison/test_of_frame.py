@@ -151,3 +151,31 @@ def test_signature_has_the_shared_options(compare):
 def test_unknown_option_is_refused(ws):
     with pytest.raises(TypeError, match="unexpected keyword argument 'metric'"):
         vnb.compare(ws.history.frame(), metric="exact")
+
+
+def test_scores_of_a_frame_are_metrics():
+    frame = pd.DataFrame(
+        {
+            "release_tag": ["v1", "v2"],
+            "input.q": ["a", "a"],
+            "output.r": ["x", "y"],
+            "metric.helpful": [0.25, 0.75],
+        }
+    )
+    assert vnb.compare(frame).result("v2", "helpful").delta.mean == 0.5
+    assert vnb.compare(frame, metrics=["helpful", "length"]).summary()["metric.length"][0] == 1
+
+
+def test_scores_below_zero_have_no_bounds():
+    frame = pd.DataFrame({"release_tag": ["v1"], "input.q": ["a"], "metric.gain": [-2.0]})
+    (metric,) = vnb.compare(frame).metrics
+    assert metric.bounds is None
+
+
+def test_exported_comparison_is_compared_by_its_scores(ws, tmp_path):
+    cmp = ws.compare("ticket-triage", metrics=["exact", "length"])
+    wide = vnb.compare(vnb.read_csv(cmp.to_csv(tmp_path / "cases.csv")))
+    assert wide.releases == cmp.releases
+    assert wide.result("v2", "length").delta.mean == cmp.result("v2", "length").delta.mean
+    long = vnb.compare(cmp.frame(rows="runs"), by="release")
+    assert long.result("v2", "length").delta.mean == cmp.result("v2", "length").delta.mean

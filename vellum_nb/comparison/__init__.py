@@ -5,6 +5,7 @@ from __future__ import annotations
 from vellum_nb.comparison import metrics
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.comparison.decisions import Decision, Decisions
+from vellum_nb.comparison.eval_files import read_evals
 from vellum_nb.comparison.figures import ReleaseResult
 from vellum_nb.comparison.metrics import Metric
 
@@ -16,6 +17,7 @@ __all__ = [
     "ReleaseResult",
     "compare_runs",
     "metrics",
+    "read_evals",
 ]
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias, Union
 
 from vellum_nb.comparison import statistics as stats
@@ -30,7 +31,6 @@ Status = Literal["same", "differs", "missing"]
 _EXPECTED = ("expected", "desired")
 _MIN_LIKENESS = 0.8  # of a label and the output that it may misspell
 _ID_CHARS = 8  # of an abridged release id
-_NOTHING: Any = object()
 _MAX_NAME_CHARS = 80  # of a failure name
 _MAX_PROPOSALS = 12  # failure names proposed by a judge for one answer
 _FAILURE_TAG = re.compile(r"failure(?:@([^:]*))?:(.*)", re.DOTALL)
@@ -73,7 +73,7 @@ class Case:
     tries : dict
         All runs of this case by release, oldest first, without empty releases.
     expected : dict
-        Expected value by output.
+        Expected value by output, of a conversation those of the last turn.
     labels : dict
         Other columns of the table of cases.
     inputs : dict
@@ -86,6 +86,8 @@ class Case:
         The runs of all turns by `conversation_id`.
     earlier_expected : dict
         The expected values of the turns before the last one, by turn.
+    turn : int
+        Number of the turn in `by_turn` of a conversation, else 0.
     """
 
     case_id: str
@@ -99,6 +101,7 @@ class Case:
     turns: int = 0
     conversations: Mapping[str, Sequence[Run]] = field(default_factory=dict)
     earlier_expected: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    turn: int = 0
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -119,17 +122,22 @@ class Case:
         run = self.counting(release)
         return run if is_answer(run) else None
 
+    def is_same(self, a: Run, b: Run) -> bool:
+        """Return whether two runs of this case have the same answers, in every turn."""
+        pairs = zip_longest(self.turn_runs(a), self.turn_runs(b))
+        return all(one and other and same_answer(one, other) for one, other in pairs)
+
     def status(self, release: str) -> Status:
-        """Return whether the answer differs from the baseline's; "missing" if one of them is."""
+        """Return whether an answer differs from the baseline's; "missing" if one of them is."""
         base, answer = self.answer(self.baseline), self.answer(release)
         if base is None or answer is None:
             return "missing"
-        return "same" if same_answer(base, answer) else "differs"
+        return "same" if self.is_same(base, answer) else "differs"
 
     def repeats(self, release: str) -> tuple[int, int]:
         """Return the number of answers on `release` that differ from the newest, and of all."""
         answers = self.answers(release)
-        return sum(not same_answer(answer, answers[-1]) for answer in answers), len(answers)
+        return sum(not self.is_same(answer, answers[-1]) for answer in answers), len(answers)
 
     @property
     def is_unstable(self) -> bool:
@@ -137,28 +145,75 @@ class Case:
         return any(self.repeats(release)[0] for release in self.tries)
 
     def checks(self, release: str) -> dict[str, bool]:
-        """Return whether each expected output was met; empty without an answer."""
+        """Return whether each expected output was met in every turn; empty without an answer."""
         run = self.answer(release)
-        return {} if run is None else checks(run.outputs, self.expected)
+        met: dict[str, bool] = {}
+        for of_turn in self.conversation(run).checks if run else ():
+            met |= {name: is_met and met.get(name, True) for name, is_met in of_turn.items()}
+        return met
+
+    @property
+    def by_turn(self) -> list[Case]:
+        """Several turns of a conversation as cases, with the runs that count; else the case."""
+        if self.turns < 2:  # noqa: PLR2004
+            return [self]
+        talks = {name: self.conversation(run).runs for name, run in self.runs.items()}
+        of_turn: Any = {"turns": 0, "conversations": {}, "earlier_expected": {}}
+        return [
+            replace(
+                self,
+                turn=turn,
+                tries={n: [run] for n, runs in talks.items() for run in runs if run.turn == turn},
+                expected=self.expected_at(turn),
+                **of_turn,
+            )
+            for turn in range(1, self.turns + 1)
+        ]
+
+    @property
+    def decisive(self) -> Case:
+        """The turn that explains the result of a conversation; the case itself for a single turn.
+
+        It is the first turn that meets other expected values on one release than on another, or
+        else the first that is not as expected, or else the first that differs, or else the last.
+        """
+
+        def rank(turn: Case) -> tuple[int, int]:
+            checks = [turn.checks(r) if turn.answer(r) else {"": False} for r in turn.tries]
+            if not all(all(met.values()) for met in checks):
+                return int(all(met == checks[0] for met in checks)), turn.turn
+            if any(turn.status(release) == "differs" for release in turn.tries):
+                return 2, turn.turn
+            return 3, -turn.turn
+
+        return self if self.turns < 2 else min(self.by_turn, key=rank)  # noqa: PLR2004
+
+    def unmet(self, release: str, output: str) -> Case:
+        """Return the first turn that misses the expected value of `output`; else the case."""
+        turns = (turn for turn in self.by_turn if turn.checks(release).get(output) is False)
+        return next(turns, self)
+
+    @property
+    def expected_names(self) -> list[str]:
+        """The outputs with an expected value in any turn."""
+        values = (*self.earlier_expected.values(), self.expected)
+        return list(dict.fromkeys(name for of_turn in values for name in of_turn))
+
+    def expected_at(self, turn: int) -> Mapping[str, Any]:
+        """Return the expected values of a turn."""
+        return self.expected if turn == self.turns else self.earlier_expected.get(turn, {})
+
+    def turn_runs(self, run: Run) -> tuple[Run, ...]:
+        """Return the run of each turn of the conversation that ends with `run`; else only `run`."""
+        return self.conversation(run).runs if self.turns > 1 else (run,)
 
     def conversation(self, run: Run) -> ConversationRuns:
         """Return all turns of the conversation that ends with `run`, a run of this case."""
         runs = self.conversations.get(run.conversation_id or "", ())
         last = next((each for each in runs if each.id == run.id), run)
         before = list(turns_before(runs, last))
-        expected = [self.earlier_expected.get(each.turn or 0, {}) for each in before]
+        expected = [self.expected_at(each.turn or 0) for each in before]
         return ConversationRuns((*before, last), (*expected, self.expected))
-
-
-def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
-    """Return whether each output has its expected value.
-
-    >>> checks({"category": "billing"}, {"category": "billing", "priority": "high"})
-    {'category': True, 'priority': False}
-    """
-    return {
-        name: same_value(outputs.get(name, _NOTHING), value) for name, value in expected.items()
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,21 @@ from typing import Any
 
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import chat_messages, is_chat
-from vellum_nb.rendering.format import value_text
+from vellum_nb.rendering.format import same_value, value_text
 
 _ROLES = {"USER": "User", "ASSISTANT": "Assistant"}
+_NOTHING: Any = object()
+
+
+def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
+    """Return whether each output has its expected value.
+
+    >>> checks({"category": "billing"}, {"category": "billing", "priority": "high"})
+    {'category': True, 'priority': False}
+    """
+    return {
+        name: same_value(outputs.get(name, _NOTHING), value) for name, value in expected.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,12 @@ class ConversationRuns:
     def turns(self) -> int:
         """Number of turns."""
         return len(self.runs)
+
+    @property
+    def checks(self) -> list[dict[str, bool]]:
+        """Whether each expected output was met, for each turn."""
+        pairs = zip(self.runs, self.expected, strict=True)
+        return [checks(run.outputs, expected) for run, expected in pairs]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -85,7 +103,7 @@ def _joined(values: Mapping[str, Any]) -> str:
 
 def said(run: Run, before: Run | None) -> str:
     """Return what the user said in the turn after `before`, with other inputs that changed."""
-    messages = list(_sent(run.inputs, is_first=before is None))
+    messages = list(_sent(run.inputs, is_first=(run.turn or 1) == 1))
     is_user = {role for role, _ in messages} <= {"USER"}
     lines = [text if is_user else f"{_ROLES.get(role, role)}: {text}" for role, text in messages]
     values = {name: value for name, value in run.inputs.items() if not is_chat(value)}

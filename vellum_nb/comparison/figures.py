@@ -146,11 +146,17 @@ def _rows_of(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
     kinds |= {"counts": "bool", "is_answer": "bool"}
     table = pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
     keys = [
-        f"{run.state} {error_text(run)} {value_key(run.outputs)}" if is_answer(run) else None
-        for run in table["run"].tolist()
+        _answer_key(cases[at], run) if is_answer(run) else None
+        for at, run in zip(table["case"].tolist(), table["run"].tolist(), strict=True)
     ]
     table["kind"] = pd.factorize(pd.Series(keys, dtype="object"))[0]
     return table
+
+
+def _answer_key(case: Case, run: Run) -> str:
+    """Return a text that is the same for identical answers, of a conversation in every turn."""
+    runs = case.turn_runs(run)
+    return "\n".join(f"{one.state} {error_text(one)} {value_key(one.outputs)}" for one in runs)
 
 
 def _evaluated(
@@ -162,7 +168,8 @@ def _evaluated(
 ) -> list[Evaluation]:
     """Return the result of a metric for each run, reusing `evaluations` by run id."""
     name = metric.looks_at
-    answers = [run for run in runs if run.state == "FULFILLED"]
+    talks = [talk.runs if talk else (run,) for run, talk in zip(runs, conversations, strict=True)]
+    answers = [run for talk in talks for run in talk if run.state == "FULFILLED"]
     if name is not None and not any(name in run.outputs for run in answers):
         names = dict.fromkeys(output for run in answers for output in run.outputs)
         if names:
@@ -460,7 +467,7 @@ class ComparisonFigures(ComparisonData):
         """Yield notes on labels and expected values that do not fit the outputs."""
         outputs = dict.fromkeys(self.output_names)
         labels = dict.fromkeys(name for case in self.cases for name in case.labels)
-        expected = dict.fromkeys(name for case in self.cases for name in case.expected)
+        expected = dict.fromkeys(name for case in self.cases for name in case.expected_names)
         unmet = [name for name in outputs if name not in expected]
         yield from filter(None, (label_note(name, unmet) for name in labels))
         for column in (f"expected.{name}" for name in expected):
@@ -497,13 +504,18 @@ class ComparisonFigures(ComparisonData):
         "" if all nodes are equal, None if the two traces cannot be compared.
         """
 
-        def name(case: Case, release: str) -> str | None:
-            old, new = case.answer(self.baseline), case.answer(release)
+        def of_turn(turn: Case, release: str) -> str | None:
+            old, new = turn.answer(self.baseline), turn.answer(release)
             nodes = (old.nodes, new.nodes) if old and new else ((), ())
             if not (all(nodes) and is_comparable(*nodes)):
                 return None
             first = first_difference(*nodes)
             return "" if first is None else first.name
+
+        def name(case: Case, release: str) -> str | None:
+            names = [of_turn(turn, release) for turn in case.by_turn]
+            known = [name for name in names if name is not None]
+            return next(filter(None, known), "" if known else None)
 
         return {release: [name(case, release) for case in self.cases] for release in self.others}
 
@@ -525,8 +537,10 @@ class ComparisonFigures(ComparisonData):
     @cached_property
     def output_names(self) -> tuple[str, ...]:
         """Names of all outputs, by first appearance."""
-        runs = self.answers.loc[self.answers["counts"], "run"].tolist()
-        return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
+        rows = self.answers[self.answers["counts"]]
+        of_cases = zip(rows["case"].tolist(), rows["run"].tolist(), strict=True)
+        turns = (each for at, run in of_cases for each in self.cases[at].turn_runs(run))
+        return tuple(dict.fromkeys(name for run in turns for name in run.outputs))
 
     def values(self, name: str, release: str) -> Floats:
         """Return the mean over repeats of a metric or column of `table`, per case.
@@ -850,7 +864,12 @@ def _failures(case: Case, release: str, judges: Sequence[Judge]) -> Failures:
     """Return the failures of a case's answers on `release`, and those proposed by judges."""
     runs = case.answers(release)
     names = named(tag for run in runs for tag in run.tags)
-    proposed = ((f, j.name) for j in judges for run in runs for f in j.failures(run, case.expected))
+    proposed = (
+        (failure, judge.name)
+        for judge in judges
+        for run in runs
+        for failure in judge.failures(run, case.expected, case.conversation(run))
+    )
     return names, {name: judge for name, judge in proposed if name not in names}
 
 

@@ -1,10 +1,14 @@
-"""A comparison of the rows of a DataFrame, for `vellum_nb.compare`."""
+"""A comparison of the rows of a DataFrame, for `vellum_nb.compare`.
+
+Scores in columns ``metric.<name>`` become metrics: each run has those of its row in its metadata.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +16,7 @@ from pydantic import ValidationError
 from vellum_nb.clock import from_micros
 from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
+from vellum_nb.comparison.metrics import Metric, Metrics
 from vellum_nb.errors import InputError
 from vellum_nb.history import COLUMN_KINDS, refuse_short_view
 from vellum_nb.lazy import pd
@@ -20,6 +25,8 @@ from vellum_nb.models.checks import available, check_text, refuse
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
 
+_METRIC = "metric."
+_OF_A_RELEASE = ("output.", "metric.", "state@")
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 
 
@@ -38,13 +45,16 @@ def compare_rows(
     name = _deployment(frame, deployment)
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]
+    if by not in frame.columns:
+        frame = _long(frame, by)
     _check(frame, by)
     notes = _column_notes(frame, by)
     rows = [row for row in _rows(frame) if by in row]
     runs = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
     runs.sort(key=lambda pair: pair[0].timestamp)
     groups = [_text(row[by]) for _, row in runs]
-    if options.get("metrics") is None and not any(_has_result(run) for run, _ in runs):
+    options["metrics"] = _with_stored(options.get("metrics"), _stored_metrics(frame))
+    if options["metrics"] is None and not any(_has_result(run) for run, _ in runs):
         msg = "the frame has no output.<name> columns, so there is nothing to compare"
         raise InputError(msg)
     cases: dict[str, dict[int, SweepCase]] = {}  # by turn, 0 for a case without turns
@@ -64,6 +74,47 @@ def compare_rows(
         notes=notes,
         **options,
     )
+
+
+def _stored_metrics(frame: pd.DataFrame) -> dict[str, Metric]:
+    """Return a metric for each column of scores, with bounds if all are between 0 and 1."""
+    metrics: dict[str, Metric] = {}
+    for at, column in enumerate(map(str, frame.columns)):
+        scores = pd.to_numeric(frame.iloc[:, at], errors="coerce") if _METRIC in column else None
+        if scores is None or not column.startswith(_METRIC) or not scores.notna().any():
+            continue
+        name = column.removeprefix(_METRIC)
+        bounds = (0.0, 1.0) if scores.dropna().between(0, 1).all() else None
+        metrics[name] = Metric(partial(_stored_score, name), name=name, bounds=bounds)
+    return metrics
+
+
+def _stored_score(name: str, run: Run) -> Any:
+    return (run.metadata or {}).get(_METRIC + name)
+
+
+def _with_stored(metrics: Metrics | None, stored: Mapping[str, Metric]) -> Metrics | None:
+    """Return `metrics` with the names of stored ones replaced; default: all stored ones."""
+    if metrics is None:
+        return list(stored.values()) or None
+    if isinstance(metrics, str):
+        return stored.get(metrics, metrics)
+    if not isinstance(metrics, list | tuple):
+        return metrics
+    return [stored.get(one, one) if isinstance(one, str) else one for one in metrics]
+
+
+def _long(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return a frame with columns ``output.<name>@<release>`` as one row per case and release."""
+    names = [str(name) for name in frame.columns]
+    sides = {n: n.partition("@") for n in names if "@" in n and n.startswith(_OF_A_RELEASE)}
+    parts = []
+    for release in dict.fromkeys(release for _, _, release in sides.values()):
+        others = {name: column for name, (column, _, r) in sides.items() if r == release}
+        kept = [name for name in names if name in others or name not in sides]
+        part = frame.set_axis(names, axis=1)[kept].rename(columns=others).assign(**{by: release})
+        parts.append(part[part[list(others.values())].notna().any(axis=1)])
+    return pd.concat(parts, ignore_index=True) if parts else frame
 
 
 def _has_result(run: Run) -> bool:
@@ -107,8 +158,8 @@ def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
     if problems := list(filter(None, (expected_problem(n, outputs, role) for n in expected))):
         msg = "The expected values of the frame do not fit its outputs:"
         raise InputError(msg, problems)
-    used = (*COLUMN_KINDS, by)
-    unused = [n for n in names if n not in used and not n.startswith(("expected.", "desired."))]
+    used, prefixes = (*COLUMN_KINDS, by), ("expected.", "desired.", _METRIC)
+    unused = [n for n in names if n not in used and not n.startswith(prefixes)]
     return list(filter(None, (label_note(name, outputs) for name in unused)))
 
 
@@ -150,6 +201,7 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
                 "case_id": _case_id(row.get("case_id"), inputs, previous),
                 "previous_execution_id": previous,
                 "desired": _side(row, "desired.") or None,
+                "metadata": {k: v for k, v in row.items() if k.startswith(_METRIC)} or None,
                 "tags": tags if isinstance(tags, list) else (),
             }
         )

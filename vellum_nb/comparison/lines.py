@@ -128,16 +128,16 @@ def line_html(
     titled: bool = False,
 ) -> str:
     """Return a case as one line; `icon` draws a name of `ICONS`, `titled` adds tooltips."""
-    activity = busy or {}
+    activity, turn = busy or {}, case.decisive
     cells = [
         cell_state(release, release in replayed, *activity.get((case.case_id, release), IDLE))
-        | _cell(figures, case, release, metric)
+        | _cell(figures, case, turn, release, metric)
         for release in (figures.baseline, *figures.others)
     ]
     title = _inputs_text(case)
     text = {"text": cut(title, _MAX_INPUT_CHARS), "title": cut(title, _MAX_TITLE_CHARS)}
     look = {"icon": icon, "icons": ICONS, "titled": titled}
-    return render("grid_line.html.j2", **look, case=case, cells=cells, **text)
+    return render("grid_line.html.j2", **look, case=case, turn=turn.turn, cells=cells, **text)
 
 
 def _inputs_text(case: Case) -> str:
@@ -150,7 +150,7 @@ def _inputs_text(case: Case) -> str:
 
 
 def _cell(
-    figures: ComparisonFigures, case: Case, release: str, metric: str | None
+    figures: ComparisonFigures, case: Case, turn: Case, release: str, metric: str | None
 ) -> dict[str, Any]:
     run, base = case.counting(release), case.counting(case.baseline)
     problem = AnswerCell.of_problem(run)
@@ -169,7 +169,8 @@ def _cell(
     if kind == "baseline" and met:
         word = "as expected" if all(met.values()) else "not as expected"
     is_same = release != case.baseline and base is not None and case.status(release) == "same"
-    values = [] if is_same or problem else _values(run, case.expected, met)
+    run, base = turn.counting(release) or run, turn.answer(case.baseline)
+    values = [] if is_same or problem else _values(run, turn.expected, turn.checks(release))
     unlike, answers = case.repeats(release)
     title = "; ".join(_titled(*value) for value in values)
     made |= {
@@ -409,7 +410,8 @@ class CaseOrder:
 
 def _matches(search: Search, case: Case) -> bool:
     """Return whether a run of the case has all terms in its inputs, outputs or error."""
-    runs = [run for tries in case.tries.values() for run in tries]
+    groups = (*case.conversations.values(), *case.tries.values())
+    runs = [run for runs in groups for run in runs]
     texts = [dict(case.inputs), *(run.outputs for run in runs), *map(error_text, runs)]
     if not _may_match(search, json.dumps(texts)):
         return False

@@ -32,6 +32,7 @@ from vellum_nb.comparison.lines import (
     line_html,
     short_name,
 )
+from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
@@ -91,7 +92,7 @@ _MAX_INPUT_CHARS = 400  # in the overview
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One case on one release."""
+    """One case on one release; outputs and checks are those of its decisive turn."""
 
     release: str
     run: Run | None  # the run that represents the release
@@ -209,7 +210,8 @@ class ReportModel:
 
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, baseline first."""
-        return [_cell(self.figures, case, release) for release in self.summary]
+        turn = case.decisive
+        return [_cell(self.figures, case, turn, release) for release in self.summary]
 
     def counts(self, release: str, metric: str | None) -> dict[str, Any]:
         """Return the counts of the cases of a release."""
@@ -242,6 +244,14 @@ class ReportModel:
         if name in checks:
             html += " " + check_html(case.expected[name], is_met=checks[name], icon=_glyph)
         return html
+
+    def transcript(self, case: Case) -> Transcript:
+        """Return the turns of a conversation on each release."""
+        return Transcript.of(case, list(self.summary), {})
+
+    def turns_html(self, case: Case, *, complete: bool) -> str:
+        """Return the turns of a conversation as HTML."""
+        return transcript_html(self.transcript(case), _glyph, complete=complete)
 
     def names(self, cells: Sequence[Cell]) -> list[str]:
         """Return the names of the outputs of `cells`."""
@@ -319,8 +329,8 @@ def _grouped(figures: ComparisonFigures) -> dict[str, list[Case]]:
     return groups
 
 
-def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
-    run, base = case.counting(release), case.counting(case.baseline)
+def _cell(figures: ComparisonFigures, case: Case, turn: Case, release: str) -> Cell:
+    run, base = case.counting(release), turn.counting(case.baseline)
     is_base = release == case.baseline
     scores = {
         metric.name: (
@@ -334,13 +344,14 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
     if answers > 1:
         differ = f", {unlike:,} of them differ" if unlike else ""
         facts.append(f"{answers:,} answers{differ}")
-    names = {*(base.outputs if base else ()), *run.outputs} if run and run.outputs else ()
+    answer = turn.counting(release)
+    names = {*(base.outputs if base else ()), *answer.outputs} if answer and answer.outputs else ()
     outputs = {
-        name: AnswerCell.of(name, run, None if is_base else base)
+        name: AnswerCell.of(name, answer, None if is_base else base)
         for name in figures.output_names
-        if run and name in names
+        if answer and name in names
     }
-    problem, checks = AnswerCell.of_problem(run), case.checks(release)
+    problem, checks = AnswerCell.of_problem(run), turn.checks(release)
     return Cell(release, run, scores, facts, problem, outputs, checks)
 
 
@@ -372,7 +383,7 @@ def _glyph(name: str) -> str:
     return f'<span aria-hidden="true">{_GLYPHS.get(name, "•")}</span>'
 
 
-_CASES_CSS = ("colours.css", "lines.css", "comparison.css")
+_CASES_CSS = ("colours.css", "lines.css", "comparison.css", "transcript.css")
 
 
 def page(

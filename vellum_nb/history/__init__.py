@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.case_sets import CaseSets
 from vellum_nb.history.check import check_history
 from vellum_nb.history.columns import (
     COLUMN_KINDS,
@@ -29,6 +30,7 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.history import (
     History,
+    case_sets_of,
     connected,
     index_for_search,
     ordered_runs,
@@ -58,6 +60,7 @@ __all__ = [
     "OPTIONAL_COLUMNS",
     "RATINGS",
     "BlindRatings",
+    "CaseSets",
     "DatabaseUrl",
     "Filters",
     "History",
@@ -69,6 +72,7 @@ __all__ = [
     "Sweeps",
     "SyncReport",
     "FrameView",
+    "case_sets_of",
     "cell",
     "check_history",
     "check_view",

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from vellum_nb.comparison.cases import expected_problem, label_note, outputs_meant
 from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.files import read_file
 from vellum_nb.history import (
     DatabaseUrl,
     csv_table,
@@ -56,7 +57,6 @@ _USES: dict[str, Use] = {
 _HISTORY_LABELS = frozenset({"execution_id", "note", "tags"})
 _MAX_MEDIA_DEPTH = 8  # levels of a chat history: messages, content, parts
 _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
-_MAX_FILE_BYTES = 500_000_000
 _MAX_PARQUET_BYTES = 1_000_000_000  # unpacked
 _MAX_COLUMNS = 2_000
 _LISTED_COLUMNS = 12  # of a role
@@ -186,6 +186,7 @@ class Table:
     has_runs: bool = False
     first: int | None = None  # number of cases to run
     carry: str = ""  # what a turn gets from the one before, if each row is a turn
+    keeps_duplicates: bool = False  # whether stored runs of one case are all returned
 
     @property
     def stored(self) -> bool:
@@ -236,7 +237,7 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
         raise InputError(msg)
     try:
         content = cases.content if isinstance(cases, CaseFile) else None
-        content = _content(Path(name)) if content is None else content
+        content = read_file(Path(name)) if content is None else content
         if suffix == ".parquet":
             return _of_parquet(content, short)
         if suffix == ".csv":
@@ -254,15 +255,6 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
         kind = "" if isinstance(exc, OSError) else f" as {suffix.removeprefix('.')}"
         msg = f"{name} cannot be read{kind}: {getattr(exc, 'strerror', None) or exc}"
         raise InputError(msg) from exc
-
-
-def _content(path: Path) -> bytes:
-    path = path.expanduser()
-    if not path.exists() or (path.is_file() and path.stat().st_size <= _MAX_FILE_BYTES):
-        return path.read_bytes()
-    limit = f"{_MAX_FILE_BYTES // 10**6:,} MB"
-    msg = f"{path} cannot be read: it is not a regular file of at most {limit}; split it"
-    raise InputError(msg)
 
 
 def _of_csv(content: bytes, name: str) -> Table:
@@ -337,9 +329,10 @@ def _of_dicts(cases: Any, name: str) -> Table:
             raise InputError(msg)
         if set(row) >= _OF_A_RUN:
             has_runs = True
-            parts = ("input", "inputs"), ("expected", "desired"), ("label", "labels")
+            parts = [("input", "inputs"), ("expected", "desired"), ("label", "labels")]
+            parts += [("output", "outputs")]
             cells = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
-            keys = ("deployment", "execution_id", "conversation_id", PREVIOUS)
+            keys = ("deployment", "execution_id", "conversation_id", PREVIOUS, "quality")
             rows.append(cells | {key: row[key] for key in keys if row.get(key)})
         else:
             rows.append({str(key): value for key, value in row.items()})
@@ -755,6 +748,8 @@ class _Checker:
 
     def _unique(self, cases: Sequence[SweepCase]) -> list[SweepCase]:
         """Return stored cases once, with expected values of any run; note other duplicates."""
+        if self._table.keeps_duplicates:
+            return list(cases)
         first: dict[str, SweepCase] = {}
         duplicates, contradiction = [], ""
         for case in (case for case in cases if case.turn <= 1):

@@ -56,7 +56,9 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
         tone = "bad" if not met else "good" if base.get(name) is False and not is_baseline else ""
         text, compared = f"{short_name(name)} {_PASS[met]}", "as expected"
         if not met:
-            wanted = f"expected {value_text(case.expected[name])}"
+            missed = case.unmet(release, name)
+            where = f" in turn {missed.turn}" if missed.turn else ""
+            wanted = f"expected {value_text(missed.expected[name])}{where}"
             text, compared = f"{text} {wanted}", f"not as expected, {wanted}"
         chips.append((text, tone, f"{short_name(name)}: {compared}"))
     chips += failure_chips(comparison, case, release)

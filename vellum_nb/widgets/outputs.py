@@ -9,7 +9,7 @@ from html import escape
 from itertools import chain
 from typing import Any
 
-from vellum_nb.comparison.cases import checks
+from vellum_nb.comparison.conversations import checks
 from vellum_nb.comparison.traces import (
     NodeDifference,
     first_difference,

@@ -56,9 +56,10 @@ def compare(
     ----------
     frame : DataFrame
         One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, a file read by
-        `vellum_nb.read_csv`, or any frame with ``input.<name>`` and ``output.<name>`` columns.
+        `vellum_nb.read_csv` or `vellum_nb.read_evals`, or any frame with ``input.<name>`` and
+        ``output.<name>`` columns.
         ``expected.<output>`` and ``desired.<output>`` are expected outputs, ``label.<name>``
-        labels.
+        labels, ``metric.<name>`` scores, which are the default metrics.
     by : str, default "release_tag"
         The column to compare by: ``"release_tag"``, ``"release_id"``, ``"environment"`` (local
         against the cloud), or any other.
