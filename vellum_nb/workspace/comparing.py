@@ -26,6 +26,7 @@ from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.sweep.case_sets import CaseSet
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, mocks_metadata, read_table
 from vellum_nb.sweep.options import Limits, StopWhen, SweepOptions
 from vellum_nb.sweep.sweep import Sweep, control_of
@@ -36,7 +37,7 @@ from vellum_nb.workspace.views import show
 
 _MAX_LISTED_IDS = 5
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
-Chosen: TypeAlias = Cases | Sequence[str]
+Chosen: TypeAlias = Cases | CaseSet | Sequence[str]
 
 
 @compare_options
@@ -460,6 +461,6 @@ def _chosen_cases(
                 raise InputError(msg)
         return [], ids, ()
     releases = {tag: actions.release(deployment, tag) for tag in tags}
-    table = read_table(chosen)  # type: ignore[arg-type]
+    table = chosen.table() if isinstance(chosen, CaseSet) else read_table(chosen)  # type: ignore[arg-type]
     checked, notes = checked_cases(table, releases, deployment)[:2]
     return checked, [case.case_id for case in checked], notes

@@ -794,7 +794,7 @@ p = 0.50 · noise floor unknown>
         Parameters
         ----------
         cases : optional
-            Only these cases: a table as for `sweep`, or each `case_id`. Default: all.
+            Only these cases: a case set, a table as for `sweep`, or each `case_id`. Default: all.
         release_tags : sequence of str, default ("production",)
             The tags; each has a line. If a tag moved within a period, each release has a point.
         metric : str, Metric or callable, default "score"
@@ -845,7 +845,7 @@ p = 0.50 · noise floor unknown>
         Parameters
         ----------
         cases : optional
-            Only these cases: a table as for `sweep`, or each `case_id`. Default: all.
+            Only these cases: a case set, a table as for `sweep`, or each `case_id`. Default: all.
         tag, reference : str
             The release tag to watch, and another one whose runs also count as earlier runs, such as
             the tag of the release that you approved.
