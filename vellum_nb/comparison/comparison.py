@@ -574,6 +574,45 @@ class Comparison(ComparisonData):
         """
         return failure_frame(self._with_current_tags().figures)
 
+    def note(self, run: Run | str, text: str | None) -> Run:
+        """Store a free-form observation on a run; it replaces an earlier note.
+
+        Notes are shown in an open case of the grid, where m adds one, and in the column ``note`` of
+        the history.
+
+        Parameters
+        ----------
+        run : Run or str
+            A run of this comparison, or its `id`.
+        text : str or None
+            The note; None removes it.
+
+        Returns
+        -------
+        Run
+            The updated run.
+
+        Raises
+        ------
+        InputError
+            The run is not part of this comparison, or the comparison has no workspace.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+        >>> cmp = ws.compare("ticket-triage", release_tags=["v1"])
+        >>> cmp.note(run, "ignores the second charge").note
+        'ignores the second charge'
+        """
+        check_text("text", text, optional=True)
+        run_id = run.id if isinstance(run, Run) else run
+        match = next((one for one, _, _ in self.figures.runs if one.id == run_id), None)
+        if match is None:
+            refuse("run", run_id, "a run of this comparison, or its id")
+        return require(self._actions, "store notes").note(match, text)
+
     def _with_current_tags(self) -> Comparison:
         if self._actions is None:
             return self
