@@ -242,14 +242,24 @@ class Workspace:
         deployment: str,
         *,
         variables: Sequence[VellumVariable | Mapping[str, Any]] | None = None,
+        conversation: Conversation | None = None,
     ) -> RunForm:
         """Return a form for `deployment`, made from its input variables.
 
         If the API key cannot read the deployment, pass its `variables` as dicts such as ``{"key":
         "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last recorded
         run.
+
+        `conversation` names message and reply of the form's chat and selects what a turn gets from
+        the turns before it. Without it, the chat is offered for a deployment with a chat history,
+        or with a text as its only input.
         """
-        return self._form(deployment, variables=variables, cases=partial(self.sweep, deployment))
+        return self._form(
+            deployment,
+            variables=variables,
+            cases=partial(self.sweep, deployment),
+            conversation=conversation,
+        )
 
     def _form(
         self,
@@ -257,6 +267,7 @@ class Workspace:
         *,
         variables: Sequence[VellumVariable | Mapping[str, Any]] | None = None,
         cases: Callable[..., Any] | None,
+        conversation: Conversation | None = None,
     ) -> RunForm:
         from vellum_nb.widgets.form import RunForm
         from vellum_nb.widgets.spec import Progressing
@@ -290,6 +301,7 @@ class Workspace:
             look_up=self._runner.look_up,
             cases=cases,
             subscribe=self.history.subscribe,
+            conversation=conversation,
         )
 
     def lab(self, deployment: str) -> LabPanel:
