@@ -84,8 +84,8 @@ def test_runs_of_the_reference_count_as_earlier_ones():
 def test_first_check_cannot_tell():
     watch = watched(day(GOOD, 0))
     assert (watch.status, watch.sentence) == (
-        "cannot tell",
-        "production: cannot tell: 0 cases with earlier figures; six are needed",
+        "cannot tell yet",
+        "production: cannot tell yet: 0 cases with earlier figures; six are needed",
     )
 
 
@@ -93,14 +93,14 @@ def test_old_runs_cannot_tell():
     days = [day(GOOD, at) for at in range(10)]
     watch = watched(*days, now=START + timedelta(days=12))
     assert (watch.status, watch.sentence) == (
-        "cannot tell",
-        "production: cannot tell: no runs since 2026-10-14 09:00 (UTC)",
+        "cannot tell yet",
+        "production: cannot tell yet: no runs since 2026-10-14 09:00 (UTC)",
     )
 
 
 def test_no_figure_cannot_tell():
     assert watched(day(GOOD, 0), metric="score").sentence == (
-        "production: cannot tell: no runs with a figure"
+        "production: cannot tell yet: no runs with a figure"
     )
 
 
@@ -135,7 +135,7 @@ def test_ratings_of_production_runs_are_one_series():
     ]
     assert watched(runs, metric="quality", paired=False).status == "worse"
     assert watched(runs[:400], metric="quality", paired=False).status == "healthy"
-    assert watched(runs, metric="quality").status == "cannot tell"
+    assert watched(runs, metric="quality").status == "cannot tell yet"
 
 
 @pytest.mark.parametrize(("later", "status"), [("abcdefgh", "worse"), ("a", "healthy")])

@@ -67,7 +67,7 @@ def test_command_exits_with_3_if_it_cannot_tell(command):
     done = command([32])
     assert done.returncode == 3
     assert done.stdout == (
-        "production: cannot tell: 0 cases with earlier figures; six are needed\n"
+        "production: cannot tell yet: 0 cases with earlier figures; six are needed\n"
     )
 
 

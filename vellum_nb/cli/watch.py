@@ -8,7 +8,7 @@ import json
 from vellum_nb.cli.commands import existing, opened
 from vellum_nb.cli.printing import data
 
-_EXIT_STATUSES = {"healthy": 0, "worse": 1, "cannot tell": 3}
+_EXIT_STATUSES = {"healthy": 0, "worse": 1, "cannot tell yet": 3}
 
 
 def add_watch(made: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_watch(made: argparse.ArgumentParser) -> None:
 
 
 def watch(args: argparse.Namespace) -> int:
-    """Check once; 0 if healthy, 1 if worse, 3 if it cannot tell."""
+    """Check once; 0 if healthy, 1 if worse, 3 if it cannot tell yet."""
     with opened(args, existing(args.history)) as workspace:
         found = workspace.watch(
             args.name,

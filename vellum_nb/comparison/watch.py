@@ -25,7 +25,7 @@ from vellum_nb.models.checks import check_number, refuse
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import figure, plural
 
-Status = Literal["healthy", "worse", "cannot tell"]
+Status = Literal["healthy", "worse", "cannot tell yet"]
 ALARM = 1 / ERROR_RATE
 Check = dict[str, Any]
 """A row of the frame of a watch."""
@@ -39,7 +39,7 @@ class Watch:
 
     Attributes
     ----------
-    status : {"healthy", "worse", "cannot tell"}
+    status : {"healthy", "worse", "cannot tell yet"}
         The result of the newest check.
     sentence : str
         The status with its reason.
@@ -114,7 +114,7 @@ def watch_of(
     oldest = micros((now or datetime.now(UTC)) - 2 * length)
     problem = _problem(checks, "case" if paired else "run", oldest)
     evidence = checks[-1]["evidence"] if checks else 0.0
-    status: Status = "cannot tell" if problem else "healthy"
+    status: Status = "cannot tell yet" if problem else "healthy"
     if evidence >= ALARM:
         status, problem = "worse", ""
     sentence = f"{release_tag}: {status}"
@@ -190,7 +190,7 @@ def _checks(
 
 
 def _problem(checks: Sequence[Check], unit: str, oldest: int) -> str:
-    """Return why the newest check, which must not be before `oldest`, cannot tell, or ""."""
+    """Return why the newest check decides nothing, or ""; it must not be before `oldest`."""
     if not checks:
         return "no runs with a figure"
     if checks[-1]["time"] < oldest:

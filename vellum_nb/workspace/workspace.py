@@ -852,8 +852,8 @@ p = 0.50 · noise floor unknown>
         metric : str, Metric or callable, default "score"
             A metric with finite bounds.
         every : str, default "1d"
-            Time between two checks. If the newest run is older than two, the result is "cannot
-            tell".
+            Time between two checks. If the newest run is older than two, the status is "cannot
+            tell yet".
         margin : float, default 0
             Acceptable loss: smaller ones are no alarm.
         since : optional
@@ -869,7 +869,7 @@ p = 0.50 · noise floor unknown>
         >>> cases = [{"ticket": f"Refund {n}", "expected.category": "billing"} for n in range(8)]
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v2"], progress=False)
         >>> ws.watch("ticket-triage", tag="v2").status
-        'cannot tell'
+        'cannot tell yet'
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         check_text("tag", tag)
