@@ -288,6 +288,9 @@ class Workspace:
                 return self.history.count(deployment=deployment)
             return None
 
+        def save_case(name: str, case: Mapping[str, Any]) -> str:
+            return str(self.case_set(name, deployment=deployment).add([case]))
+
         return RunForm(
             form_spec(
                 deployment, self._lookup, self.history, source=self.source, variables=variables
@@ -302,6 +305,7 @@ class Workspace:
             cases=cases,
             subscribe=self.history.subscribe,
             conversation=conversation,
+            save_case=save_case,
         )
 
     def lab(self, deployment: str) -> LabPanel:
