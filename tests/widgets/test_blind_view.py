@@ -165,6 +165,31 @@ def test_invalid_rating_is_refused(compared):
     assert (view.error, view.view_model["rated"]) == ("", 0)
 
 
+def test_rating_ends_early_only_after_a_question(compared):
+    view = view_of(compared)
+    say(view, "rate", said="tie")
+    say(view, "end")
+    total = view.view_model["total"]
+    words = f"1 of {total} cases are rated; the other {total - 1} are left out of the results."
+    assert view.view_model["words"].startswith(words)
+    assert (view.view_model["state"], view.view_model["ending"]) == ("asking", True)
+    say(view, "keep")
+    say(view, "finish")
+    assert (view.view_model["state"], view.view_model["ending"]) == ("asking", False)
+    say(view, "end")
+    say(view, "finish")
+    assert view.view_model["state"] == "ended"
+
+
+def test_rating_that_ends_in_another_view_shows_its_results():
+    with workspace() as ws:
+        compared = sweep_of(ws, [{"ticket": "x"}]).compare()
+        view, other = compared.view(blind=True), compared.view(blind=True)
+        say(other, "rate", said="A")
+        say(other, "finish")
+        assert view.view_model["state"] == "ended"
+
+
 def test_comparisons_of_a_sweep_and_of_a_workspace_share_a_rating():
     with workspace() as ws:
         view = sweep_of(ws, [{"ticket": "x"}]).compare().view(blind=True)

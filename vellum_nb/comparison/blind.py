@@ -227,6 +227,12 @@ class BlindSession:
         skipped = self._rated.get(pair.position)
         return self._drafts.get(pair.position) or (skipped.note if skipped else "")
 
+    @property
+    def hidden_note(self) -> str:
+        """The sentence in place of the results of a comparison until the rating ends."""
+        first, second = self.record.first, self.record.second
+        return f"Results are hidden while the blind rating of {first} and {second} is open."
+
     def names(self, pair: BlindPair) -> list[str]:
         """Return the names of the outputs in an order that does not reveal which release is A."""
         first, second = self._runs[pair.first], self._runs[pair.second]
@@ -297,6 +303,8 @@ class BlindSession:
             self._again.pop(0)
         self._drafts.pop(pair.position, None)
         self.refresh()
+        if len(self._rated) == 1:  # from now on, the results are hidden
+            self._ratings.on_change()
         return is_new
 
     def undo(self) -> bool:
@@ -311,6 +319,8 @@ class BlindSession:
         self.refresh()
         if undone is not None and undone.position in self._rated:  # it was skipped before
             self._again.insert(0, undone.position)
+        if not self._rated:
+            self._ratings.on_change()
         return undone is not None
 
     def ask_skipped(self) -> None:
@@ -436,6 +446,16 @@ class BlindSession:
         self._last = ratings[-1] if ratings else None
         self._again = [at for at in self._again if at in current and current[at].choice == "skip"]
 
+    def refresh_if_ended(self) -> bool:
+        """Refresh if another view has ended the rating; return whether one has.
+
+        Otherwise, the current pair stays the displayed one.
+        """
+        if self.record.ended is not None or self._ratings.get(self.record.id).ended is None:
+            return False
+        self.refresh()
+        return True
+
     def _send_one(self, rating: BlindRating, rate: SendRating) -> str | None:
         """Send a rating and mark it as sent; return the reason if the server refused it."""
         pair = self.pairs[rating.position]
@@ -455,6 +475,14 @@ class BlindSession:
 
     def _a_first(self, pair: BlindPair) -> bool:
         return a_is_first(self.record.seed, pair.case_id)
+
+
+def open_session(
+    deployment: str, cases: Sequence[Case], ratings: BlindRatings
+) -> BlindSession | None:
+    """Return the newest blind rating of these runs that has begun and not ended."""
+    sessions = (BlindSession(cases, record, ratings) for record in ratings.open(deployment))
+    return next((each for each in sessions if each.total and each.rated + each.skipped), None)
 
 
 def begin_blind_session(

@@ -100,7 +100,7 @@ class History:
     @property
     def blind_ratings(self) -> BlindRatings:
         """Stored blind ratings; ``blind_ratings.frame()`` lists them."""
-        return BlindRatings(self._store)
+        return BlindRatings(self._store, on_change=self._recorder.notify_bulk)
 
     def begin(self, run: Run) -> Run:
         """Record `run`, with its author, before it is sent.

@@ -12,10 +12,12 @@ from typing import Any
 
 import traitlets
 
+from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
+from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
 from vellum_nb.models.inputs import is_chat
@@ -121,9 +123,15 @@ def _cases(session: BlindSession) -> str:
     return f"<details><summary>Which was which, case by case</summary>{table}</details>"
 
 
-def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]:
-    """Return the state of the page; `can_send` offers to send actuals."""
+def blind_view_model(
+    session: BlindSession, *, can_send: bool, ending: bool = False
+) -> dict[str, Any]:
+    """Return the state of the page.
+
+    `can_send` offers to send actuals; `ending` asks whether to end the rating early.
+    """
     state, pair = session.state, session.current
+    ending = ending and state == "asking"
     view: dict[str, Any] = {
         "state": state,
         "title": short_line(visible_name(session.record.deployment)),
@@ -136,7 +144,8 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
         "kept": session.is_kept,
         "question": "",
         "note": "",
-        "words": _words(session),
+        "ending": ending,
+        "words": _words(session, ending=ending),
         "result": result_html(session) if state == "ended" else "",
         "unsent": session.unsent if can_send and state == "ended" else 0,
     }
@@ -148,8 +157,14 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
     return view
 
 
-def _words(session: BlindSession) -> str:
-    """Return the text that replaces a question."""
+def _words(session: BlindSession, *, ending: bool) -> str:
+    """Return the text that replaces a question, or asks whether to end the rating."""
+    if ending:
+        left_out = session.total - session.rated
+        return (
+            f"{session.rated:,} of {session.total:,} cases are rated; the other {left_out:,} are "
+            "left out of the results. Ratings cannot be changed once the results are shown."
+        )
     if session.state == "empty":
         if session.same:
             return "Nothing to rate: both releases gave identical outputs in every case."
@@ -268,6 +283,8 @@ class BlindView(ThreadSafeWidget):
         self.session = session
         self._rate = rate
         self._step = 0
+        self._ending = False  # whether the page asks to end the rating early
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._executor = SerialExecutor("vellum-nb-blind")
         super().__init__()
         self._show()
@@ -309,9 +326,28 @@ class BlindView(ThreadSafeWidget):
         """Wait until all actuals are sent; return False on a timeout."""
         return self._executor.wait(timeout)
 
+    def ask_to_end(self) -> None:
+        """Ask in the page whether to end the rating now and show the results."""
+        self._ending = True
+        self._show()
+
+    def follow(self, history: History) -> None:
+        """Show the results when the rating ends in another view of this process."""
+        self._unsubscribe = history.subscribe(lambda _run: None, on_bulk_change=self._refresh)
+
+    def close(self) -> None:
+        """Close the view; the rating stays open."""
+        self._unsubscribe()
+        super().close()
+
+    def _refresh(self) -> None:
+        if self.session.refresh_if_ended():
+            self._show()
+
     def _show(self) -> None:
         self._step += 1
-        view = blind_view_model(self.session, can_send=self._rate is not None)
+        can_send = self._rate is not None
+        view = blind_view_model(self.session, can_send=can_send, ending=self._ending)
         self.view_model = {**view, "step": self._step}
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
@@ -331,7 +367,8 @@ class BlindView(ThreadSafeWidget):
             self._show()
 
     def _act(self, kind: object, content: Mapping[str, Any]) -> None:
-        session = self.session
+        session, ending = self.session, self._ending
+        self._ending = kind == "end"
         if kind == "rate":
             note, said = content.get("note"), content.get("said")
             if not session.rate(said, note=note if isinstance(note, str) else ""):  # type: ignore[arg-type]
@@ -344,7 +381,7 @@ class BlindView(ThreadSafeWidget):
                 self.error = "It was undone, or the rating ended, in another view."
         elif kind == "again":
             session.ask_skipped()
-        elif kind == "finish" and (session.state == "ready" or session.is_decided):
+        elif kind == "finish" and (session.state == "ready" or session.is_decided or ending):
             session.finish()
 
     @printed
@@ -361,3 +398,13 @@ class BlindView(ThreadSafeWidget):
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")
+
+
+def blind_view(session: BlindSession, actions: Actions | None) -> BlindView:
+    """Return the view of a blind rating; without `actions`, it cannot send actuals."""
+    if actions is None:
+        return BlindView(session)
+    rate = actions.rate
+    view = BlindView(session, rate=lambda run, quality, data: rate(run, quality, metadata=data))
+    view.follow(actions.history)
+    return view
