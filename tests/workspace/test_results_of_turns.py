@@ -275,3 +275,35 @@ def test_unknown_part_of_a_conversation_is_refused(ws):
         match=r"conversation.transcript or conversation.messages, not 'conversation.text'",
     ):
         ws.judge("polite", inputs={"talk": "conversation.text"})
+
+
+def test_rating_with_a_desired_value_of_an_early_turn_changes_the_result(ws):
+    cmp = ws.sweep("bot", [{"turns": ["a", "b"]}], **BOTH).compare()
+    first = cmp.cases[0].by_turn[0].runs["v2"]
+    again = cmp.with_runs([ws.rate(first.id, desired={"output": "a"})])
+    assert again.cases[0].checks("v2") == {"output": False}
+    assert len(again.cases[0].tries["v2"]) == 1
+
+
+def test_turns_show_an_updated_run(ws):
+    cmp = ws.sweep("bot", EARLY, **BOTH).compare()
+    first = cmp.cases[0].by_turn[0].runs["v2"]
+    again = cmp.with_runs([first.model_copy(update={"outputs": {"output": "a"}})])
+    assert again.turns()["output.output@v2"].tolist() == ["a", "b"]
+    assert again.frame()["metric.score@v2"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("without", [[], ["case_id"]])
+def test_turns_of_a_frame_are_paired_by_position(ws, server, without):
+    def chat(messages: ChatHistory) -> str:
+        return f"{len(messages)}"
+
+    def other(messages: ChatHistory) -> str:
+        return f"{len(messages)} messages"
+
+    server.deploy(chat, name="chat", release_tags=["v1"])
+    server.deploy(other, name="chat", release_tags=["v2"])
+    frame = ws.sweep("chat", [{"turns": ["a", "b"]}], **BOTH).frame()
+    cmp = vnb.compare(frame.drop(columns=without))
+    assert cmp.cases[0].inputs == {"turns": "a\nb"}
+    assert cmp.turns()["output.output@v2"].tolist() == ["1 messages", "3 messages"]

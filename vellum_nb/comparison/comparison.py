@@ -197,7 +197,7 @@ class Comparison(ComparisonData):
     _sweep: Mapping[str, Any]  # `order`, `stopped_by` and `plan_notes` of the figures
     _actions: Actions | None
     _view: View | None
-    _turns: Callable[[str], Comparison] | None  # by baseline, with each turn as a case
+    _turns: Callable[..., Comparison] | None  # by baseline, with each turn as a case
 
     def __post_init__(self) -> None:
         shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
@@ -252,10 +252,11 @@ class Comparison(ComparisonData):
         outdated = {
             at
             for at, (new, old) in enumerate(zip(cases, self.cases, strict=True))
-            if (new.expected, new.earlier_expected) != (old.expected, old.earlier_expected)
+            if new is not old and (new.turns > 1 or new.expected != old.expected)
         }
         evaluations = _evaluations(self, changed.keys(), outdated)
-        return _evaluated(self, evaluations, cases=tuple(cases))
+        turns = self._turns and partial(self._turns, changed=changed)
+        return _evaluated(self, evaluations, cases=tuple(cases), _turns=turns)
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.
@@ -1202,6 +1203,7 @@ def compare_runs(
             _turn_comparison,
             turns,
             cases=of_turns,
+            changed={},
             deployment=deployment,
             release_tags=columns.labels,
             metrics=metrics,
@@ -1219,14 +1221,25 @@ def _turn_comparison(
     baseline: str,
     *,
     metrics: Metrics | None,
+    changed: Mapping[str, Run],
     **options: Any,
 ) -> Comparison:
-    """Return the comparison of the turns of conversations; judges are left out."""
+    """Return the comparison of the turns of conversations; judges are left out.
+
+    `changed` are newer versions of runs, by id.
+    """
+    names = {"case_id", "turn"}  # each turn is a case of its own
+    updated = [
+        (changed[run.id].model_copy(update=run.model_dump(include=names)), column)
+        if run.id in changed
+        else (run, column)
+        for run, column in turns
+    ]
     if metrics is not None:
         metrics = [metric for metric in as_metrics(metrics) if not isinstance(metric, Judge)]
     return compare_runs(
-        [run for run, _ in turns],
-        groups=[column for _, column in turns],
+        [run for run, _ in updated],
+        groups=[column for _, column in updated],
         metrics=metrics,
         baseline=baseline,
         **options,
