@@ -307,3 +307,19 @@ def test_turns_of_a_frame_are_paired_by_position(ws, server, without):
     cmp = vnb.compare(frame.drop(columns=without))
     assert cmp.cases[0].inputs == {"turns": "a\nb"}
     assert cmp.turns()["output.output@v2"].tolist() == ["1 messages", "3 messages"]
+
+
+def test_chart_has_the_score_of_each_turn_with_its_interval(ws):
+    cmp = ws.sweep("bot", many(8), **BOTH).compare()
+    (rows,) = cmp.chart("turns").chart.to_dict()["datasets"].values()
+    assert [(row["turn"], row["release"], row["mean"], row["n"]) for row in rows] == [
+        (1, "v1", 1.0, 8),
+        (1, "v2", 0.0, 8),
+    ]
+    assert rows[1]["high"] < rows[0]["low"]
+
+
+def test_chart_of_turns_needs_conversations(ws):
+    ws.run("bot", {"message": "a"}, release_tag="v1")
+    with pytest.raises(vnb.InputError, match="no conversations"):
+        ws.compare("bot").chart("turns")

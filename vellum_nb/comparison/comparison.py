@@ -757,11 +757,12 @@ class Comparison(ComparisonData):
 
         Parameters
         ----------
-        what : {"metric", "forest", "latency", "wins", "scatter", "frontier", "failures"}
+        what : {"metric", "forest", "latency", "wins", "scatter", "frontier", "failures", "turns"}
             Mean of a metric per release with its interval; differences to the baseline, of all
             cases and by label, with the margin; distribution of latencies; numbers of better, tied
             and worse cases; figures of each case on the baseline and on `release`; releases by two
-            figures, with the Pareto frontier marked; numbers of cases per failure name.
+            figures, with the Pareto frontier marked; numbers of cases per failure name; mean of a
+            metric per turn of conversations with its interval.
         metric : str, optional
             The metric. Default: the first.
         release : str, optional
@@ -788,15 +789,16 @@ class Comparison(ComparisonData):
         with charts_required():
             from vellum_nb.comparison.charts import picture
         check_text("what", what)
+        if what == "turns" and self._turns is None:
+            msg = "this comparison has no conversations, so there are no turns to draw"
+            raise InputError(msg)
+        figures = self._turn_figures if what == "turns" else self.figures
         if what == "frontier":
-            x, name = (self.figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
+            x, name = (figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
-            name = "" if what in {"latency", "failures"} else self.figures.metric_name(metric)
-        releases = (
-            self.figures.others_of(release)
-            if what in {"wins", "scatter", "forest"}
-            else self.releases
-        )
+            name = "" if what in {"latency", "failures"} else figures.metric_name(metric)
+        is_of_others = what in {"wins", "scatter", "forest"}
+        releases = figures.others_of(release) if is_of_others else self.releases
         if release is not None:
             self.figures.check_release(release)
             releases = (release,)
@@ -804,7 +806,7 @@ class Comparison(ComparisonData):
             labels = dict.fromkeys(name for case in self.cases for name in case.labels)
             msg = f"no case has a label {label!r}{available(labels)}"
             raise InputError(msg)
-        return picture(self.figures, what, releases, metric=name, x=x, label=label)
+        return picture(figures, what, releases, metric=name, x=x, label=label)
 
     def replay(
         self,
