@@ -87,18 +87,6 @@ def test_line_shows_the_turn_that_explains_the_result(cmp):
     assert "pardon, expected a" in text_of(html)
 
 
-def test_markdown_shows_the_turn_that_explains_the_result(cmp):
-    text = cmp.to_markdown()
-    assert "| turn 1 of 2 | <code>v1</code> (baseline) | <code>v2</code> |" in text
-    assert "| <code>output</code><br>expected <code>a</code> | <code>a</code> |" in text
-
-
-def test_report_shows_the_turn_that_explains_the_result(cmp):
-    html = cmp.to_html()
-    assert "<td>turn 1 of 2</td>" in html
-    assert '<td data-release="v2" class="vnb-wrong">' in html
-
-
 def test_repeats_differ_if_any_turn_differs(ws, server):
     answers = iter(["a", "b", "c", "b"])
 
