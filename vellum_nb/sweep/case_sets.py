@@ -14,7 +14,7 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import CaseSets, cell, frame_of_cells, frame_of_records, parse_location
 from vellum_nb.lazy import pd
 from vellum_nb.models import canonical_json
-from vellum_nb.models.case_sets import Member
+from vellum_nb.models.case_sets import CaseSetVersion, Member
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural
@@ -147,6 +147,11 @@ class CaseSet:
         stored = self._sets.latest(self.name)
         return stored[0].number if stored else 0
 
+    @property
+    def has_conversations(self) -> bool:
+        """Whether its cases are conversations."""
+        return any(turns[0].turn for turns in self._sets.members(self.name).values())
+
     def __len__(self) -> int:
         return len(self._sets.members(self.name))
 
@@ -258,15 +263,15 @@ class CaseSet:
             frame.set_index("case_id") if rows else pd.DataFrame(index=pd.Index([], name="case_id"))
         )
 
-    def table(self) -> Table:
-        """Return the newest cases as rows of values, for a sweep."""
-        members = self._members(None).values()
-        rows = [{n: v for n, v in row.items() if n != "case_id"} for row in _rows(members)]
-        if not rows:
+    def newest(self) -> tuple[CaseSetVersion, Table]:
+        """Return the newest version, and its cases as rows of values, for a sweep."""
+        version, members = self._sets.newest(self.name)
+        rows = [{n: v for n, v in row.items() if n != "case_id"} for row in _rows(members.values())]
+        if version is None or not rows:
             msg = f"Case set {self.name!r} has no cases: add some with add(...)"
             raise InputError(msg)
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
-        return Table(rows, columns, "dicts", f"case set {self.name}")
+        return version, Table(rows, columns, "dicts", f"case set {self.name}")
 
     def versions(self) -> pd.DataFrame:
         """Return one row per version, newest first.
@@ -351,7 +356,8 @@ class CaseSet:
     def _read(self, cases: Cases, labels: Mapping[str, object] | None) -> tuple[list[Member], Any]:
         """Return the given cases with their labels, checked on the deployment, and notes."""
         table = read_table(parse_location(cases))  # hides the password of a URL
-        table = replace(_with_rated_outputs(table), keeps_duplicates=True)
+        table = _with_rated_outputs(_without_answers(table))
+        table = replace(table, keeps_duplicates=True)
         deployment = self._deployment or self._deployment_of(table)
         releases = self._resolve(deployment)
         if has_turns(table, releases):
@@ -479,6 +485,23 @@ def _conflicts(stored: Member, given: Member) -> Iterator[CaseConflict]:
             kept, other = old.expected[name], new.expected[name]
             if canonical_json(kept) != canonical_json(other):
                 yield CaseConflict(old.case_id, name, kept, other)
+
+
+def _without_answers(table: Table) -> Table:
+    """Return a table without the columns that the frame of a comparison has for its releases."""
+    if not set(table.columns) >= _OF_A_COMPARISON:
+        return table
+    columns = tuple(
+        name
+        for name in table.columns
+        if name.startswith(_OF_A_CASE) or ("@" not in name and name not in _OF_A_COMPARISON)
+    )
+    rows = [{name: row[name] for name in columns if name in row} for row in table.rows]
+    return replace(table, rows=rows, columns=columns)
+
+
+_OF_A_COMPARISON = frozenset({"case_id", "changed"})
+_OF_A_CASE = ("input.", "expected.", "label.")  # prefixes of columns
 
 
 def _with_rated_outputs(table: Table) -> Table:
