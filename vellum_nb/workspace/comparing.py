@@ -466,6 +466,6 @@ def _chosen_cases(
                 raise InputError(msg)
         return [], ids, ()
     releases = {tag: actions.release(deployment, tag) for tag in tags}
-    table = chosen.table() if isinstance(chosen, CaseSet) else read_table(chosen)  # type: ignore[arg-type]
+    table = read_table(chosen.frame() if isinstance(chosen, CaseSet) else chosen)  # type: ignore[arg-type]
     checked, notes = checked_cases(table, releases, deployment)[:2]
     return checked, [case.case_id for case in checked], notes
