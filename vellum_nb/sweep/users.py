@@ -68,7 +68,7 @@ class SimulatedUser:
         message = self.message or (texts[0] if len(texts) == 1 else None)
         for option, output in (("message", message), ("stop", self.stop)):
             is_unknown = output is not None and outputs and output not in outputs
-            if is_unknown or (output is None and option == "message"):
+            if is_unknown or (output is None and option == "message" and len(texts) > 1):
                 problem = f"{output!r} is not an output" if output else "name its output"
                 self._refuse(f"{option}: {problem}{available(outputs)}")
         release_id = release.id if release else None
@@ -105,8 +105,14 @@ class SimulatedUser:
 
     def text(self, run: Run) -> str:
         """Return the message of a run."""
-        value = run.outputs.get(self.message or "")
+        value = self._message(run)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def _message(self, run: Run) -> Any:
+        """Return the output with the message: the only text of a release without declarations."""
+        texts = [value for value in run.outputs.values() if isinstance(value, str)]
+        only = texts[0] if len(texts) == 1 else None
+        return only if self.message is None else run.outputs.get(self.message)
 
     def noise(self, runs: Iterable[Run]) -> str:
         """Return a note on messages of this user that differ after the same conversation."""
@@ -124,7 +130,7 @@ class SimulatedUser:
         if run.deployment != self.deployment or run.state != "FULFILLED":
             return False
         is_done = str(run.outputs.get(self.stop or "")).strip().lower() in _TRUE
-        return is_done or run.outputs.get(self.message or "") is None or not self.text(run).strip()
+        return is_done or self._message(run) is None or not self.text(run).strip()
 
 
 def _column(variable: VellumVariable, labels: Iterable[str]) -> str | None:
