@@ -120,6 +120,23 @@ def test_message_goes_into_the_chat_history(ws):
     assert runs[1].inputs["messages"][-1]["text"] == "2: more than '1 messages'"
 
 
+def test_opened_sweep_continues_conversations_of_a_chat_input(ws):
+    options = {"release_tags": ["v1"], "conversation": talk(ws, 3), "progress": False}
+    limits = {"max_calls": 1}
+    sweep = ws.sweep("chat", [{"turns": []}], limits=limits, **options)
+    assert sweep.state == "stopped"
+    opened = ws.open_sweep(sweep.id).resume(limits={"max_calls": None}, progress=False)
+    runs = sorted(opened.runs(), key=lambda run: run.turn)
+    assert [run.outputs["output"] for run in runs] == ["1 messages", "3 messages", "5 messages"]
+    assert runs[0].inputs["messages"][0]["text"] == "1: more than ''"
+
+
+def test_user_can_read_what_the_case_expects(ws):
+    expected = {"expected.output": "x"}
+    user = {"inputs": {"goal": "expected.output"}}
+    assert said(swept(ws, ["a"], max_turns=2, user=user, expected=expected))[1] == "2: x than 'a'"
+
+
 def test_stopped_conversation_continues_with_the_stored_message(ws, server):
     numbers = count()
     server.deploy(lambda turn: f"{turn:.0f}.{next(numbers)}", name="user", release_tags=["v1"])

@@ -159,12 +159,14 @@ def with_users(
     identity = {"user": asdict(user), "max_turns": max_turns}
     for script in _conversations(cases):
         opening, last = script[0], script[-1]
-        simulated = replace(opening, inputs={**opening.inputs, message: ""}, expected={})
+        blank = [] if isinstance(opening.inputs.get(message), list) else ""  # of a chat input
+        simulated = replace(opening, inputs={**opening.inputs, message: blank}, expected={})
+        speaks = replace(opening, inputs={}, expected=last.expected)
         made = [] if is_unscripted(script, message) else [*script]
         if made and len(made) < max_turns:
             made[-1] = replace(last, expected={})
         for _ in range(len(made), max_turns):
-            made += [replace(simulated, inputs={}), simulated]
+            made += [speaks, simulated]
         made[-1] = replace(made[-1], expected=last.expected)
         script_id = case_id({"script": opening.case_id, **identity})
         steps += [replace(step, case_id=script_id, turn=n) for n, step in enumerate(made, 1)]
@@ -173,7 +175,9 @@ def with_users(
 
 def is_unscripted(script: Sequence[SweepCase], message: str) -> bool:
     """Return whether the user begins a conversation: its only turn has no message."""
-    return len(script) == 1 and script[0].inputs.get(message) in ("", [])
+    said = script[0].inputs.get(message)
+    texts = [part.get("text") for part in said] if isinstance(said, list) else [said]
+    return len(script) == 1 and not any(texts)
 
 
 def _conversations(cases: Sequence[SweepCase]) -> Iterable[list[SweepCase]]:
