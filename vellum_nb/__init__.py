@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.sweep import Conversation, Limits, StopWhen, Sweep, SweepPlan
+    from vellum_nb.sweep import CaseSet, Conversation, Limits, StopWhen, Sweep, SweepPlan
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -86,6 +86,7 @@ _HOMES = {
     "Sweep": "sweep",
     "SweepPlan": "sweep",
     "Limits": "sweep",
+    "CaseSet": "sweep",
     "Conversation": "sweep",
     "StopWhen": "sweep",
     "RunForm": "widgets.form",
@@ -134,6 +135,7 @@ __all__ = [
     "metrics",
     "Sweep",
     "SweepPlan",
+    "CaseSet",
     "Conversation",
     "Limits",
     "StopWhen",

@@ -70,4 +70,4 @@ def test_column_of_the_recipe_is_stored_shown_exported_and_merged(
     command = [sys.executable, "-c", USE, str(path), str(tmp_path)]
     done = subprocess.run(command, cwd=changed_package, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "upgraded from version 4 to 5" in done.stderr
+    assert "upgraded from version 5 to 6" in done.stderr

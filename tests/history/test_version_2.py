@@ -17,6 +17,10 @@ _OLD, _NEW = (
     for previous in ((None, None), ("execution", None))
 )
 _BACK = (
+    "DROP TABLE case_set_changes",
+    "DROP TABLE case_set_versions",
+    "ALTER TABLE sweeps DROP COLUMN case_set",
+    "ALTER TABLE sweeps DROP COLUMN case_set_version",
     "DROP INDEX runs_of_conversation",
     "ALTER TABLE runs DROP COLUMN turn",
     "ALTER TABLE runs DROP COLUMN conversation_id",

@@ -5,7 +5,7 @@ from dom_kit import text_of
 
 import vellum_nb as vnb
 from vellum_nb.comparison.lines import CaseOrder, line_html
-from vellum_nb.local import State
+from vellum_nb.local import ChatHistory, Reject, State
 from vellum_nb.widgets.grid_rows import row
 
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
@@ -118,3 +118,160 @@ def test_search_finds_an_answer_of_an_early_turn(cmp):
 
 def test_chip_names_the_turn_that_is_not_as_expected(cmp):
     assert "output ✗ expected a in turn 1" in row(cmp, cmp.cases[0], None, frozenset(), {})["html"]
+
+
+def figures_of(ws, turns, metrics=None):
+    """Return the figures of a conversation on v1 and v2 by the first metric."""
+    cmp = ws.sweep("bot", [{"turns": turns}], **BOTH).compare(metrics=metrics)
+    frame, name = cmp.frame(), cmp.metrics[0].name
+    return [frame.loc[0, f"metric.{name}@{tag}"] for tag in ("v1", "v2")]
+
+
+def test_score_is_the_mean_of_the_turns_with_expected_values(ws):
+    turns = [
+        {"message": "a", "expected.output": "a"},
+        "b",
+        {"message": "c", "expected.output": "c"},
+    ]
+    assert figures_of(ws, turns) == [1.0, 0.5]
+
+
+def test_exact_requires_every_turn(ws):
+    turns = [{"message": "a", "expected.output": "a"}, {"message": "b", "expected.output": "b"}]
+    assert figures_of(ws, turns, vnb.metrics.exact) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "figures"),
+    [("mean", [2, 3]), ("min", [1, 1]), ("max", [3, 6]), ("last", [3, 3]), ("sum", [8, 12])],
+)
+def test_figures_of_turns_are_aggregated(ws, aggregate, figures):
+    length = vnb.Metric(lambda run: len(run.outputs["output"]), name="n", aggregate=aggregate)
+    frame = figures_of(ws, ["aa", "b", "cc", "ddd"], length)
+    assert frame == figures
+
+
+@pytest.mark.parametrize(
+    ("fn", "figures"),
+    [
+        (lambda run: run.outputs["output"] != "pardon", [1, 0]),  # every turn must pass
+        (lambda run: float(run.outputs["output"] != "pardon"), [1, 0.5]),
+    ],
+)
+def test_default_aggregate_is_min_of_checks_and_mean_of_numbers(ws, fn, figures):
+    assert figures_of(ws, ["a", "b"], fn) == figures
+
+
+def test_unknown_aggregate_is_refused():
+    with pytest.raises(
+        vnb.InputError,
+        match="aggregate must be 'mean', 'min', 'max', 'last' or 'sum', not 'median'",
+    ):
+        vnb.Metric(len, aggregate="median")
+
+
+def test_built_in_metric_can_have_another_aggregate(ws):
+    last = vnb.Metric(vnb.metrics.contains("pardon"), aggregate="last")
+    assert last.name == "contains"
+    assert figures_of(ws, ["a", "b"], [vnb.metrics.contains("pardon")]) == [0, 1]
+    assert figures_of(ws, ["a", "b"], last) == [0, 0]
+
+
+def test_metric_with_a_parameter_expected_skips_turns_without_expected_values(ws):
+    turns = ["b", {"message": "a", "expected.output": "a"}]
+    same = vnb.Metric(lambda run, expected: run.outputs["output"] == expected["output"], name="m")
+    assert figures_of(ws, turns, same) == [1, 1]
+
+
+def test_error_of_a_metric_names_the_turn(ws):
+    def fails(run):
+        return run.outputs["output"] == "pardon" or run.outputs["none"]
+
+    with pytest.warns(UserWarning, match="failed on 2 of 2 runs"):
+        cmp = ws.sweep("bot", [{"turns": ["a", "b"]}], **BOTH).compare(metrics=fails)
+    assert cmp.errors()["message"].tolist() == [
+        "turn 1: KeyError: 'none'",
+        "turn 2: KeyError: 'none'",
+    ]
+
+
+def test_conversation_rejected_in_its_last_turn_has_no_part_of_a_score(ws, server):
+    def refuses(message: str) -> str:
+        if message == "b":
+            raise Reject("no")
+        return message
+
+    server.deploy(refuses, name="bot", release_tags=["v2"])
+    turns = [{"message": "a", "expected.output": "a"}, {"message": "b", "expected.output": "b"}]
+    assert figures_of(ws, turns) == [1.0, 0.0]
+
+
+def many(number):
+    """Return conversations that v2 fails in the first turn only."""
+    return [
+        {"turns": [{"message": f"{n}", "expected.output": f"{n}"}, "bye"]} for n in range(number)
+    ]
+
+
+def test_conversation_that_misses_an_early_value_is_worse(ws):
+    cmp = ws.sweep("bot", many(8), **BOTH).compare()
+    assert (cmp.result("v2").verdict, cmp.result("v2").worse) == ("worse", 8)
+    assert cmp.decide()["v2"].verdict == "should not replace"
+    assert cmp.decide()["v2"].n == 8  # conversations, not turns
+
+
+def test_gates_fail_for_an_early_value(ws):
+    cmp = ws.sweep("bot", many(8), **BOTH).compare()
+    with pytest.raises(vnb.RegressionError, match="should not replace"):
+        cmp.assert_not_worse()
+    with pytest.raises(vnb.RegressionError, match="8 worse"):
+        cmp.assert_no_regressions()
+    assert cmp.to_junit().count("<failure") >= 8
+
+
+def test_judge_reads_the_transcript(ws, server):
+    def polite(talk: str) -> float:
+        """Return whether the assistant never begs pardon."""
+        return float("pardon" not in talk)
+
+    server.deploy(polite, name="polite")
+    judge = ws.judge("polite", inputs={"talk": "conversation.transcript"})
+    assert figures_of(ws, ["a", "b"], judge) == [1, 0]
+
+
+def test_judge_reads_the_messages(ws, server):
+    def count(talk: ChatHistory) -> int:
+        return len(talk)
+
+    server.deploy(count, name="count")
+    judge = ws.judge("count", inputs={"talk": "conversation.messages"})
+    assert figures_of(ws, ["a", "b"], judge) == [4, 4]
+
+
+def test_function_for_the_inputs_of_a_judge_gets_the_conversation(ws, server):
+    def polite(talk: str) -> float:
+        return float("pardon" not in talk)
+
+    server.deploy(polite, name="polite")
+
+    def inputs(run, expected, conversation):
+        return {"talk": conversation.transcript if run and expected is not None else ""}
+
+    assert figures_of(ws, ["a", "b"], ws.judge("polite", inputs=inputs)) == [1, 0]
+
+
+def test_judge_without_the_transcript_judges_the_last_turn(ws, server):
+    def grade(answer: str) -> float:
+        return float(answer == "b")
+
+    server.deploy(grade, name="grade")
+    judge = ws.judge("grade", inputs={"answer": "output.output"})
+    assert figures_of(ws, ["a", "b"], judge) == [1, 1]
+
+
+def test_unknown_part_of_a_conversation_is_refused(ws):
+    with pytest.raises(
+        vnb.InputError,
+        match=r"conversation.transcript or conversation.messages, not 'conversation.text'",
+    ):
+        ws.judge("polite", inputs={"talk": "conversation.text"})

@@ -375,7 +375,8 @@ def with_conversations(
         return tuple(cases)
     runs: dict[str, dict[str, list[Run]]] = {case_id: {} for case_id in last}
     expected: dict[str, dict[int, dict[str, Any]]] = {case_id: {} for case_id in last}
-    values = [(turn.case_id, turn.turn, turn.expected) for turn in reversed(list(planned))]
+    scripted = [turn for turn in planned if not turn.is_open]  # the others have those of the end
+    values = [(turn.case_id, turn.turn, turn.expected) for turn in reversed(scripted)]
     for run, _ in pairs:
         if run.case_id in last and run.conversation_id is not None:
             runs[run.case_id].setdefault(run.conversation_id, []).append(run)

@@ -250,7 +250,11 @@ class Comparison(ComparisonData):
             cases[at] = without_run(cases[at], column, run_id)
         if tuple(cases) == self.cases:
             return self
-        outdated = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
+        outdated = {
+            at
+            for at, (new, old) in enumerate(zip(cases, self.cases, strict=True))
+            if (new.expected, new.earlier_expected) != (old.expected, old.earlier_expected)
+        }
         evaluations = _evaluations(self, changed.keys(), outdated)
         return _evaluated(self, evaluations, cases=tuple(cases))
 
@@ -1293,7 +1297,7 @@ def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:
 
 
 def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:
-    metrics = [score()] if any(case.expected for case in cases) else []
+    metrics = [score()] if any(case.expected_names for case in cases) else []
     runs = (run for case in cases for repeats in case.tries.values() for run in repeats)
     metrics += [quality()] if any(run.quality is not None for run in runs) else []
     return tuple(metrics)

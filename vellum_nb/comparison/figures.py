@@ -168,7 +168,8 @@ def _evaluated(
 ) -> list[Evaluation]:
     """Return the result of a metric for each run, reusing `evaluations` by run id."""
     name = metric.looks_at
-    answers = [run for run in runs if run.state == "FULFILLED"]
+    talks = [talk.runs if talk else (run,) for run, talk in zip(runs, conversations, strict=True)]
+    answers = [run for talk in talks for run in talk if run.state == "FULFILLED"]
     if name is not None and not any(name in run.outputs for run in answers):
         names = dict.fromkeys(output for run in answers for output in run.outputs)
         if names:
@@ -863,7 +864,12 @@ def _failures(case: Case, release: str, judges: Sequence[Judge]) -> Failures:
     """Return the failures of a case's answers on `release`, and those proposed by judges."""
     runs = case.answers(release)
     names = named(tag for run in runs for tag in run.tags)
-    proposed = ((f, j.name) for j in judges for run in runs for f in j.failures(run, case.expected))
+    proposed = (
+        (failure, judge.name)
+        for judge in judges
+        for run in runs
+        for failure in judge.failures(run, case.expected, case.conversation(run))
+    )
     return names, {name: judge for name, judge in proposed if name not in names}
 
 

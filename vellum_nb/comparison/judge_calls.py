@@ -178,7 +178,7 @@ def plan_judges(figures: ComparisonFigures, actions: Actions | None) -> JudgePla
         for run, case, _ in figures.runs:
             if run.state == "FULFILLED" or (run.state == "REJECTED" and judge.rejected is None):
                 with suppress(Exception):  # `evaluate` reports it for this run
-                    inputs = judge.request(run, dict(case.expected))
+                    inputs = judge.request(run, dict(case.expected), case.conversation(run))
                     requests.setdefault(case_id(inputs), inputs)
         stored = stored_judgements(judge_actions, judge, list(requests))
         cases = {k: v for k, v in requests.items() if len(stored.get(k, ())) < judge.repeats}

@@ -16,7 +16,9 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from itertools import combinations
-from typing import Any, TypeAlias
+from operator import itemgetter
+from statistics import fmean
+from typing import Any, Literal, TypeAlias
 
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import error_text, failure_names
@@ -59,6 +61,9 @@ __all__ = [
 Value: TypeAlias = bool | int | float | None
 """Result of a metric for a run; None if it does not apply."""
 
+Aggregate: TypeAlias = Literal["mean", "min", "max", "last", "sum"]
+"""How the figures of turns make that of a conversation."""
+
 Evaluation: TypeAlias = tuple[float | None, str | None]
 """A figure or the reason why it is missing; neither if the metric does not apply."""
 
@@ -72,12 +77,12 @@ class Metric:
 
     Parameters
     ----------
-    fn : callable
+    fn : callable or Metric
         Called as ``fn(run)``, or as ``fn(run, expected)`` if it takes two arguments; `expected`
         maps output names to expected values. A parameter named `conversation` gets all turns of a
         conversation: its `runs`, their `expected` values, the `transcript` as text, and the number
         of `turns`. Returns a bool (pass or fail), a number, or None if it does not apply. An
-        exception is recorded as an error of the run.
+        exception is recorded as an error of the run. A metric keeps the options not given here.
     name : str, optional
         Name in columns. Default: the function's name.
     lower_is_better : bool, default False
@@ -90,11 +95,15 @@ class Metric:
         Smallest and largest possible figure, such as ``(1, 5)`` for stars; another figure is an
         error. With ``(0, 1)`` the metric is a score: it has a default margin, and a lost answer
         counts as a failure. Default: unknown, except for pass or fail.
+    aggregate : {"mean", "min", "max", "last", "sum"}, optional
+        The figure of a conversation, from those of its turns. If `fn` takes `expected`, turns
+        without expected values are left out, unless none has any. Default: "min" of bools, so that
+        every turn must pass; "mean" of numbers. Not used with a parameter `conversation`.
 
     Raises
     ------
     InputError
-        `fn` cannot be called with a run, or `bounds` are not two numbers.
+        `fn` cannot be called with a run, or an option is invalid.
 
     Examples
     --------
@@ -104,9 +113,9 @@ class Metric:
     <Metric polite: higher is better>
     """
 
-    looks_at: str | None = None
+    looks_at: str | None
     """The selected output of a metric of this module."""
-    nodes: Sequence[str] = ()
+    nodes: Sequence[str]
     """Names of the nodes that it reads."""
 
     def __init__(
@@ -118,19 +127,26 @@ class Metric:
         rejected: Value = None,
         tolerance: float = 0.0,
         bounds: tuple[float, float] | None = None,
+        aggregate: Aggregate | None = None,
     ) -> None:
         if not callable(fn):
             refuse("fn", fn, "a function of a run")
-        self.bounds = None if bounds is None else _checked_bounds(bounds)
-        self.fn: Callable[..., Value] = fn
-        named = getattr(fn, "__name__", type(fn).__name__)
+        if aggregate is not None and aggregate not in _AGGREGATES:
+            *names, last = map(repr, _AGGREGATES)
+            refuse("aggregate", aggregate, f"{', '.join(names)} or {last}")
+        given = vars(fn) if type(fn) is Metric else {}
+        self.bounds = given.get("bounds") if bounds is None else _checked_bounds(bounds)
+        self.fn: Callable[..., Value] = given.get("fn", fn)
+        named = given.get("name") or getattr(fn, "__name__", type(fn).__name__)
         self.name = name or ("metric" if named == "<lambda>" else str(named))
         if lower_is_better is None:
             lower_is_better = bool(getattr(fn, "lower_is_better", False))
         self.lower_is_better = lower_is_better
-        self.rejected = rejected
-        self.tolerance = float(tolerance)
-        self._arguments = _arguments_of(fn, self.name)
+        self.rejected = given.get("rejected") if rejected is None else rejected
+        self.tolerance = float(tolerance) or given.get("tolerance", 0.0)
+        self.aggregate: Aggregate | None = aggregate or given.get("aggregate")
+        self.looks_at, self.nodes = given.get("looks_at"), given.get("nodes", ())
+        self._arguments = _arguments_of(self.fn, self.name)
 
     def __call__(
         self,
@@ -155,11 +171,45 @@ class Metric:
         expected: Mapping[str, Any],
         conversation: ConversationRuns | None = None,
     ) -> Evaluation:
-        """Return the figure of a run or the reason why it is missing. Catches exceptions."""
+        """Return the figure of a run or conversation, or the reason why it is missing.
+
+        Exceptions of the function are caught.
+        """
+        names = [name for group in self._arguments for name in group]
+        is_whole = conversation is None or conversation.turns == 1 or _CONVERSATION in names
+        if is_whole or (run.state == "REJECTED" and self.rejected is not None):
+            return self._evaluated(run, expected, conversation)
+        assert conversation is not None  # noqa: S101  (for mypy)
+        turns = list(zip(conversation.runs, conversation.expected, strict=True))
+        if "expected" in names:
+            turns = [turn for turn in turns if turn[1]] or turns
+        figures = []
+        for of_turn in turns[-1:] if self.aggregate == "last" else turns:
+            figure, problem = self._evaluated(*of_turn)
+            if problem is not None:
+                return None, f"turn {of_turn[0].turn}: {problem}"
+            figures += [] if figure is None else [figure]
+        if not figures:
+            return None, None
+        is_check = all(isinstance(figure, bool) for figure in figures)
+        return self._checked(
+            _AGGREGATES[self.aggregate or ("min" if is_check else "mean")](figures)
+        )
+
+    def _evaluated(
+        self,
+        run: Run,
+        expected: Mapping[str, Any],
+        conversation: ConversationRuns | None = None,
+    ) -> Evaluation:
+        """Return the figure of one call, or the reason why it is missing."""
         try:
             value = self(run, expected, conversation)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
             return None, self._problem(exc)
+        return self._checked(value)
+
+    def _checked(self, value: object) -> Evaluation:
         number, problem = _checked(value)
         low, high = self.bounds or (-math.inf, math.inf)
         if number is not None and not low <= number <= high:
@@ -215,6 +265,13 @@ def _arguments_of(fn: Callable[..., Any], name: str) -> tuple[list[str], list[st
 
 
 _CONVERSATION = "conversation"
+_AGGREGATES: Mapping[str, Callable[[list[float]], float]] = {
+    "mean": fmean,
+    "min": min,
+    "max": max,
+    "last": itemgetter(-1),
+    "sum": math.fsum,
+}
 _SHARE, _AMOUNT = (0.0, 1.0), (0.0, math.inf)  # bounds of scores, and of seconds or costs
 _MAX_VALUE = 1e100  # its square and cube are finite
 
@@ -222,6 +279,8 @@ _MAX_VALUE = 1e100  # its square and cube are finite
 def _checked(value: object) -> Evaluation:
     if value is None:
         return None, None
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return bool(value), None
     try:
         number = float("x" if isinstance(value, str) else value)  # type: ignore[arg-type]  # numpy
     except (TypeError, ValueError):
@@ -330,7 +389,7 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
     def has_text(run: Run) -> bool:
         return any(fold(text) in fold(_text(value)) for value in _values(run, output))
 
-    return _built_in(has_text, "contains", output, reads=True, rejected=False)
+    return _built_in(has_text, "contains", output, reads=True, rejected=False, aggregate="max")
 
 
 def regex(pattern: str, output: str | None = None) -> Metric:
@@ -355,7 +414,7 @@ def regex(pattern: str, output: str | None = None) -> Metric:
     def matches(run: Run) -> bool:
         return any(compiled.search(_text(value)) for value in _values(run, output))
 
-    return _built_in(matches, "regex", output, reads=True, rejected=False)
+    return _built_in(matches, "regex", output, reads=True, rejected=False, aggregate="max")
 
 
 def json_valid(output: str | None = None) -> Metric:
@@ -419,17 +478,17 @@ def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric
 
 def latency_s() -> Metric:
     """Return the latency of the run in seconds; lower is better."""
-    return _amount(lambda run: run.latency_s, "latency_s")
+    return _amount(lambda run: run.latency_s, "latency_s", aggregate="sum")
 
 
 def cost_usd() -> Metric:
     """Return the cost of the run, if known; lower is better."""
-    return _amount(lambda run: run.cost_usd, "cost_usd")
+    return _amount(lambda run: run.cost_usd, "cost_usd", aggregate="sum")
 
 
 def quality() -> Metric:
     """Return the rating of the run by a person, from 0 to 1."""
-    return _built_in(lambda run: run.quality, "quality", bounds=_SHARE)
+    return _built_in(lambda run: run.quality, "quality", bounds=_SHARE, aggregate="last")
 
 
 def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
@@ -446,7 +505,7 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
         began = iter(_traced(run))
         return all(name in began for name in names) if in_order else set(names) <= set(began)
 
-    metric = _built_in(ran, f"nodes({', '.join(names)})")
+    metric = _built_in(ran, f"nodes({', '.join(names)})", aggregate="max")
     metric.nodes = names
     return metric
 
@@ -455,7 +514,8 @@ def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
     """Return the number of executions of the node called `name`; reads traces as `nodes`."""
     check_text("name", name)
     title = f"node_count({name})"
-    metric = _amount(lambda run: _traced(run).count(name), title, lower_is_better=lower_is_better)
+    options: dict[str, Any] = {"lower_is_better": lower_is_better, "aggregate": "sum"}
+    metric = _amount(lambda run: _traced(run).count(name), title, **options)
     metric.nodes = [name]
     return metric
 
@@ -477,7 +537,7 @@ def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
         met = (checks(p if isinstance(p, dict) else {}, arguments or {}) for p in parsed)
         return any(all(check.values()) for check in met) or not _traced(run)
 
-    return _built_in(called, f"calls({function})")
+    return _built_in(called, f"calls({function})", aggregate="max")
 
 
 def _traced(run: Run) -> list[str]:
@@ -544,8 +604,11 @@ def judge(
         The name of the judging workflow.
     inputs : mapping or callable, optional
         Its input variables, mapped to columns of the frame: ``{"question": "input.ticket",
-        "answer": "output.reply", "right": "expected.category"}``. Or a function of (run, expected)
-        that returns its inputs. Default: ``inputs``, ``outputs`` and ``expected`` as objects.
+        "answer": "output.reply", "right": "expected.category"}``. In a conversation, they are those
+        of the last turn; ``"conversation.transcript"`` is the text of all turns,
+        ``"conversation.messages"`` their chat history. Or a function of (run, expected) that
+        returns its inputs; a parameter named `conversation` gets the turns, as in `Metric`.
+        Default: ``inputs``, ``outputs`` and ``expected`` as objects.
     output : str, optional
         The output with the figure: a number, a bool, or text of either. Default: ``score``, or the
         only output.
@@ -565,7 +628,7 @@ def judge(
     """
     check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
-    check_columns(inputs, ("input", "output", "expected"))
+    check_columns(inputs, ("input", "output", "expected", _CONVERSATION))
     if _checked(threshold)[0] is None:
         refuse("threshold", threshold, "a number, such as 0.5")
     options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
@@ -587,11 +650,15 @@ def check_columns(inputs: object, sides: Sequence[str], needed: Sequence[str] = 
         if side not in sides or not of:
             columns = [f"{name}.<name>" for name in sides]
             refuse(f"inputs[{variable!r}]", column, f"{', '.join(columns[:-1])} or {columns[-1]}")
+        if side == _CONVERSATION and of not in _OF_CONVERSATION:
+            names = " or ".join(f"{side}.{name}" for name in _OF_CONVERSATION)
+            refuse(f"inputs[{variable!r}]", column, names)
     if not {str(column).partition(".")[0] for column in inputs.values()} >= set(needed):
         columns = [f"{name}.<name>" for name in needed]
         refuse("inputs", dict(inputs), f"a mapping with columns {' and '.join(columns)}")
 
 
+_OF_CONVERSATION = ("transcript", "messages")
 _OUTPUT_SIDES = ("output", "first", "second")  # the last two are of `DuelJudge`
 
 Judgement: TypeAlias = Sequence[Run] | str
@@ -626,6 +693,7 @@ class Judge(Metric):
         self.deployment = deployment
         self.release_tag = release_tag
         self.inputs = inputs
+        self._reads = _arguments_of(inputs, self.name) if callable(inputs) else None
         self.output = output
         self.repeats = repeats
         self.threshold = threshold
@@ -648,14 +716,23 @@ class Judge(Metric):
                 msg = f"the judge {self.name}: no answer has {column!r}{outputs}"
                 raise InputError(msg)
 
-    def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
-        """Return the inputs of the judging workflow for a run."""
+    def request(
+        self, run: Run, expected: dict[str, Any], conversation: ConversationRuns | None = None
+    ) -> dict[str, Any]:
+        """Return the inputs of the judging workflow for a run, the last of a conversation."""
+        talk = conversation or ConversationRuns((run,), (expected,))
         if callable(self.inputs):
-            return dict(self.inputs(run, expected))
+            by_position, by_name = self._reads or (["run", "expected"], [])
+            values: dict[str, Any] = {"run": run, "expected": expected, _CONVERSATION: talk}
+            names = {name: values[name] for name in by_name}
+            return dict(self.inputs(*(values[name] for name in by_position), **names))
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
         if self.inputs is None:
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
-        return filled(self.inputs, sides)
+        columns = self.inputs.values()
+        read = [name for name in _OF_CONVERSATION if f"{_CONVERSATION}.{name}" in columns]
+        of_talk = {name: getattr(talk, name) for name in read}
+        return filled(self.inputs, sides | {_CONVERSATION: of_talk})
 
     def _problem(self, exc: Exception) -> str:
         return str(exc) if type(exc) is ValueError else super()._problem(exc)
@@ -667,11 +744,17 @@ class Judge(Metric):
         outputs = run.outputs.items()
         return sum(len(_text(value)) for name, value in outputs if not names or name in names)
 
-    def failures(self, run: Run, expected: Mapping[str, Any]) -> list[str]:
+    def failures(
+        self,
+        run: Run,
+        expected: Mapping[str, Any],
+        conversation: ConversationRuns | None = None,
+    ) -> list[str]:
         """Return the failures that it names in its output `failures`: text, or a list of texts."""
         named: list[Any] = []
         with suppress(Exception):  # `evaluate` reports errors of user functions
-            judgements: Any = self.judgements[case_id(self.request(run, dict(expected)))]
+            inputs = self.request(run, dict(expected), conversation)
+            judgements: Any = self.judgements[case_id(inputs)]
             for judgement in judgements if isinstance(judgements, list) else [judgements]:
                 names = judgement.outputs.get("failures")
                 named += names if isinstance(names, list) else [names]
@@ -702,8 +785,8 @@ class Judge(Metric):
         pairs = [a != b for verdicts in several for a, b in combinations(verdicts, 2)]
         return sum(pairs) / len(pairs) if pairs else math.nan, sum(len(e) > 1 for e in several)
 
-    def _judged(self, run: Run, expected: Expected) -> Value:
-        verdicts = self.verdicts(case_id(self.request(run, expected)))
+    def _judged(self, run: Run, expected: Expected, conversation: ConversationRuns) -> Value:
+        verdicts = self.verdicts(case_id(self.request(run, expected, conversation)))
         if all(isinstance(verdict, bool) for verdict in verdicts):
             return 2 * sum(verdicts) > len(verdicts)
         return sum(verdicts) / len(verdicts)
@@ -727,7 +810,7 @@ class Judge(Metric):
         if number is None:
             msg = f"{name} of {self.deployment}: {problem or 'it is None, no figure'}"
             raise ValueError(msg)
-        return value if isinstance(value, bool) else number
+        return number
 
 
 _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.case_sets import CaseSets
 from vellum_nb.history.check import check_history
 from vellum_nb.history.columns import (
     COLUMN_KINDS,
@@ -58,6 +59,7 @@ __all__ = [
     "OPTIONAL_COLUMNS",
     "RATINGS",
     "BlindRatings",
+    "CaseSets",
     "DatabaseUrl",
     "Filters",
     "History",

@@ -143,8 +143,6 @@ _POSTGRESQL = {
     "TEXT": 'TEXT COLLATE "C"',  # same order as in SQLite
 }
 
-TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", _TABLES))
-
 
 def make_first_version(transaction: Any) -> None:
     """Create the tables of version 1."""
@@ -327,6 +325,34 @@ def make_fourth_version(transaction: Any) -> None:
     _execute_all(transaction, _FOURTH)
 
 
+# Version 5: case sets. A version has the cases of its `parent`, with its own changes applied; one
+# without content removes the case. `merged` is the version of another history that it merges.
+_FIFTH = """
+CREATE TABLE case_set_versions (
+    seq NUMBER,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL, number INTEGER NOT NULL,
+    parent TEXT, merged TEXT,
+    deployment TEXT, author TEXT, message TEXT NOT NULL, created INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX versions_of_case_set ON case_set_versions (name, number);
+CREATE TABLE case_set_changes (
+    version TEXT NOT NULL, position INTEGER NOT NULL,
+    case_id TEXT NOT NULL, content TEXT,
+    PRIMARY KEY (version, position)
+);
+ALTER TABLE sweeps ADD COLUMN case_set TEXT;
+ALTER TABLE sweeps ADD COLUMN case_set_version TEXT
+"""
+TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", _TABLES + _FIFTH))
+
+
+def make_fifth_version(transaction: Any) -> None:
+    """Add case sets."""
+    add_columns(transaction, version=5)
+    _execute_all(transaction, _FIFTH)
+
+
 def add_columns(transaction: Any, *, version: int) -> None:
     """Add the columns that `COLUMNS` declares for this version."""
     for name, column in COLUMNS.items():
@@ -340,6 +366,7 @@ _WRITTEN: Sequence[Callable[[Any], None]] = (
     make_second_version,
     make_third_version,
     make_fourth_version,
+    make_fifth_version,
 )
 _NEWEST = max(column.version for column in COLUMNS.values())
 MIGRATIONS: Sequence[Callable[[Any], None]] = (

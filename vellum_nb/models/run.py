@@ -69,7 +69,7 @@ class RunRequest(Model):
 
     `inputs` are all values of the case. Those in `not_sent` are stored with the run, but not sent;
     None selects all that the release does not have. `case_id` identifies a case by more than its
-    inputs, such as its mocks.
+    inputs, such as its mocks or the conversation of which it is a turn.
     """
 
     deployment: str
@@ -80,6 +80,8 @@ class RunRequest(Model):
     metadata: Mapping[str, Any] | None = None
     previous_execution_id: str | None = None
     case_id: str | None = None
+    conversation_id: str | None = None
+    turn: int | None = None
 
 
 class Cancellation:
@@ -182,7 +184,7 @@ class Run(Model):
     nodes : tuple of NodeRun
         The trace, after `vellum_nb.Workspace.trace` has fetched it.
     conversation_id, turn : str, int or None
-        The conversation of a sweep that the run belongs to, and its turn, starting at 1.
+        The conversation that the run belongs to, and its turn, starting at 1.
     author : str or None
         ``VELLUM_NB_AUTHOR``, or the user name on this machine for a history on a server.
     doubt : {"SENT", "EXECUTED"} or None

@@ -62,6 +62,8 @@ class SweepRecord(Model):
     checked: dict[str, datetime] = Field(default_factory=dict)  # tag: last seen on its release
     judge: str | None = None  # base of the run ids of a sweep by a judge
     notes: tuple[str, ...] = ()  # of its plan, on the cases and releases
+    case_set: str | None = None  # name of the case set that it runs
+    case_set_version: str | None = None  # id of the version of that set
     case_ids: tuple[str, ...] = ()  # of a judge's sweep; read with it, not stored
     lost: datetime | None = None  # last sign of a driver that died; read, not stored
 

@@ -186,6 +186,7 @@ class Table:
     has_runs: bool = False
     first: int | None = None  # number of cases to run
     carry: str = ""  # what a turn gets from the one before, if each row is a turn
+    keeps_duplicates: bool = False  # whether stored runs of one case are all returned
 
     @property
     def stored(self) -> bool:
@@ -328,9 +329,10 @@ def _of_dicts(cases: Any, name: str) -> Table:
             raise InputError(msg)
         if set(row) >= _OF_A_RUN:
             has_runs = True
-            parts = ("input", "inputs"), ("expected", "desired"), ("label", "labels")
+            parts = [("input", "inputs"), ("expected", "desired"), ("label", "labels")]
+            parts += [("output", "outputs")]
             cells = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
-            keys = ("deployment", "execution_id", "conversation_id", PREVIOUS)
+            keys = ("deployment", "execution_id", "conversation_id", PREVIOUS, "quality")
             rows.append(cells | {key: row[key] for key in keys if row.get(key)})
         else:
             rows.append({str(key): value for key, value in row.items()})
@@ -746,6 +748,8 @@ class _Checker:
 
     def _unique(self, cases: Sequence[SweepCase]) -> list[SweepCase]:
         """Return stored cases once, with expected values of any run; note other duplicates."""
+        if self._table.keeps_duplicates:
+            return list(cases)
         first: dict[str, SweepCase] = {}
         duplicates, contradiction = [], ""
         for case in (case for case in cases if case.turn <= 1):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -124,6 +124,13 @@ class Conversation:
             fields |= self.continued(replace(case, inputs=inputs), before, types, before.timestamp)
         return fields
 
+    def first_inputs(
+        self, message: str, inputs: Mapping[str, Any], types: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return `inputs` with a message of the user, as a sweep sends the first turn."""
+        name = str(self.input)
+        return {**inputs, name: _as_chat(message) if types.get(name) == _CHAT else message}
+
     def continued(
         self, case: SweepCase, before: Run | None, types: Mapping[str, str], now: datetime
     ) -> dict[str, Any]:
@@ -187,6 +194,18 @@ def _refuse(option: str, name: str | None, role: str, names: Iterable[str]) -> N
     problem = f"{name!r} is not {role}" if name else f"give {role}"
     msg = f"Conversation({option}=...): {problem}{available(names)}"
     raise InputError(msg)
+
+
+def chat_inputs(variables: Sequence[VellumVariable], conversation: Conversation) -> list[str]:
+    """Return the inputs of message and chat history; an empty list if neither is recognized.
+
+    A deployment whose only input is a text can be stateful, which the API does not show.
+    """
+    chats = [variable.key for variable in variables if variable.type == _CHAT]
+    texts = [v.key for v in variables if v.type == "STRING" and v.is_required]
+    message = conversation.input or _only(texts) or _only(chats)
+    is_chat = bool(chats) or len(variables) == 1 or conversation != Conversation()
+    return list(dict.fromkeys([message, *chats])) if message and is_chat else []
 
 
 def has_turns(table: Table, releases: Releases) -> bool:

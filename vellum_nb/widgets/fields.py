@@ -470,6 +470,11 @@ class TagBar:
         if any(tag in tags for tag in list(self._boxes)[:-_MAX_CHIPS]):
             self._unfold()
 
+    def enable(self, *, enabled: bool) -> None:
+        """Allow or prevent changes by the user."""
+        for box in self._boxes.values():
+            box.disabled = not enabled
+
     def _clicked(self, _: object) -> None:
         if not self._silent:
             self._changed()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
+from itertools import chain
 from typing import Any
 
 import anywidget
@@ -20,6 +21,7 @@ from vellum_nb.models.checks import cut
 from vellum_nb.models.inputs import field_kind, plain, schema_problem, type_name
 from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import plural, value_text, visible_name
+from vellum_nb.sweep.conversations import Conversation, chat_inputs
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields
 from vellum_nb.widgets.base import (
@@ -35,6 +37,7 @@ from vellum_nb.widgets.base import (
     styled,
 )
 from vellum_nb.widgets.cases import CaseSection
+from vellum_nb.widgets.chat import ChatSection
 from vellum_nb.widgets.chat_field import ChatField, Continuation, next_turn
 from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
 from vellum_nb.widgets.markup import ALERT, name_html
@@ -65,7 +68,7 @@ FORM_STYLE = f"<style>{asset('form.css')}</style>"
 _MAX_INPUT_CHARS = 2_000  # characters of an input in the static form
 _MAX_NAMED = 4  # invalid fields named next to Run
 _MIN_ELAPSED_S = 0.1  # seconds
-_MODES = ("One input", "File of cases")
+_ONE_INPUT, _FILE, _CHAT = "One input", "File of cases", "Chat"
 _OPTIONS = (
     (
         "external id",
@@ -111,6 +114,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         `Workspace.sweep` of the deployment, for files of cases.
     subscribe : callable, optional
         `History.subscribe`, which updates the number of stored runs.
+    conversation : Conversation, optional
+        How the chat sends its turns. Without it, the names are inferred, and only deployments with
+        a chat history or a text as the only input have a chat.
 
     Attributes
     ----------
@@ -153,6 +159,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         look_up: LookUp | None = None,
         cases: Callable[..., Any] | None = None,
         subscribe: Callable[..., Callable[[], None]] | None = None,
+        conversation: Conversation | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
@@ -184,19 +191,29 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._cases = (
             None if cases is None else CaseSection(cases, boundary=boundary, ended=self._show_head)
         )
-        self._runs = FormRuns(
-            run=run,
-            stream=stream,
+        calls: dict[str, Any] = {"run": run, "stream": stream, "ended": self._on_end}
+        calls["answered"] = lambda runs: self.set_trait("runs", runs)
+        make_runs = partial(
+            FormRuns,
             rate=rate,
             trace=trace,
             look_up=look_up,
             outputs=spec.outputs,
             boundary=boundary,
             reported=self._bar.progress,
-            answered=lambda runs: self.set_trait("runs", runs),
-            ended=self._on_end,
-            go_on=self.continue_from,
         )
+        self._runs = make_runs(**calls, go_on=self.continue_from)
+        self._chat = None
+        if inputs := chat_inputs(spec.variables, conversation or Conversation()):
+            self._chat = ChatSection(
+                spec.name,
+                conversation or Conversation(),
+                inputs,
+                **calls,
+                release=release,
+                make_runs=make_runs,
+                changed=boundary.guarded(self._refresh),
+            )
         self._build()
         self._counter = Debouncer(self._show_head, name="vellum-nb-form-count", delay=0.2)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -205,6 +222,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         close_with_cell(self)
 
     def _build(self) -> None:
+        self._mode, self._used = _ONE_INPUT, {_ONE_INPUT}
         self._stream_link = traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         self._head = note("", "vnb-header")
         self._show_head()
@@ -212,12 +230,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._actions = styled(ipw.VBox(), "vnb-actions")
         self._run_on = styled(ipw.Box(), "vnb-run-on")
         self._top = [note(FORM_STYLE, "vnb-style"), self._head, self._boundary.widget]
-        if self._cases is not None:
-            mode = styled(ipw.RadioButtons(options=_MODES, value=_MODES[0]), "vnb-how vnb-mode")
-            mode.observe(self._boundary.guarded(partial(self._mode_set, self._cases)), "value")
+        others = {_FILE: self._cases, _CHAT: self._chat}
+        if modes := [name for name, section in others.items() if section is not None]:
+            options = [_ONE_INPUT, *modes]
+            mode = styled(ipw.RadioButtons(options=options, value=_ONE_INPUT), "vnb-how vnb-mode")
+            mode.observe(self._boundary.guarded(self._mode_set), "value")
             self._top.append(mode)
         self._accessibility = _Accessibility()
-        self._place_parts(None)
+        self._place_parts()
         keep_order(styled(self, "vnb vnb-form"))
         self.observe(self._tags_set, "release_tags")
         if self._spec.latest:
@@ -228,11 +248,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             args = (0, {"type": "integer"})
             threading.Thread(target=schema_problem, args=args, daemon=True).start()
 
-    def _place_parts(self, cases: CaseSection | None) -> None:
-        """Place the parts of the form, with those for a file of cases from their first use on."""
+    def _place_parts(self) -> None:
+        """Place the parts of the form, with those of other modes from their first use on."""
+        cases = self._cases if _FILE in self._used else None
+        chat = self._chat if _CHAT in self._used else None
+        above = [self._run_on] if chat is None else [self._run_on, chat.widget]
         below = [self._bar.widget] if cases is None else [self._bar.widget, cases.widget]
         self._run_on.children = (self._tags.widget, *([] if cases is None else cases.numbers))
-        self._actions.children = (self._run_on, *below, self._notice, self._more.widget)
+        self._actions.children = (*above, *below, self._notice, self._more.widget)
         self.children = (
             *self._top,
             self._fields.widget,
@@ -243,17 +266,30 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             self._accessibility,
         )
 
-    def _mode_set(self, cases: CaseSection, change: Any) -> None:
-        """Show the parts for one input, or for a file of cases."""
-        if cases.file not in self.children:
-            self._place_parts(cases)
-        runs, more = self._runs.answers.widget, self._more.widget
-        for_one = [self._fields.widget, self._bar.widget, self._notice, more, runs]
-        for_file = [cases.file, *cases.numbers, cases.widget, cases.view]
-        is_file = change["new"] == _MODES[1]
-        for parts, is_folded in ((for_one, is_file), (for_file, not is_file)):
-            for part in parts:
-                (part.add_class if is_folded else part.remove_class)("vnb-folded")
+    def _mode_set(self, change: Any) -> None:
+        """Show the parts for one input, for a file of cases, or for a chat."""
+        with self._lock:
+            self._mode = change["new"]
+            if self._mode not in self._used:
+                self._used.add(self._mode)
+                self._place_parts()
+            typed = [self._fields.widget, self._bar.widget, self._notice]
+            parts = {_ONE_INPUT: [*typed, self._more.widget, self._runs.answers.widget]}
+            if (cases := self._cases) is not None:
+                parts[_FILE] = [cases.file, *cases.numbers, cases.widget, cases.view]
+            if self._chat is not None:
+                parts[_CHAT] = [*typed, self._chat.widget]
+            for part in chain(*parts.values()):
+                is_shown = part in parts[self._mode]
+                (part.remove_class if is_shown else part.add_class)("vnb-folded")
+            self._tried = False
+            self._show_fields()
+            self._refresh()
+
+    @property
+    def _open_chat(self) -> ChatSection | None:
+        """The chat, if it is the current mode."""
+        return self._chat if self._mode == _CHAT else None
 
     @property
     def errors(self) -> dict[str, str]:
@@ -285,10 +321,15 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
                 self._focus(next(iter(problems)))
             if problems or not self.release_tags:
                 return
-            self._sent = self._fields.typed
             self.busy = True
             self._show_bar()
-            self._runs.start(self._requests(), streaming=self.streaming)
+            if (chat := self._open_chat) is not None:
+                values = self._fields.values
+                chat.send(self.release_tags, values, streaming=self.streaming)
+                return
+            self._sent = self._fields.typed
+            requests = self._requests()
+            self._runs.start(lambda: requests, streaming=self.streaming)
 
     def _requests(self) -> list[RunRequest]:
         """Build one request per release: the same case, without the inputs it lacks."""
@@ -326,6 +367,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         problems = self._fields.show_problems(tried=trying or self._tried)
         is_unfinished = all(self._fields[name].is_unfinished for name in problems)
         more = self._options.show_problems(tried=True)
+        if (chat := self._open_chat) is not None:
+            is_missing = (trying or self._tried) and not chat.message.strip()
+            more = {chat.inputs[0]: "is empty: write a message"} if is_missing else {}
         calm = is_unfinished and not more
         self._bar.show_problems([*problems, *more], only_empty=calm, tried=trying or self._tried)
         return problems | more
@@ -333,13 +377,16 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
     def _focus(self, name: str) -> None:
         if name in self._fields.typed:
             self._fields[name].focus()
+        elif self._open_chat is not None:
+            self._open_chat.focus()
         else:
             self._more.open()
             self._options[name].focus()
 
     def cancel(self) -> None:
         """Cancel the runs in progress; finished ones are kept."""
-        if not self.is_closed and self._runs.cancel():
+        runs = () if self.is_closed else (self._runs, self._chat)
+        if any(part.cancel() for part in runs if part is not None):
             self._bar.cancelling()
 
     def wait(self, timeout: float | None = None) -> tuple[Run, ...]:
@@ -349,6 +396,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         """
         if not self.is_closed:
             self._runs.wait(timeout)
+            if self._chat is not None:
+                self._chat.wait(timeout)
         return tuple(self.runs)
 
     def continue_from(self, run: Run) -> None:
@@ -384,8 +433,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         if self.children:  # unless it was closed before
             self._unsubscribe()
             self._counter.close()
-            parts: tuple[Any, ...] = (self._runs, self._cases, self._fields, self._options)
-            for part in filter(None, (*parts, self._tags, self._bar)):
+            parts: tuple[Any, ...] = (self._runs, self._cases, self._chat)
+            parts += (self._fields, self._options, self._tags, self._bar)
+            for part in filter(None, parts):
                 part.close()
             self._last_sweep = self.sweep
             with self._lock:
@@ -402,7 +452,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
         del self._head, self._notice, self._boundary, self._releases, self._reader
         del self._stream_link, self._count, self._counter, self._unsubscribe
-        del self._actions, self._run_on, self._top, self._accessibility
+        del self._actions, self._run_on, self._top, self._accessibility, self._chat
         self._sent = self._continuation = None
 
     def _require_open(self) -> None:
@@ -482,7 +532,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
     def _show_fields(self) -> None:
         """Show the fields of the selected releases, and how their inputs differ."""
         self._show_notices()
-        self._fields.show(self._variables())
+        hidden = () if self._open_chat is None else self._open_chat.inputs
+        by_tag = {
+            tag: [variable for variable in variables if variable.key not in hidden]
+            for tag, variables in self._variables().items()
+        }
+        self._fields.show(by_tag)
 
     def _show_notices(self) -> None:
         """Show the differences between releases, and the answers that the next runs continue."""
@@ -521,7 +576,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
 
     def _show_bar(self) -> None:
         doing = "Running…" if self.busy else "Reading…" if self._reading else ""
-        self._bar.show(len(self.release_tags), doing=doing)
+        tags, verb = self.release_tags, "Run on"
+        if (chat := self._open_chat) is not None:
+            tags, verb = chat.tags(tags), "Send to"
+        self._bar.show(len(tags), verb=verb, doing=doing)
+        self._tags.enable(enabled=chat is None or not chat.is_open)
 
     def _show_head(self) -> None:
         """Show the title, the server and the number of runs."""
@@ -570,6 +629,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             if run.nodes
         )
         answers = side_by_side_html(self.runs) + traces if self.runs else ""
+        if self._open_chat is not None and self._open_chat.is_open:
+            answers = self._open_chat.html()
         chosen = escape(", ".join(self.release_tags) or "no release tag")
         return (
             f"<div><p><b>{escape(spec.label)}</b> · {escape(spec.source)} · run on: {chosen}</p>"
@@ -637,13 +698,13 @@ class RunBar:
         parts = [self._run, self._cancel, self._progress, self._problems]
         self.widget = styled(ipw.Box([*parts, *([self.stream] * streams)]), "vnb-runbar")
 
-    def show(self, count: int, *, doing: str = "") -> None:
+    def show(self, count: int, *, verb: str = "Run on", doing: str = "") -> None:
         """Offer to run on `count` releases, or show the current activity."""
         running = doing == "Running…"
         if running:
             self._cancel.disabled = False  # first, because the focus moves to it
         self._run.disabled = bool(doing) or not count
-        self._run.description = doing or (f"Run on {count}" if count else "Run")
+        self._run.description = doing or (f"{verb} {count}" if count else verb.split(maxsplit=1)[0])
         if not running:
             self._cancel.disabled = True
             self._cancel.description = "Cancel"

@@ -59,7 +59,7 @@ class Detail:
             look_up=look_up,
             boundary=self._edge,
             changed=changed,
-            go_on=lambda _run: None,
+            go_on=None,
         )
         parts = [self._edge.widget, self._answers, self._read, self._traces, self.bars]
         results = styled(ipw.VBox(parts), "vnb-results")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -102,9 +103,9 @@ class AnswerBars(ThreadSafeWidget):
         look_up: LookUp | None = None,
         boundary: ErrorBoundary,
         changed: Callable[[Run], None],
-        go_on: Callable[[Run], None],
+        go_on: Callable[[Run], None] | None,
     ) -> None:
-        offered = {"rate": rate, "trace": trace, "look up": look_up}
+        offered = {"rate": rate, "trace": trace, "look up": look_up, "continue": go_on}
         super().__init__(controls=[name for name, call in offered.items() if call is not None])
         self._rate = rate
         self._trace = trace
@@ -122,7 +123,7 @@ class AnswerBars(ThreadSafeWidget):
             "close": lambda run, _: self._mark(run, editor=[], problem=""),
             "trace": self._on_trace,
             "look up": self._on_look_up,
-            "continue": lambda run, _: go_on(run),
+            "continue": lambda run, _: None if go_on is None else go_on(run),
         }
         self.on_msg(self._on_message)
 
@@ -433,7 +434,7 @@ class FormRuns:
     reported: Callable[[Progress, str], None]
     answered: Callable[[tuple[Run, ...]], None]
     ended: Callable[[], None]
-    go_on: Callable[[Run], None]
+    go_on: Callable[[Run], None] | None
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -453,15 +454,17 @@ class FormRuns:
         )
         self.answers = Answers(self.bars, outputs=self.outputs)
 
-    def start(self, requests: Sequence[RunRequest], *, streaming: bool = False) -> None:
-        """Start the runs without waiting for them."""
+    def start(
+        self, requests: Callable[[], Sequence[RunRequest]], *, streaming: bool = False
+    ) -> None:
+        """Start the runs without waiting for them; `requests` is called in their thread."""
         with self._lock:
             self._rated = {}
         self.boundary.clear()
         self._cancellation = Cancellation()
         self._all_ended.clear()
         live: dict[str, Progressing] | None = {} if streaming and self.stream else None
-        work = partial(self._work, tuple(requests), live)
+        work = partial(self._work, requests, live)
         self._thread = threading.Thread(target=work, name="vellum-nb-form", daemon=True)
         self._thread.start()
 
@@ -493,11 +496,18 @@ class FormRuns:
         self.wait(2)
         self.bars.wait(2)
 
-    def _work(self, requests: Sequence[RunRequest], live: dict[str, Progressing] | None) -> None:
+    def _work(
+        self, prepare: Callable[[], Sequence[RunRequest]], live: dict[str, Progressing] | None
+    ) -> None:
         began = time.monotonic()
-        workers = min(_MAX_WORKERS, len(requests)) or 1
         try:
-            with self.boundary, ThreadPoolExecutor(workers, "vellum-nb-run") as pool:
+            # The boundary shows why `prepare` failed.
+            with (
+                suppress(VellumNBError),
+                self.boundary,
+                ThreadPoolExecutor(_MAX_WORKERS, "vellum-nb-run") as pool,
+            ):
+                requests = tuple(prepare())
                 futures = [pool.submit(self._execute, request, live) for request in requests]
                 try:
                     while not self._report(requests, futures, began, live):

@@ -412,6 +412,8 @@ def _started(
         case_id=request.case_id or case_id(inputs, request.previous_execution_id),
         metadata=plain(request.metadata),
         previous_execution_id=request.previous_execution_id,
+        conversation_id=request.conversation_id,
+        turn=request.turn,
     )
 
 

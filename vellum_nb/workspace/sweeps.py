@@ -25,12 +25,13 @@ from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.history import CaseSets, LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError, case_id
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, conversation_id, is_of_user
+from vellum_nb.sweep.case_sets import CaseSet
 from vellum_nb.sweep.cases import (
     MOCKS,
     Cases,
@@ -387,8 +388,7 @@ class SweepWorker:
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""
-        refuse_key(str(path), partial(contains_key, self._runner.client), [frame])
-        return write_csv_frame(frame, path)
+        return save_frame(self._runner.client, path, frame)
 
     def _run(
         self, planned: PlannedRun, options: SweepOptions, before: PlannedRun | Run | None
@@ -501,11 +501,28 @@ class SweepWorker:
         client.close()
 
 
+def save_frame(client: Client, path: str | Path, frame: pd.DataFrame) -> Path:
+    """Write a frame as CSV, unless it contains the API key."""
+    checked = frame if "case_id" in frame else frame.reset_index()
+    refuse_key(str(path), partial(contains_key, client), [checked])
+    return write_csv_frame(frame, path)
+
+
+def open_case_set(runner: Runner, name: str, deployment: str | None) -> CaseSet:
+    """Return the case set `name`, whose new cases are checked on the latest release."""
+
+    def resolve(deployment: str) -> Releases:
+        return {"LATEST": runner.resolve(deployment, "LATEST")}
+
+    save = partial(save_frame, runner.client)
+    return CaseSet(CaseSets(runner.history), name, deployment, resolve=resolve, save=save)
+
+
 def start_sweep(
     runner: Runner,
     compare: Compare,
     deployment: str,
-    cases: Cases,
+    cases: Cases | CaseSet,
     options: SweepOptions,
     *,
     judge: str | None = None,
@@ -516,7 +533,8 @@ def start_sweep(
     The runs of a `judge`, named by that text, are the same in all of its sweeps. `pilot` compares
     the stored runs of the releases of a plan.
     """
-    table = read_table(cases)  # a wrong file fails without a request
+    # A wrong file fails without a request.
+    table = cases.table() if isinstance(cases, CaseSet) else read_table(cases)
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
     if options.conversation is not None or has_turns(table, releases):
         table, options = with_turns(table, releases, options)

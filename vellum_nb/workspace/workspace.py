@@ -21,11 +21,20 @@ from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
 from vellum_nb.comparison.trend import Period, Trend
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
+from vellum_nb.history import (
+    CaseSets,
+    History,
+    Sweeps,
+    SyncReport,
+    connected,
+    parse_location,
+    trace_frame,
+)
 from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.checks import check_tags, check_text, refuse, with_options
 from vellum_nb.rendering.diff import CodeDiff
+from vellum_nb.sweep.case_sets import CaseSet, case_sets_frame
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import (
@@ -58,7 +67,7 @@ from vellum_nb.workspace.lookup import (
     releases_frame,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import open_case_set, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -191,19 +200,67 @@ class Workspace:
         before, after = self.code(deployment, old), self.code(deployment, new)
         return CodeDiff(deployment, old, new, before, after)
 
+    @property
+    def case_sets(self) -> pd.DataFrame:
+        """One row per case set of the history, by name; see `case_set`.
+
+        Columns: `name`, `deployment`, `cases`, `version` (number of the newest), `changed` (UTC),
+        and `author` of that version.
+        """
+        return case_sets_frame(CaseSets(self.history))
+
+    def case_set(self, name: str, *, deployment: str | None = None) -> CaseSet:
+        """Open a named list of cases, or create it with its first cases.
+
+        The history stores every version of it, for all who share the history.
+
+        Parameters
+        ----------
+        name : str
+            Name of the set.
+        deployment : str, optional
+            Deployment whose inputs the cases have. A set that exists knows it, and so do runs.
+
+        Raises
+        ------
+        InputError
+            The set has cases of another deployment.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> suite = ws.case_set("billing", deployment="ticket-triage")
+        >>> print(suite.add([{"ticket": "I was charged twice"}, {"ticket": "A refund, please"}]))
+        billing, version 1: 2 added
+        >>> ws.case_sets[["name", "cases", "version"]].values.tolist()
+        [['billing', 2, 1]]
+        """
+        return open_case_set(self._runner, name, deployment)
+
     def form(
         self,
         deployment: str,
         *,
         variables: Sequence[VellumVariable | Mapping[str, Any]] | None = None,
+        conversation: Conversation | None = None,
     ) -> RunForm:
         """Return a form for `deployment`, made from its input variables.
 
         If the API key cannot read the deployment, pass its `variables` as dicts such as ``{"key":
         "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last recorded
         run.
+
+        `conversation` names message and reply of the form's chat and selects what a turn gets from
+        the turns before it. Without it, the chat is offered for a deployment with a chat history,
+        or with a text as its only input.
         """
-        return self._form(deployment, variables=variables, cases=partial(self.sweep, deployment))
+        return self._form(
+            deployment,
+            variables=variables,
+            cases=partial(self.sweep, deployment),
+            conversation=conversation,
+        )
 
     def _form(
         self,
@@ -211,6 +268,7 @@ class Workspace:
         *,
         variables: Sequence[VellumVariable | Mapping[str, Any]] | None = None,
         cases: Callable[..., Any] | None,
+        conversation: Conversation | None = None,
     ) -> RunForm:
         from vellum_nb.widgets.form import RunForm
         from vellum_nb.widgets.spec import Progressing
@@ -244,6 +302,7 @@ class Workspace:
             look_up=self._runner.look_up,
             cases=cases,
             subscribe=self.history.subscribe,
+            conversation=conversation,
         )
 
     def lab(self, deployment: str) -> LabPanel:
@@ -440,7 +499,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: Literal[True],
         **options: Unpack[SweepArguments],
@@ -450,7 +509,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: Literal[False] = False,
         **options: Unpack[SweepArguments],
@@ -460,7 +519,7 @@ class Workspace:
     def sweep(
         self,
         deployment: str,
-        cases: Cases,
+        cases: Cases | CaseSet,
         *,
         dry_run: bool = False,
         **options: Unpack[SweepArguments],
@@ -481,7 +540,7 @@ class Workspace:
         ----------
         deployment : str
             Name of the deployment.
-        cases : DataFrame, list of dicts, runs, or path
+        cases : DataFrame, list of dicts, runs, path, or CaseSet
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
             A case with a list of `turns`, or several rows with the columns `conversation` and
             `turn`, is a conversation.

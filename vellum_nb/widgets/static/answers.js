@@ -92,7 +92,7 @@ class ActionBar {
       has("rate") ? [...this.thumbs, this.correctButton] : [],
       h("span", { class: "vnb-acts-gap" }),
       this.copyButton,
-      this.continueButton,
+      has("continue") ? this.continueButton : "",
       has("trace") ? this.traceButton : "",
     );
     this.node = h(

@@ -3,6 +3,7 @@
 import { WidgetView, consume, h, setAttribute, setText, waitFor, widget } from "./kit.js";
 
 const RENDER_DELAY_MS = 300; // until the answers are in the page
+const MAX_ANNOUNCED_CHARS = 500; // of an answer in a chat
 
 function describe(field) {
   const isInvalid = field.classList.contains("vnb-bad");
@@ -33,12 +34,23 @@ function labelGroup(node, label, prefix = "", role = "group") {
   setAttribute(node, "aria-label", prefix + label.textContent);
 }
 
+function setAttributes(nodes, attributes) {
+  for (const node of nodes) {
+    for (const [name, value] of Object.entries(attributes)) setAttribute(node, name, value);
+  }
+}
+
 function describeAll(root) {
   root.querySelectorAll(".vnb-field").forEach(describe);
   root
     .querySelectorAll(".vnb-fold")
     .forEach((fold) => setAttribute(fold, "aria-expanded", fold.classList.contains("vnb-open")));
   labelGroup(root, root.querySelector(".vnb-title"), "Form of ", "region");
+  setAttributes(root.querySelectorAll(".vnb-dialog-turns"), {
+    role: "list",
+    "aria-label": "Turns",
+  });
+  setAttributes(root.querySelectorAll(".vnb-dialog-turn"), { role: "listitem" });
   for (const tags of root.querySelectorAll(".vnb-tags")) {
     labelGroup(tags, { textContent: "Run on release tags" });
   }
@@ -47,10 +59,13 @@ function describeAll(root) {
   root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
-// Move the focus from a disabled button; after Run on a file of cases, to the view of the sweep.
+// Move the focus from a disabled button; after Run on a file of cases, to the view of the sweep,
+// and in a chat to the next message.
 function moveFocus(view, root, button) {
   const isCases = button.matches(".vnb-case-run");
-  const targets = isCases ? ".vnb-sweep-buttons > *, .vnb-case-run" : ".vnb-run, .vnb-cancel";
+  const targets = isCases
+    ? ".vnb-sweep-buttons > *, .vnb-case-run"
+    : ".vnb-say textarea, .vnb-run, .vnb-cancel";
   const move = () => {
     const isLost = [document.body, button].includes(document.activeElement);
     const target = [...root.querySelectorAll(targets)].find(
@@ -87,8 +102,13 @@ function watch(view, root) {
   }
 
   function end() {
-    const heads = [...answers.querySelectorAll(".vnb-out-head")].map((head) =>
-      head.innerText.replace(/\s+/g, " ").trim(),
+    const turn = [...root.querySelectorAll(".vnb-dialog-turn")].at(-1);
+    const isChat = turn?.offsetParent;
+    const nodes = isChat
+      ? turn.querySelectorAll(".vnb-out-run")
+      : answers.querySelectorAll(".vnb-out-head");
+    const heads = [...nodes].map((node) =>
+      node.innerText.replace(/\s+/g, " ").trim().slice(0, MAX_ANNOUNCED_CHARS),
     );
     setText(
       status,

@@ -1,0 +1,259 @@
+"""The chat of a form: each selected release continues its own conversation."""
+
+import threading
+from typing import TypedDict
+
+import pytest
+from form_kit import PATIENCE, box, click, parts, shown
+from wire_kit import Page
+
+import vellum_nb as vnb
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local import ChatHistory, Reject, State
+
+TURNS = ["my name is Ann", "hello", "who am I?"]
+
+
+def remember(message: str, state: State) -> str:
+    """Answer with everything that was said."""
+    state["said"] = [*state.get("said", []), message]
+    return " | ".join(state["said"])
+
+
+def forget(message: str, state: State) -> str:
+    """Answer with the last two messages."""
+    if message == "no":
+        raise Reject("I do not know that")
+    state["said"] = [*state.get("said", []), message][-2:]
+    return " | ".join(state["said"])
+
+
+def chat(messages: ChatHistory) -> str:
+    """Answer with the whole chat history."""
+    return " | ".join(f"{each['role']} {each['text']}" for each in messages)
+
+
+def moody(messages: ChatHistory, mood: str = "calm") -> str:
+    """Answer with the mood and the chat history."""
+    return f"{mood}: {chat(messages)}"
+
+
+class Answer(TypedDict):
+    answer: str
+    hint: str
+
+
+def ask(question: str, chat_history: ChatHistory | None = None) -> Answer:
+    """Answer with the number of earlier messages."""
+    return {"answer": f"{question} after {len(chat_history or [])}", "hint": "none"}
+
+
+def plain(question: str, detail: str = "") -> str:
+    """Answer without a conversation."""
+    return f"{question}{detail}"
+
+
+@pytest.fixture
+def ws(tmp_path):
+    with vnb.LocalServer() as server:
+        server.deploy(remember, name="bot", release_tags=["v1"])
+        server.deploy(forget, name="bot", release_tags=["v2"])
+        server.deploy(chat, name="chat", release_tags=["v1", "v2"])
+        server.deploy(moody, name="moody", release_tags=["v1"])
+        server.deploy(ask, name="ask", release_tags=["v1", "v2"])
+        server.deploy(plain, name="plain", release_tags=["v1"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            yield ws
+
+
+@pytest.fixture
+def talk(ws):
+    """Open the chat of a deployment and send messages."""
+
+    def talk(name, *messages, tags=("v1", "v2"), **options):
+        form = ws.form(name, **options)
+        parts(form, "vnb-mode")[0].value = "Chat"
+        form.release_tags = tags
+        for message in messages:
+            say(form, message)
+        return form
+
+    return talk
+
+
+def say(form, message):
+    write(form, message)
+    click(form)
+    return form.wait(PATIENCE)
+
+
+def write(form, message):
+    parts(form, "vnb-say")[0].value = message
+
+
+def modes(form):
+    return [mode for group in parts(form, "vnb-mode") for mode in group.options]
+
+
+def by_turn(runs):
+    """Return what each turn was sent and what it continued, without the ids."""
+    runs = sorted(runs, key=lambda run: run.turn)
+    ids = [run.execution_id for run in runs]
+    return [
+        (
+            run.inputs,
+            run.outputs,
+            run.previous_execution_id and ids.index(run.previous_execution_id),
+        )
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bot", {}),
+        ("chat", {}),
+        ("ask", {"conversation": vnb.Conversation(reply="answer")}),
+        ("ask", {"conversation": vnb.Conversation(reply="answer", carry="both")}),
+    ],
+)
+def test_chat_sends_the_same_turns_as_a_sweep(ws, talk, name, options):
+    last = {run.release_tag: run for run in talk(name, *TURNS, **options).runs}
+    for tag, run in last.items():
+        swept = ws.converse(name, TURNS, release_tag=tag, **options)
+        chatted = ws.history.conversation(run.conversation_id)
+        assert [each.turn for each in chatted] == [1, 2, 3]
+        assert by_turn(chatted) == by_turn(swept)
+
+
+def test_conversations_of_one_chat_are_one_case(ws, talk):
+    talk("bot", *TURNS)
+    talk("bot", *TURNS[:2])
+    frame = ws.compare("bot", release_tags=["v1", "v2"]).frame()
+    assert sorted(frame["turns@v2"]) == [2, 3]
+    assert sorted(frame["first_changed_turn@v2"].dropna()) == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "offered"),
+    [
+        ("bot", {}, True),
+        ("ask", {}, True),
+        ("plain", {}, False),
+        ("plain", {"conversation": vnb.Conversation(input="question")}, True),
+    ],
+)
+def test_chat_is_offered_for_a_chat_history_or_a_single_text(ws, name, options, offered):
+    assert ("Chat" in modes(ws.form(name, **options))) == offered
+
+
+def test_other_inputs_are_sent_with_each_turn(talk):
+    form = talk("moody", tags=["v1"])
+    box(form, "mood").value = "sad"
+    assert say(form, "a")[0].outputs["output"] == "sad: USER a"
+    assert say(form, "b")[0].outputs["output"] == "sad: USER a | ASSISTANT sad: USER a | USER b"
+    assert form.value == {"mood": "sad"}
+
+
+def test_rejected_turn_ends_the_conversation_of_its_release_only(ws, talk):
+    form = talk("bot", "a", "no", "b")
+    assert [(run.release_tag, run.turn) for run in form.runs] == [("v1", 3)]
+    assert "v2 ended at turn 2" in shown(form)
+    assert "turn 2 was REJECTED, so this turn was not sent" in shown(form)
+    assert parts(form, "vnb-run")[0].description == "Send to 1"
+    assert ws.history.count(release_tag="v2") == 2
+
+
+def test_chat_whose_conversations_have_all_ended_sends_nothing(talk):
+    form = talk("bot", "no", tags=["v2"])
+    assert parts(form, "vnb-run")[0].disabled
+    click(form, "vnb-dialog-new")
+    assert not parts(form, "vnb-run")[0].disabled
+
+
+def test_new_conversation_does_not_continue_the_one_before(talk):
+    form = talk("bot", "a", tags=["v1"])
+    click(form, "vnb-dialog-new")
+    assert not parts(form, "vnb-dialog-turn")
+    (run,) = say(form, "b")
+    assert (run.outputs["output"], run.turn, run.previous_execution_id) == ("b", 1, None)
+
+
+def test_releases_are_fixed_by_the_first_turn(talk):
+    form = talk("bot", "a", tags=["v1"])
+    assert all(chip.children[0].disabled for chip in parts(form, "vnb-chip"))
+    form.release_tags = ["v1", "v2"]
+    assert [run.release_tag for run in say(form, "b")] == ["v1"]
+    parts(form, "vnb-mode")[0].value = "One input"
+    assert not any(chip.children[0].disabled for chip in parts(form, "vnb-chip"))
+
+
+def test_empty_message_is_not_sent(ws, talk):
+    form = talk("bot")
+    assert "to fix" not in shown(form)
+    say(form, "  ")
+    assert "1 field to fix:" in shown(form)
+    assert ws.history.count() == 0
+
+
+def test_message_that_cannot_be_sent_returns_to_the_box(ws, talk):
+    form = talk("ask", "a")
+    assert "Conversation(reply=...): give the output with the answer" in shown(form)
+    assert parts(form, "vnb-say")[0].value == "a"
+    assert (form.busy, ws.history.count()) == (False, 0)
+
+
+def test_markup_in_a_message_is_text(talk):
+    form = talk("bot", "<img src=x onerror=alert(1)>", tags=["v1"])
+    assert "<img" not in "".join(part.value for part in parts(form, "vnb-turn-said"))
+    assert "<img" not in form.static_html()
+    assert "turn 1 <img src=x" in shown(form)
+
+
+def test_cancelled_turn_stays_and_ends_the_conversation(tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(message: str, state: State) -> str:
+        begun.set()
+        go_on.wait(PATIENCE)
+        return message
+
+    with vnb.LocalServer() as server, vnb.connect(server, history=tmp_path / "slow.db") as ws:
+        server.deploy(slow, name="slow", release_tags=["v1"])
+        form = ws.form("slow")
+        parts(form, "vnb-mode")[0].value = "Chat"
+        write(form, "a")
+        click(form)
+        assert begun.wait(PATIENCE)
+        click(form, "vnb-cancel")
+        (run,) = form.wait(PATIENCE)
+        go_on.set()
+        assert (run.state, run.in_doubt) == ("CANCELLED", True)
+        assert ws.history.get(run.id).turn == 1
+        assert "ended at turn 1" in shown(form)
+
+
+def test_answers_of_an_earlier_turn_are_rated(ws, talk):
+    form = talk("bot", "a", "b", tags=["v1"])
+    bars = parts(parts(form, "vnb-dialog-turn")[0], "vnb-results")[0].children[-1]
+    Page(bars).send(event="rate", id=bars.bars[0]["id"], quality=1)
+    assert bars.wait(PATIENCE)
+    assert [run.quality for run in ws.history.conversation(form.runs[0].conversation_id)] == [
+        1,
+        None,
+    ]
+    assert form.runs[0].turn == 2
+
+
+def test_static_html_has_the_conversation(talk):
+    html = talk("bot", *TURNS[:2]).static_html()
+    assert html.index("turn 1") < html.index("my name is Ann | hello")
+    assert html.count("my name is Ann | hello") == 2
+
+
+def test_closed_chat_cannot_be_continued(talk):
+    form = talk("bot", "a")
+    form.close()
+    with pytest.raises(VellumNBError, match="is closed"):
+        form.submit()

@@ -1,0 +1,259 @@
+"""Chat mode of a form: each selected release continues its own conversation, turn by turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import ipywidgets as ipw
+
+from vellum_nb.models import (
+    Run,
+    RunRequest,
+    WorkflowDeploymentRelease,
+    case_id,
+    new_run_id,
+)
+from vellum_nb.models.inputs import wire_type
+from vellum_nb.models.sweeps import SweepCase, is_unsent
+from vellum_nb.rendering.html import value_html
+from vellum_nb.sweep.conversations import Conversation
+from vellum_nb.widgets.base import button, close_tree, note, styled
+from vellum_nb.widgets.markup import name_html
+from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.results import Execute, FormRuns, Stream
+
+
+@dataclass(eq=False)
+class _Turn:
+    """A message, and the answer of each release."""
+
+    message: str
+    inputs: Mapping[str, Any]  # besides the message
+    runs: dict[str, Run] = field(default_factory=dict)  # by release tag, also those not sent
+    answers: FormRuns = field(init=False)
+    widget: Any = None
+
+    def message_html(self, number: int) -> str:
+        text = value_html(self.message, "STRING")
+        return f'<span class="vnb-quiet">turn {number}</span><div class="vnb-said">{text}</div>'
+
+
+class ChatSection:
+    """Conversations of the selected releases, and the box for the next message.
+
+    Every release gets the same messages and continues from its own answers, as in a sweep. The
+    releases are those of the first turn.
+
+    Parameters
+    ----------
+    deployment : str
+    conversation : Conversation
+        What a turn gets from the turns before it.
+    inputs : sequence of str
+        The inputs that the chat fills; the first one is that of the message.
+    release : callable
+        Fetches the release that a tag points to.
+    run, stream : callable
+        Execute one request.
+    make_runs : callable
+        `FormRuns` of a turn.
+    answered, ended, changed : callable
+        Called with the answers of the newest turn, at its end, and after each change.
+    """
+
+    def __init__(
+        self,
+        deployment: str,
+        conversation: Conversation,
+        inputs: Sequence[str],
+        *,
+        release: Callable[[str], WorkflowDeploymentRelease],
+        run: Execute,
+        stream: Stream | None,
+        make_runs: Callable[..., FormRuns],
+        answered: Callable[[tuple[Run, ...]], None],
+        ended: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self._deployment, self._given, self._release = deployment, conversation, release
+        self._run, self._stream, self._make_runs = run, stream, make_runs
+        self._answered, self._ended, self._changed = answered, ended, changed
+        self._lock = threading.RLock()
+        self._turns: list[_Turn] = []
+        self._newest: _Turn | None = None  # possibly not displayed yet
+        self._conversation = conversation  # with the inferred names
+        self._types: dict[str, dict[str, str]] = {}  # of the inputs by release tag
+        self._ids: dict[str, str] = {}  # of the conversations by release tag
+        self._case_id = ""
+        self._list = styled(ipw.VBox(), "vnb-dialog-turns")
+        self._state = note("", "vnb-dialog-state")
+        self._box = ipw.Textarea(description="Message", placeholder="Write a message", rows=2)
+        styled(self._box, "vnb-unlabelled vnb-say").observe(lambda _: changed(), "value")
+        self._new = button("New conversation", "vnb-dialog-new", self.restart)
+        foot = styled(ipw.Box([self._state, self._new]), "vnb-dialog-foot")
+        self.widget = styled(ipw.VBox([self._list, foot, self._box]), "vnb-dialog")
+        self._show()
+
+    @property
+    def message(self) -> str:
+        """The message to send next."""
+        return str(self._box.value)
+
+    @property
+    def is_open(self) -> bool:
+        """True after the first turn, which selects the releases."""
+        return bool(self._turns)
+
+    def tags(self, selected: Sequence[str]) -> list[str]:
+        """Return the release tags that get the next message."""
+        answered = [turn.runs for turn in self._turns if turn.runs]
+        if not answered:
+            return list(selected)
+        return [tag for tag, run in answered[-1].items() if run.state == "FULFILLED"]
+
+    def focus(self) -> None:
+        """Move the focus to the message."""
+        self._box.focus()
+
+    def send(self, tags: Sequence[str], inputs: Mapping[str, Any], *, streaming: bool) -> None:
+        """Send the message with the other inputs, without waiting for the answers."""
+        turn = _Turn(self.message, inputs)
+        turn.answers = self._make_runs(
+            run=partial(_unless_ended, turn.runs, self._run),
+            stream=self._stream and partial(_unless_ended, turn.runs, self._stream),
+            answered=partial(self._on_answers, turn),
+            ended=partial(self._on_end, turn),
+            go_on=None,
+        )
+        self._newest = turn
+        self._new.disabled = True
+        turn.answers.start(partial(self._requests, turn, tags), streaming=streaming)
+
+    def cancel(self) -> bool:
+        """Cancel the runs in progress; return whether there were any."""
+        return self._newest is not None and self._newest.answers.cancel()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the runs in progress; return False on a timeout."""
+        return self._newest is None or self._newest.answers.wait(timeout)
+
+    def restart(self) -> None:
+        """Start new conversations; the runs stay in the history."""
+        with self._lock:
+            self._keep(0)
+            self._show()
+        self._changed()
+        self.focus()
+
+    def close(self) -> None:
+        """Cancel the runs in progress and close the widgets."""
+        for turn in {*self._turns, *filter(None, [self._newest])}:
+            turn.answers.close()
+        close_tree(self.widget)
+
+    def html(self) -> str:
+        """Return the conversations as static HTML."""
+        return "".join(
+            f"<div>{turn.message_html(number)}</div>{side_by_side_html(list(turn.runs.values()))}"
+            for number, turn in enumerate(self._turns, 1)
+        )
+
+    def _requests(self, turn: _Turn, tags: Sequence[str]) -> list[RunRequest]:
+        """Return the requests of a turn, and display the turn."""
+        with self._lock:
+            kept = sum(bool(earlier.runs) for earlier in self._turns)
+            if not kept:
+                self._begin(tags)
+            before = self._turns[kept - 1].runs if kept else {}
+            requests = [self._request(turn, tag, before, kept + 1) for tag in self._types]
+            self._keep(kept)
+            self._place(turn)
+        return requests
+
+    def _begin(self, tags: Sequence[str]) -> None:
+        """Begin a conversation with each release."""
+        releases = {tag: self._release(tag) for tag in tags}
+        self._conversation = self._given.resolved(releases)
+        self._types = {
+            tag: {v.key: wire_type(v) for v in release.workflow_version.input_variables}
+            for tag, release in releases.items()
+        }
+        self._ids = {tag: new_run_id() for tag in tags}
+        self._case_id = case_id({"conversations": list(self._ids.values())})
+
+    def _request(self, turn: _Turn, tag: str, before: Mapping[str, Run], number: int) -> RunRequest:
+        """Return the request of a turn of one release; if its conversation has ended, add a run."""
+        types, conversation = self._types[tag], self._conversation
+        inputs = conversation.first_inputs(turn.message, turn.inputs, types)
+        fields: dict[str, Any] = {"inputs": inputs}
+        now = datetime.now(UTC)
+        if number > 1:
+            case = SweepCase(0, self._case_id, inputs)
+            fields |= conversation.continued(case, before.get(tag), types, now)
+        place = {"deployment": self._deployment, "release_tag": tag, "case_id": self._case_id}
+        if "state" in fields:
+            turn.runs[tag] = Run(id="", timestamp=now, turn=number, **place, **fields)
+            fields = {"inputs": inputs}
+        return RunRequest(
+            not_sent=None, conversation_id=self._ids[tag], turn=number, **place, **fields
+        )
+
+    def _keep(self, number: int) -> None:
+        """Keep the first turns and close the others."""
+        dropped, self._turns = self._turns[number:], self._turns[:number]
+        self._list.children = [turn.widget for turn in self._turns]
+        for turn in dropped:
+            turn.answers.close()
+            close_tree(turn.widget)
+
+    def _place(self, turn: _Turn) -> None:
+        """Display a turn, and clear its message from the box."""
+        said = note(turn.message_html(len(self._turns) + 1), "vnb-turn-said")
+        head = styled(ipw.Box([said]), "vnb-dialog-head")
+        turn.widget = styled(ipw.VBox([head, turn.answers.answers.widget]), "vnb-dialog-turn")
+        self._turns.append(turn)
+        self._list.children = [shown.widget for shown in self._turns]
+        if self.message == turn.message:
+            self._box.value = ""
+
+    def _on_answers(self, turn: _Turn, runs: tuple[Run, ...]) -> None:
+        with self._lock:
+            turn.runs.update({run.release_tag: run for run in runs})
+            self._show()
+        if turn is self._newest:
+            self._answered(tuple(run for run in runs if not is_unsent(run)))
+        self._changed()
+
+    def _on_end(self, turn: _Turn) -> None:
+        """Return the message to the box if it was not sent."""
+        if not turn.runs and not self.message:
+            self._box.value = turn.message
+        self._show()
+        self._ended()
+
+    def _show(self) -> None:
+        """Show which conversations have ended."""
+        ended = []
+        for tag in self._types if self._turns else ():
+            runs = [turn.runs.get(tag) for turn in self._turns]
+            failed = [n for n, run in enumerate(runs, 1) if run and run.state != "FULFILLED"]
+            if failed:
+                ended.append(f"<code>{name_html(tag)}</code> ended at turn {failed[0]}")
+        text = f"Conversation of {', '.join(ended)}." if ended else ""
+        if ended and len(ended) == len(self._types):
+            text += " Start a new conversation to go on."
+        self._state.value = f'<div role="status">{text}</div>' if text else ""
+        self._new.disabled = not self._turns
+
+
+def _unless_ended(
+    runs: Mapping[str, Run], execute: Callable[..., Run], request: RunRequest, *arguments: Any
+) -> Run:
+    """Execute a request, unless the conversation of its release has ended."""
+    return runs.get(request.release_tag) or execute(request, *arguments)
