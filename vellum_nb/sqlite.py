@@ -629,10 +629,11 @@ def remove_log(path: Path) -> None:
     """
     if not has_log_files(path) or path.with_name(f"{path.name}-journal").exists():
         return
-    with suppress(sqlite3.Error), closing(open_read_only(path)) as reader:
+    damage = sqlite3.Error, UnicodeError  # the message about a damaged schema can be invalid UTF-8
+    with suppress(*damage), closing(open_read_only(path)) as reader:
         if _pragma(reader, "journal_mode") != "wal":
             return
-    with suppress(sqlite3.Error), closing(_connect(f"{_uri(path)}?mode=rw", uri=True)) as writer:
+    with suppress(*damage), closing(_connect(f"{_uri(path)}?mode=rw", uri=True)) as writer:
         _pragma(writer, "schema_version")
 
 

@@ -18,6 +18,18 @@ def run(tag: str, text: Any = "a", answer: Any = "yes", **fields: Any) -> Run:
     return later_run(tag, inputs, outputs, **known | fields)
 
 
+def talk(
+    tag: str, *answers: Any, said: Sequence[str] = ("hi", "why?", "bye"), **fields: Any
+) -> list[Run]:
+    """Return the runs of a conversation; an answer is a text, or fields of its run."""
+    same = {"conversation_id": tag, "case_id": "talk", **fields}
+    made = []
+    for turn, (text, answer) in enumerate(zip(said, answers, strict=False), 1):
+        own = answer if isinstance(answer, dict) else {"answer": answer}
+        made.append(run(tag, text, turn=turn, **same | own))
+    return made
+
+
 def failed(tag: str, text: str = "a", state: str = "FAILED", code: str = "TIMEOUT") -> Run:
     error = RunError(code=code, message="no answer within 120 s")
     return run(tag, text, outputs={}, state=state, error=error)

@@ -50,6 +50,70 @@ def test_rating_counts_for_the_release_behind_the_letter(history):
     assert (session.results()["preferred"] == "v2").all()
 
 
+HIDDEN = "Results are hidden while the blind rating of v1 and v2 is open."
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        lambda cmp: cmp.summary(),
+        lambda cmp: cmp.frame(),
+        lambda cmp: cmp.changed(),
+        lambda cmp: cmp.turns(),
+        lambda cmp: cmp.decide(),
+        lambda cmp: cmp.result("v2"),
+        lambda cmp: cmp.slices("input.text"),
+        lambda cmp: cmp.chart("latency"),
+        lambda cmp: cmp.to_html(),
+        lambda cmp: cmp.to_markdown(),
+        lambda cmp: cmp.to_csv("cases.csv"),
+        lambda cmp: cmp.to_parquet("cases.parquet"),
+    ],
+)
+def test_results_are_refused_while_a_rating_is_open(history, results):
+    comparison = compared(history)
+    comparison.blind().rate("A")
+    with pytest.raises(InputError, match=HIDDEN):
+        results(comparison)
+
+
+def test_results_are_not_printed_while_a_rating_is_open(history):
+    comparison = compared(history)
+    comparison.blind().rate("skip")
+    hidden = f"{HIDDEN} cmp.view() continues or ends it."
+    assert repr(comparison) == f"<Comparison of words against v1, 6 cases: {hidden}>"
+    assert str(comparison) == f"words: {hidden}"
+    assert "v2 6 differ" not in comparison._repr_html_()
+
+
+def test_results_are_shown_once_the_rating_has_ended(history):
+    comparison = compared(history)
+    comparison.blind(question="Which is kinder?").rate("B")
+    comparison.open_rating.finish()
+    assert comparison.open_rating is None
+    assert repr(comparison) == "<Comparison of words against v1, 6 cases: v2 6 differs>"
+
+
+def test_rating_of_other_runs_hides_no_results(history):
+    compared(history).blind().rate("A")
+    assert compared(history, 6, ("v1", "v3")).open_rating is None
+
+
+def test_rating_that_was_started_over_hides_no_results(history):
+    comparison = compared(history)
+    comparison.blind().rate("A")
+    comparison.blind(restart=True).finish()
+    assert comparison.open_rating is None
+
+
+def test_rating_hides_nothing_before_the_first_choice(history):
+    comparison = compared(history)
+    session = comparison.blind()
+    session.rate("A")
+    session.undo()
+    assert comparison.open_rating is None
+
+
 def test_rating_continues_in_another_process(history, tmp_path):
     session = compared(history).blind()
     session.rate("A", note="kinder")

@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 from cmarkgfm.cmark import Options
 from dom_kit import dom
-from report_kit import compared, failed, judged, run, wanted
+from report_kit import compared, failed, judged, run, talk, wanted
 from runs_kit import HOSTILE
 
 import vellum_nb as vnb
 from vellum_nb import InputError
-from vellum_nb.models import NodeRun
+from vellum_nb.models import NodeRun, RunError
 
 OURS = {
     "h2", "h3", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code",
-    "b", "i",
+    "b", "i", "details", "summary",
 }  # fmt: skip
 
 
@@ -46,6 +46,30 @@ def test_text_of_runs_is_shown_unchanged(text):
     assert page.text.count(text) >= 5
     heads = ("answer", "state", "exact")
     assert {len(cells) for cells in table_rows(page) if cells[0].startswith(heads)} == {3}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_conversations_is_shown_unchanged(text):
+    said, error = ("hi", text), RunError(code="E", message=text)
+    rejected = {"state": "REJECTED", "outputs": {}, "error": error}
+    runs = [*talk("v1", text, "b", said=said), *talk("v2", "a", rejected, said=said)]
+    page = shown(compared(*runs).to_markdown())
+    # a message, an answer, an error in the state and at its turn
+    assert page.text.count(text) >= 4
+    assert len(page.select("details")) == 1
+    assert [len(row) for row in table_rows(page)[-3:]] == [3, 3, 3]
+
+
+def test_turns_of_a_conversation_are_folded():
+    cmp = compared(*talk("v1", "a", "b", "c"), *talk("v2", "a", "x", "c"))
+    folded = shown(cmp.to_markdown()).select_one("details")
+    assert folded.select_one("summary").text == "3 turns; first difference of v2: turn 2"
+    assert table_rows(folded) == [
+        ["turn", "v1 (baseline)", "v2"],
+        ["1: hi", "a", "= same answer"],
+        ["2: why?", "b", "x"],
+        ["3: bye", "c", "= same answer"],
+    ]
 
 
 def test_hostile_names_add_no_elements():

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from dom_kit import dom, text_of, texts
-from report_kit import compared, failed, judged, run
+from report_kit import compared, failed, judged, run, talk
 from runs_kit import html_of
 
 import vellum_nb as vnb
@@ -21,6 +21,16 @@ def rows_html(html: str) -> list[str]:
 
 def shown(*runs: Any, **options: Any) -> str:
     return html_of(compared(*runs, **options))
+
+
+def test_reports_have_the_turns_of_a_conversation_in_its_folded_case():
+    cmp = compared(*talk("v1", "a", "b", "c"), *talk("v2", "a", "x", "c"))
+    for html in (html_of(cmp), cmp.to_html()):
+        case = dom(html).select_one(".vnb-case-line")
+        assert texts(str(case), ".vnb-talk-said") == ["User: hi", "User: why?", "User: bye"]
+        assert texts(str(case), ".vnb-talk-first") == ["≠ first difference: turn 2"]
+        assert texts(str(case), "del, ins") == ["b", "x"]
+        assert "open" not in case.attrs
 
 
 def test_every_report_says_that_no_metric_tells_which_is_better():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from actions_kit import SomeActions
 from dom_kit import dom, text_of, texts
-from report_kit import compared, failed, judged, run, wanted
+from report_kit import compared, failed, judged, run, talk, wanted
 from runs_kit import HOSTILE, html_of
 from scipy.stats import binomtest
 
@@ -57,6 +57,8 @@ def test_hostile_text_adds_no_element_or_attribute(text, interactive):
         run("v2", "b", {text: 2, "long": "y" * 200}),
         run("v1", "c"),
         run("v2", "c", state="REJECTED", outputs={}, error=RunError(code=text, message=text)),
+        *talk("v1", {text: text, "b": 1}, text, said=(text, "b")),
+        *talk("v2", {text: "b"}, text, said=(text, f"{text} b"), desired={text: text}),
     ]
     cases = wanted({text: text, "b": text}, **{text: text})
     cmp = compared(*runs, cases=cases, metrics="exact")
@@ -77,7 +79,7 @@ def test_hostile_text_adds_no_element_or_attribute(text, interactive):
     if interactive:
         data = json.loads(scripts[1].string)
         assert [column["name"] for column in data["head"]["columns"]] == ["v1", "v2"]
-        assert [len(values) for values in data["labels"].values()] == [3]
+        assert [len(values) for values in data["labels"].values()] == [4]
 
 
 def test_policy_allows_only_the_script_of_the_page():

@@ -1,7 +1,7 @@
 """Transcripts: the turns of a conversation on several releases, side by side."""
 
 from dom_kit import dom, text_of, texts
-from report_kit import compared, run
+from report_kit import compared, talk
 
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.models import RunError
@@ -9,17 +9,6 @@ from vellum_nb.models.sweeps import NOT_SENT, SweepCase
 from vellum_nb.rendering.assets import icon
 
 UNSENT = RunError(code=NOT_SENT, message="turn 2 was REJECTED, so this turn was not sent")
-
-
-def talk(tag, *answers, said=("hi", "why?", "bye"), name="", **fields):
-    """Return the runs of a conversation; an answer is a text, or fields of its run."""
-    turns = enumerate(zip(said, answers, strict=False), 1)
-    same = {"conversation_id": f"{tag}{name}", "case_id": "talk", **fields}
-    made = []
-    for turn, (text, answer) in turns:
-        own = answer if isinstance(answer, dict) else {"answer": answer}
-        made.append(run(tag, text, turn=turn, **same | own))
-    return made
 
 
 def transcript(*runs, expected=(), repeats=None, **options):

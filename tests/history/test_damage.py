@@ -18,7 +18,8 @@ from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run, sqlite
-from vellum_nb.history import ordered_runs
+from vellum_nb.history import case_sets_of, ordered_runs
+from vellum_nb.models.sweeps import SweepCase
 
 PAGE = 2048
 NOBODY = 65534
@@ -38,6 +39,11 @@ def content(tmp_path_factory):
             inputs = {"text": f"{number} " * 400}
             history.begin(Run(id=f"run-{number}", timestamp=moment, inputs=inputs, **same))
         history.delete([f"run-{number}" for number in range(0, 160, 3)])
+        for number in range(12):
+            inputs = {"text": f"{number} " * 60}
+            added = {f"{number}-{case}": (SweepCase(0, "c", inputs),) for case in range(5)}
+            options = {"message": "m" * 99, "deployment": "d"}
+            case_sets_of(history).commit("suite", lambda _, added=added: added, **options)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for table in ("payloads", "runs"):  # not by vacuum, which leaves no free page
             db.execute(f"DELETE FROM {table} WHERE seq % 3 = 1")
@@ -310,6 +316,8 @@ READS = [
     lambda history: history.annotate("run-1", note="x"),
     lambda history: history.delete(["run-2"]),
     History.undelete,
+    lambda history: case_sets_of(history).versions("suite"),
+    lambda history: case_sets_of(history).members("suite"),
     html_of,
     History.vacuum,
 ]

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from dom_kit import texts
 from html_kit import assert_harmless
 from runs_kit import html_of
 from wire_kit import Page
 
 import vellum_nb as vnb
+from vellum_nb.local import ChatHistory
 
 HOSTILE = "<img src=x onerror=alert(1)></pre><script>boom()</script>\u202e" + "x" * 200_000
 
@@ -79,6 +81,51 @@ def test_releases_are_hidden_until_the_end(compared, seed):
     assert "tag-alpha" in html_of(view)
 
 
+def calm(messages: ChatHistory) -> str:
+    first = len(messages) == 1
+    return "Good day" if first else f"noted {HOSTILE if 'hostile' in str(messages) else ''}"
+
+
+def short(messages: ChatHistory) -> str:
+    return "Hi" if len(messages) == 1 else calm(messages)
+
+
+@pytest.fixture
+def conversations():
+    """Return a comparison of chats that differ in the first turn only."""
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        server.deploy(calm, name="chat", release_tags=["tag-alpha"])
+        server.deploy(short, name="chat", release_tags=["tag-omega"], description="other")
+        talks = [{"turns": ["hello", "a bill"]}, {"turns": ["hello", "hostile"]}]
+        tags = ["tag-alpha", "tag-omega"]
+        yield ws.sweep("chat", talks, release_tags=tags, progress=False).compare()
+
+
+def test_conversations_are_shown_whole(conversations):
+    view = view_of(conversations, seed=1)
+    assert (view.view_model["state"], view.view_model["total"]) == ("asking", 2)
+    question = view.view_model["question"]
+    assert texts(question, ".vnb-talk-said") == ["User: hello", "User: a bill"]
+    assert sorted(texts(question, ".vnb-talk-reply")[:2]) == ["Good day", "Hi"]
+    assert texts(question, ".vnb-talk-reply")[2:] == ["noted", "same answer"]
+    assert texts(question, "ins, del") == []
+    assert "tag-" not in state_of(view)
+
+
+def test_inputs_of_a_conversation_are_only_what_the_user_said(conversations):
+    session = conversations.blind(restart=True)
+    assert session.inputs(session.current) == {"turns": ["hello", "a bill"]}
+
+
+def test_hostile_conversations_are_escaped(conversations):
+    view = view_of(conversations)
+    say(view, "rate", said="tie")
+    html = view.view_model["question"]
+    assert "onerror" in html
+    assert_harmless(html)
+    assert len(html) < 500_000
+
+
 def test_hostile_outputs_are_escaped(compared):
     view = view_of(compared)
     html = view.view_model["question"]
@@ -116,6 +163,31 @@ def test_invalid_rating_is_refused(compared):
     assert "is not a rating" in view.error
     say(view, "undo")
     assert (view.error, view.view_model["rated"]) == ("", 0)
+
+
+def test_rating_ends_early_only_after_a_question(compared):
+    view = view_of(compared)
+    say(view, "rate", said="tie")
+    say(view, "end")
+    total = view.view_model["total"]
+    words = f"1 of {total} cases are rated; the other {total - 1} are left out of the results."
+    assert view.view_model["words"].startswith(words)
+    assert (view.view_model["state"], view.view_model["ending"]) == ("asking", True)
+    say(view, "keep")
+    say(view, "finish")
+    assert (view.view_model["state"], view.view_model["ending"]) == ("asking", False)
+    say(view, "end")
+    say(view, "finish")
+    assert view.view_model["state"] == "ended"
+
+
+def test_rating_that_ends_in_another_view_shows_its_results():
+    with workspace() as ws:
+        compared = sweep_of(ws, [{"ticket": "x"}]).compare()
+        view, other = compared.view(blind=True), compared.view(blind=True)
+        say(other, "rate", said="A")
+        say(other, "finish")
+        assert view.view_model["state"] == "ended"
 
 
 def test_comparisons_of_a_sweep_and_of_a_workspace_share_a_rating():

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from vellum_nb.clock import micros
-from vellum_nb.comparison.cases import Case, same_answer
+from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
+from vellum_nb.comparison.transcripts import Transcript
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import BlindRatings, frame_of_records
@@ -127,6 +128,13 @@ class BlindResult:
         }
 
 
+def _ordered(run: Run, names: Sequence[str]) -> Run:
+    """Return a run with its outputs in the order of `names`, as the own order could reveal it."""
+    ordered = dict.fromkeys([*names, *sorted(run.outputs)])
+    outputs = {name: run.outputs[name] for name in ordered if name in run.outputs}
+    return run.model_copy(update={"outputs": outputs})
+
+
 def _letter(rating: BlindRating | None) -> Choice | None:
     """Return a rating as the letter that was chosen."""
     if rating is None or rating.choice in {"tie", "skip"}:
@@ -155,6 +163,7 @@ class BlindSession:
     def __init__(self, cases: Sequence[Case], record: BlindRecord, ratings: BlindRatings) -> None:
         self.record = record
         self._ratings = ratings
+        self._cases = {case.case_id: case for case in cases}
         self._runs: dict[str, Run] = {
             run.id: run for case in cases for repeats in case.tries.values() for run in repeats
         }
@@ -218,6 +227,12 @@ class BlindSession:
         skipped = self._rated.get(pair.position)
         return self._drafts.get(pair.position) or (skipped.note if skipped else "")
 
+    @property
+    def hidden_note(self) -> str:
+        """The sentence in place of the results of a comparison until the rating ends."""
+        first, second = self.record.first, self.record.second
+        return f"Results are hidden while the blind rating of {first} and {second} is open."
+
     def names(self, pair: BlindPair) -> list[str]:
         """Return the names of the outputs in an order that does not reveal which release is A."""
         first, second = self._runs[pair.first], self._runs[pair.second]
@@ -230,8 +245,25 @@ class BlindSession:
         return (first, second) if self._a_first(pair) else (second, first)
 
     def inputs(self, pair: BlindPair) -> Mapping[str, Any]:
-        """Return the inputs of the case."""
-        return self._runs[pair.first].inputs
+        """Return the inputs of the case; of a conversation, only what the user said in each turn.
+
+        The inputs of a later turn can contain earlier answers, which would reveal the release.
+        """
+        if (talk := self.transcript(pair)) is None:
+            return self._runs[pair.first].inputs
+        return {"turns": [turn.message or turn.answers[0].message for turn in talk.turns]}
+
+    def transcript(self, pair: BlindPair) -> Transcript | None:
+        """Return all turns of a conversation under A and B, without marks; None for other cases."""
+        case = self._cases[pair.case_id]
+        if not case.turns:
+            return None
+        names = self.names(pair)
+        sides = {
+            letter: {turn.turn or 1: _ordered(turn, names) for turn in case.turn_runs(run)}
+            for letter, run in zip("AB", self.answers(pair), strict=True)
+        }
+        return Transcript.side_by_side(sides, lambda _: {}, case.turns, is_marked=False)
 
     @property
     def is_decided(self) -> bool:
@@ -271,6 +303,8 @@ class BlindSession:
             self._again.pop(0)
         self._drafts.pop(pair.position, None)
         self.refresh()
+        if len(self._rated) == 1:  # from now on, the results are hidden
+            self._ratings.on_change()
         return is_new
 
     def undo(self) -> bool:
@@ -285,6 +319,8 @@ class BlindSession:
         self.refresh()
         if undone is not None and undone.position in self._rated:  # it was skipped before
             self._again.insert(0, undone.position)
+        if not self._rated:
+            self._ratings.on_change()
         return undone is not None
 
     def ask_skipped(self) -> None:
@@ -410,6 +446,16 @@ class BlindSession:
         self._last = ratings[-1] if ratings else None
         self._again = [at for at in self._again if at in current and current[at].choice == "skip"]
 
+    def refresh_if_ended(self) -> bool:
+        """Refresh if another view has ended the rating; return whether one has.
+
+        Otherwise, the current pair stays the displayed one.
+        """
+        if self.record.ended is not None or self._ratings.get(self.record.id).ended is None:
+            return False
+        self.refresh()
+        return True
+
     def _send_one(self, rating: BlindRating, rate: SendRating) -> str | None:
         """Send a rating and mark it as sent; return the reason if the server refused it."""
         pair = self.pairs[rating.position]
@@ -429,6 +475,14 @@ class BlindSession:
 
     def _a_first(self, pair: BlindPair) -> bool:
         return a_is_first(self.record.seed, pair.case_id)
+
+
+def open_session(
+    deployment: str, cases: Sequence[Case], ratings: BlindRatings
+) -> BlindSession | None:
+    """Return the newest blind rating of these runs that has begun and not ended."""
+    sessions = (BlindSession(cases, record, ratings) for record in ratings.open(deployment))
+    return next((each for each in sessions if each.total and each.rated + each.skipped), None)
 
 
 def begin_blind_session(
@@ -477,7 +531,7 @@ def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]
     for case in cases:
         first_run, second_run = case.answer(first), case.answer(second)
         if first_run is not None and second_run is not None:
-            is_same = same_answer(first_run, second_run)
+            is_same = case.is_same(first_run, second_run)
             ids = case.number, case.case_id, first_run.id, second_run.id
             pairs.append(BlindPair(len(pairs), *ids, is_same))
     return pairs

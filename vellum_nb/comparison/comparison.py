@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
+from html import escape
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, ove
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, CallLimits, SweepRuns, require
 from vellum_nb.comparison.agreement import Agreement, rater_check
-from vellum_nb.comparison.blind import QUESTION, BlindSession, begin_blind_session, checked_pair
+from vellum_nb.comparison.blind import (
+    QUESTION,
+    BlindSession,
+    begin_blind_session,
+    checked_pair,
+    open_session,
+)
 from vellum_nb.comparison.cases import (
     Case,
     Chosen,
@@ -155,6 +162,9 @@ class Comparison(ComparisonData):
     `with_baseline` and `with_runs` return a new one. In all methods, `metric` is a metric's name
     (default: the first metric) and `release` is a column. An `InputError` lists the valid names.
 
+    From the first choice of a blind rating until it ends, the results of its runs are hidden:
+    methods that return, draw or write them raise an `InputError`, except gates and `to_junit`.
+
     Attributes
     ----------
     deployment : str
@@ -279,6 +289,7 @@ class Comparison(ComparisonData):
         >>> result.verdict, result.better, result.worse, result.same
         ('undecided', 1, 0, 0)
         """
+        self._refuse_while_rating()
         self.figures.others_of(release)
         name = None if metric is None and not self.metrics else self.figures.metric_name(metric)
         return self.figures.result(release, name)
@@ -330,6 +341,7 @@ class Comparison(ComparisonData):
         >>> decision.verdict, decision.n
         ('cannot tell yet', 1)
         """
+        self._refuse_while_rating()
         figures, names = self.figures.deciding(metric, margin, missing)
         return figures.decisions(names)
 
@@ -358,13 +370,11 @@ class Comparison(ComparisonData):
         rows : {"cases", "runs"}, default "cases"
             ``"runs"`` for one row per run: case, release, state, figures, outputs and metrics.
         """
-        if rows == "runs" and only is None:
-            return run_frame(self.figures)
-        if rows != "cases":
+        self._refuse_while_rating()
+        if rows not in get_args(Rows) or (rows == "runs" and only is not None):
             refuse("rows", rows, "'cases', or 'runs' without only")
         if only is None:
-            frame = case_frame(self.figures)
-            return frame if self._turns is None else with_turns(frame, self._turn_figures)
+            return self._frame(rows)
         if only in {"worse", "better"}:
             return self._by_verdict(only, None, None)
         if only == "changed":
@@ -373,12 +383,20 @@ class Comparison(ComparisonData):
             refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
         return self._rows(compress(self.cases, self.figures.unstable))
 
+    def _frame(self, rows: Rows) -> pd.DataFrame:
+        """Return `frame`, also while a blind rating is open."""
+        if rows == "runs":
+            return run_frame(self.figures)
+        frame = case_frame(self.figures)
+        return frame if self._turns is None else with_turns(frame, self._turn_figures)
+
     def turns(self) -> pd.DataFrame:
         """Return one row per turn of each conversation, with the columns of `frame`.
 
         ``case_id`` is that of the conversation, ``turn`` the number of the turn. A comparison
         without conversations has no rows.
         """
+        self._refuse_while_rating()
         if self._turns is None:
             return pd.DataFrame({"case_id": [], "turn": []})
         return turn_frame(self._turn_figures)
@@ -410,6 +428,7 @@ class Comparison(ComparisonData):
         Warns if cases share a label that would change a verdict as `cluster`.
         """
         check_view(columns)
+        self._refuse_while_rating()
         caveats = self.figures.all_decisions.caveats
         for release in self.figures.others if self.metrics else ():
             note = self.figures.cluster_note(release, self.metrics[0].name)
@@ -556,6 +575,7 @@ class Comparison(ComparisonData):
         >>> sweep.compare().slices("label.segment")[["value", "n", "finding"]].values.tolist()
         [['enterprise', 1, 'same'], ['smb', 1, 'not enough data']]
         """
+        self._refuse_while_rating()
         return slice_frame(self.figures, by, metric, release)
 
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
@@ -657,6 +677,15 @@ class Comparison(ComparisonData):
         chosen = checked_pair(self.releases, self.baseline, pair)
         plan = self.deployment, self.cases, chosen, self._ratings
         return begin_blind_session(*plan, question=question, seed=seed, restart=restart)
+
+    @property
+    def open_rating(self) -> BlindSession | None:
+        """The blind rating of these runs that has begun and not ended: it hides their results."""
+        is_new = self._actions is None and "_ratings" not in vars(self)
+        with suppress(HistoryError):  # the history may be closed
+            if self.cases and not is_new:
+                return open_session(self.deployment, self.cases, self._ratings)
+        return None
 
     @cached_property
     def _ratings(self) -> BlindRatings:
@@ -785,6 +814,7 @@ class Comparison(ComparisonData):
             The chart, metric or release does not exist, there is no data, or Altair is not
             installed.
         """
+        self._refuse_while_rating()
         with charts_required():
             from vellum_nb.comparison.charts import picture
         check_text("what", what)
@@ -974,10 +1004,12 @@ class Comparison(ComparisonData):
         VellumNBError
             The file would contain the API key. It is not written.
         """
+        self._refuse_while_rating()
         return write_csv_frame(self._frames(str(path), rows)[rows], path)
 
     def to_parquet(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write the same as Parquet, columns of mixed types as JSON text. Requires pyarrow."""
+        self._refuse_while_rating()
         return write_parquet_frame(self._frames(str(path), rows)[rows], path)
 
     @overload
@@ -998,6 +1030,7 @@ class Comparison(ComparisonData):
             Groups of cases to list: ``"worse"``, ``"missing"``, ``"better"``, ``"changed"``,
             ``"same"``. Default: all.
         """
+        self._refuse_while_rating()
         model = report.report_model(self.figures, self.code_diffs)
         return self._saved(report.markdown(model, only), path, "the Markdown")
 
@@ -1029,6 +1062,7 @@ class Comparison(ComparisonData):
         overwrite : bool, default False
             Whether to replace unrelated files with the names of the tables.
         """
+        self._refuse_while_rating()
         target = None if path is None else checked_path(path)
         if target is not None and not target.name:
             msg = f"{str(path)!r} is not a file name; give one, such as 'report.html'"
@@ -1107,7 +1141,7 @@ class Comparison(ComparisonData):
         if rows and rows not in get_args(Rows):
             msg = f"rows must be 'cases' or 'runs', not {format_value(rows)}; nothing was written"
             raise InputError(msg)
-        frames = {name: self.frame(rows=name) for name in get_args(Rows) if rows in {"", name}}
+        frames = {name: self._frame(name) for name in get_args(Rows) if rows in {"", name}}
         leaks = None if self._actions is None else self._actions.leaks
         report.refuse_key(title, leaks, frames.values(), text)
         return frames
@@ -1115,6 +1149,8 @@ class Comparison(ComparisonData):
     @printed
     def __str__(self) -> str:
         """Return the comparison in a few lines, as ``vellum-nb compare`` prints it."""
+        if (rating := self.open_rating) is not None:
+            return f"{self.deployment}: {_hidden(rating)}"
         return report.text(report.report_model(self.figures))
 
     @printed
@@ -1122,14 +1158,28 @@ class Comparison(ComparisonData):
         if not self.cases:
             names = ", ".join(self.releases)
             return f"<Comparison of {self.deployment}: no stored runs on {names}>"
-        lines = "; ".join(self.result(name).line for name in self.figures.others)
+        if (rating := self.open_rating) is not None:
+            lines = _hidden(rating)
+        else:
+            lines = "; ".join(self.result(name).line for name in self.figures.others)
         lines = lines or "nothing to compare it with"
         cases = plural(len(self.cases), "case")
         return f"<Comparison of {self.deployment} against {self.baseline}, {cases}: {lines}>"
 
     @printed
     def _repr_html_(self) -> str:
+        if (rating := self.open_rating) is not None:
+            return f"<p>{escape(f'{self.deployment}: {_hidden(rating)}')}</p>"
         return report.overview(report.report_model(self.figures))
+
+    def _refuse_while_rating(self) -> None:
+        """Raise if results would influence the rater of an open blind rating."""
+        if (rating := self.open_rating) is not None:
+            raise InputError(_hidden(rating))
+
+
+def _hidden(rating: BlindSession) -> str:
+    return f"{rating.hidden_note} cmp.view() continues or ends it."
 
 
 def compare_runs(

@@ -103,7 +103,7 @@ def _joined(values: Mapping[str, Any]) -> str:
 
 def said(run: Run, before: Run | None) -> str:
     """Return what the user said in the turn after `before`, with other inputs that changed."""
-    messages = list(_sent(run.inputs, is_first=before is None))
+    messages = list(_sent(run.inputs, is_first=(run.turn or 1) == 1))
     is_user = {role for role, _ in messages} <= {"USER"}
     lines = [text if is_user else f"{_ROLES.get(role, role)}: {text}" for role, text in messages]
     values = {name: value for name, value in run.inputs.items() if not is_chat(value)}

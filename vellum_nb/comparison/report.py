@@ -32,6 +32,7 @@ from vellum_nb.comparison.lines import (
     line_html,
     short_name,
 )
+from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
@@ -244,6 +245,14 @@ class ReportModel:
             html += " " + check_html(case.expected[name], is_met=checks[name], icon=_glyph)
         return html
 
+    def transcript(self, case: Case) -> Transcript:
+        """Return the turns of a conversation on each release."""
+        return Transcript.of(case, list(self.summary), {})
+
+    def turns_html(self, case: Case, *, complete: bool) -> str:
+        """Return the turns of a conversation as HTML."""
+        return transcript_html(self.transcript(case), _glyph, complete=complete)
+
     def names(self, cells: Sequence[Cell]) -> list[str]:
         """Return the names of the outputs of `cells`."""
         names = dict.fromkeys(name for cell in cells for name in cell.outputs)
@@ -374,7 +383,7 @@ def _glyph(name: str) -> str:
     return f'<span aria-hidden="true">{_GLYPHS.get(name, "•")}</span>'
 
 
-_CASES_CSS = ("colours.css", "lines.css", "comparison.css")
+_CASES_CSS = ("colours.css", "lines.css", "comparison.css", "transcript.css")
 
 
 def page(

@@ -16,7 +16,7 @@ from vellum_nb.models.sweeps import NOT_SENT
 from vellum_nb.rendering.answer import AnswerCell, check_html
 from vellum_nb.rendering.diff import Side
 from vellum_nb.rendering.format import is_prose, plain_text, visible_name
-from vellum_nb.rendering.html import render, value_html
+from vellum_nb.rendering.html import MAX_TEXT, render, value_html
 
 _MAX_TURNS = 200
 _MAX_GAP_CHARS = 300
@@ -79,19 +79,32 @@ class Transcript:
         `repeats` selects another repeat than the one that represents a release, by its index.
         """
         by_release = {name: _turns_of(case, name, repeats.get(name)) for name in releases}
+        return cls.side_by_side(by_release, case.expected_at, case.turns)
+
+    @classmethod
+    def side_by_side(
+        cls,
+        by_release: Mapping[str, Mapping[int, Run]],
+        expected_at: Callable[[int], Mapping[str, Any]],
+        planned: int,
+        *,
+        is_marked: bool = True,
+    ) -> Transcript:
+        """Return the runs of each release by turn; `is_marked` compares with the first release."""
+        releases = list(by_release)
         numbers = sorted({number for runs in by_release.values() for number in runs})
         turns: list[Turn] = []
         seen: set[str] = set()
         for number in numbers:
             runs = {name: by_number.get(number) for name, by_number in by_release.items()}
             before = {name: by_number.get(number - 1) for name, by_number in by_release.items()}
-            expected = case.expected_at(number)
-            answers = _answers(runs, before, releases[0], expected)
+            expected = expected_at(number)
+            answers = _answers(runs, before, expected, is_marked=is_marked)
             changed = [a.release for a in answers[1:] if _differs(a, answers[0])]
             new = [name for name in changed if name not in seen]
             turns.append(Turn(number, expected, answers, new))
             seen.update(new)
-        return cls(releases, turns, case.turns)
+        return cls(releases, turns, planned)
 
     @property
     def first_changed(self) -> dict[str, int]:
@@ -118,15 +131,18 @@ def _turns_of(case: Case, release: str, repeat: int | None) -> dict[int, Run]:
 def _answers(
     runs: Mapping[str, Run | None],
     before: Mapping[str, Run | None],
-    baseline: str,
     expected: Mapping[str, Any],
+    *,
+    is_marked: bool,
 ) -> list[TurnAnswer]:
+    baseline = next(iter(runs))
     base, answers = runs[baseline], []
     for release, run in runs.items():
         against = base if is_answer(base) and release != baseline else None
+        marked = against if is_marked else None
         outputs = dict(run.outputs) if run else {}
-        names = [*outputs, *(against.outputs if against and outputs else ())]
-        cells = {name: AnswerCell.of(name, run, against) for name in names if run is not None}
+        names = [*outputs, *(marked.outputs if marked and outputs else ())]
+        cells = {name: AnswerCell.of(name, run, marked) for name in names if run is not None}
         met = checks(outputs, expected) if is_answer(run) else {}
         is_same = run is not None and against is not None and same_answer(against, run)
         message = "" if run is None else said(run, before[release])
@@ -159,7 +175,8 @@ def transcript_html(
     size = 0
     for turn in transcript.turns:
         of_turn = [answer.run.outputs for answer in turn.answers if answer.run is not None]
-        size += sum(len(plain_text(value)) for outputs in of_turn for value in outputs.values())
+        texts = (plain_text(value) for outputs in of_turn for value in outputs.values())
+        size += sum(min(len(text), MAX_TEXT) for text in texts)
         if turns and not complete and (size > _MAX_CHARS or len(turns) == _MAX_TURNS):
             break
         other = next((a for a in turn.answers[1:] if a.release == compared and not inline), None)

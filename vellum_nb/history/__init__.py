@@ -30,6 +30,7 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.history import (
     History,
+    case_sets_of,
     connected,
     index_for_search,
     ordered_runs,
@@ -71,6 +72,7 @@ __all__ = [
     "Sweeps",
     "SyncReport",
     "FrameView",
+    "case_sets_of",
     "cell",
     "check_history",
     "check_view",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -50,8 +50,9 @@ _UNTIL_ENDED = ("preferred", "release_a", "release_b", "seed", "run_a", "run_b")
 class BlindRatings:
     """Blind ratings of a history; see `vellum_nb.Comparison.blind`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, on_change: Callable[[], None]) -> None:
         self._store = store
+        self.on_change = on_change  # called when results are hidden or shown again
 
     @property
     def on_disk(self) -> bool:
@@ -90,6 +91,15 @@ class BlindRatings:
             msg = f"The history has no blind rating {session_id!r}; was the file replaced?"
             raise HistoryError(msg)
         return records[0]
+
+    def open(self, deployment: str) -> list[BlindRecord]:
+        """Return the blind ratings of a deployment that have not ended, newest first.
+
+        A rating that was started over is not open.
+        """
+        newest = "SELECT max(n.generation) FROM blind n WHERE n.signature = blind.signature"
+        where = f"deployment = :key AND ended IS NULL AND generation = ({newest})"
+        return self._select(f"{where} ORDER BY created DESC", deployment)
 
     def _select(self, where: str, key: str) -> list[BlindRecord]:
         sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE {where}"
@@ -153,6 +163,7 @@ class BlindRatings:
         """Record that the releases were revealed, which ends the rating."""
         sql = "UPDATE blind SET ended = :now WHERE id = :session AND ended IS NULL"
         self._store.write(lambda tx: tx.execute(sql, {"session": session_id, "now": _now()}))
+        self.on_change()
 
     @contextmanager
     def sending(self, session_id: str) -> Iterator[Lease]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
+from vellum_nb.history.case_sets import case_set_names, check_case_set
 from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.merge import plans_of
 from vellum_nb.history.rows import DAMAGE, DamagedRunError, columns, large_hashes, run_of
@@ -211,3 +212,19 @@ def _damaged_plans(connection: sqlite3.Connection) -> Iterator[str]:
         for _, _, problem in plans_of(SqliteTransaction(connection)):
             if problem is not None:
                 yield str(problem).partition(";")[0]
+        yield from _damaged_case_sets(connection)
+
+
+def _damaged_case_sets(connection: sqlite3.Connection) -> Iterator[str]:
+    orphans = (
+        "FROM case_set_changes WHERE version NOT IN (SELECT id FROM case_set_versions)",
+        "FROM case_set_versions WHERE merged NOT IN (SELECT id FROM case_set_versions)",
+    )
+    if count := sum(_count(connection, where) for where in orphans):
+        yield f"{count:,} change(s) or merge(s) of case sets without their version"
+    reader = SqliteTransaction(connection)
+    for name in case_set_names(reader):
+        try:
+            check_case_set(reader, name)
+        except HistoryError as exc:
+            yield str(exc).partition(";")[0]

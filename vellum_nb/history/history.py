@@ -24,6 +24,7 @@ from vellum_nb.history.backends import (
     parse_location,
 )
 from vellum_nb.history.blind import BlindRatings
+from vellum_nb.history.case_sets import CaseSets
 from vellum_nb.history.columns import FrameView, check_view
 from vellum_nb.history.frames import short_view
 from vellum_nb.history.merge import SyncReport
@@ -99,7 +100,7 @@ class History:
     @property
     def blind_ratings(self) -> BlindRatings:
         """Stored blind ratings; ``blind_ratings.frame()`` lists them."""
-        return BlindRatings(self._store)
+        return BlindRatings(self._store, on_change=self._recorder.notify_bulk)
 
     def begin(self, run: Run) -> Run:
         """Record `run`, with its author, before it is sent.
@@ -444,12 +445,13 @@ class History:
         return target
 
     def merge(self, other: str | Path | History | Iterable[Run]) -> SyncReport:
-        """Merge another history, including sweeps and blind ratings, into this one.
+        """Merge another history, including sweeps, blind ratings and case sets, into this one.
 
         Runs are matched by id, then by execution id and external id. A STARTED run is completed
         if it has ended in `other`. Notes and tags are combined; a different rating becomes a line
         of the note. Other differences and damaged rows are reported, and the run in this history
-        does not change. A second merge has no effect.
+        does not change. Case sets get the versions of both histories; if both changed a set, a new
+        version has the changes of both. A second merge has no effect.
 
         Parameters
         ----------
@@ -579,6 +581,12 @@ class History:
 def recorder_of(history: History) -> RunRecorder:
     """Return the recorder of `history`, through which the package reads and writes."""
     return history._recorder  # noqa: SLF001
+
+
+def case_sets_of(history: History) -> CaseSets:
+    """Return the case sets of `history`."""
+    recorder = recorder_of(history)
+    return CaseSets(recorder.store, recorder.author)
 
 
 def connected(history: History, *, view: View, leaks: Callable[[str], bool]) -> History:

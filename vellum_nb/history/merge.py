@@ -1,4 +1,4 @@
-"""Merge runs, sweeps and blind ratings of another history, or a list of runs, into a history.
+"""Merge another history (runs, sweeps, blind ratings, case sets) or a list of runs into a history.
 
 Existing values do not change; missing values are added. Each batch of runs is one transaction:
 after an interruption, the next merge completes the work.
@@ -19,6 +19,7 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING, blind_of, pairs_of, rating_of
+from vellum_nb.history.case_sets import case_set_names, check_case_set, merge_case_set
 from vellum_nb.history.columns import COLUMNS, ENDED, PAYLOADS, SCALARS, WHOLE
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
@@ -74,7 +75,7 @@ _CHILDREN = {"sweeps": ("sweep_cases", "sweep_reused"), "blind": ("blind_pairs",
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A run that differs in the other history: its id in this one, and the fields."""
+    """A run, or a case of a set, that differs in the other history: its id here, and the fields."""
 
     id: str
     fields: tuple[str, ...]
@@ -98,14 +99,16 @@ class SyncReport:
         Number of executions that have not ended; a later synchronisation imports them.
     deleted : int
         Number of runs that are deleted in this history, and remain so.
-    sweeps, blind, ratings : int
-        Number of new sweeps, blind ratings, and single ratings of these.
+    sweeps, blind, ratings, case_sets : int
+        Number of new sweeps, blind ratings, single ratings of these, and versions of case sets.
     conflicts : tuple of Conflict
         Runs that differ: `id` and `fields`. They do not change in this history.
     unreadable : tuple of str
         Ids of damaged runs and sweeps in the other history, which are skipped.
     authorless : int
         Number of new runs of another history without an author.
+    case_conflicts : tuple of Conflict
+        Cases of case sets of which both histories changed the same field. The newer value is used.
     """
 
     added: int = 0
@@ -120,6 +123,8 @@ class SyncReport:
     conflicts: tuple[Conflict, ...] = ()
     unreadable: tuple[str, ...] = ()
     authorless: int = 0
+    case_sets: int = 0
+    case_conflicts: tuple[Conflict, ...] = ()
 
     def __add__(self, other: SyncReport) -> SyncReport:
         names = SyncReport.__slots__
@@ -137,6 +142,7 @@ class SyncReport:
         )
         text += "".join(f", {count:,} {label}" for label, count in counts.items() if count)
         added = {"sweep": self.sweeps, "blind rating": self.blind}
+        added |= {"case set version": self.case_sets}
         text += "".join(
             f", {count:,} {noun}{'' if count == 1 else 's'} added"
             for noun, count in added.items()
@@ -148,6 +154,9 @@ class SyncReport:
         if self.conflicts:
             differing = [f"{run.id} ({', '.join(run.fields)})" for run in self.conflicts]
             text += f"; {len(differing):,} differ, ours stay: {cut_list(differing)}"
+        if self.case_conflicts:
+            differing = [f"{case.id} ({', '.join(case.fields)})" for case in self.case_conflicts]
+            text += f"; {len(differing):,} cases differ, the newer stay: {cut_list(differing)}"
         if self.authorless:
             have = "has" if self.authorless == 1 else "have"
             text += (
@@ -169,7 +178,7 @@ def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, 
     """
     unreadable: list[str] = []
     counts: Counter[str] = Counter()
-    conflicts: list[Conflict] = []
+    conflicts, case_conflicts = list[Conflict](), list[Conflict]()
     renamed: dict[str, str] = {}
     changed: list[str] = []
     is_history = not isinstance(source, list)
@@ -194,8 +203,31 @@ def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, 
                 counts += store.write(partial(_merge_plan, source, renamed, owner, plan))
             else:
                 unreadable.append(str(plan["id"]))
-    report = SyncReport(**counts, conflicts=tuple(conflicts), unreadable=tuple(unreadable))
+        case_conflicts = _merge_case_sets(store, source, counts, unreadable)
+    report = SyncReport(
+        **counts,
+        conflicts=tuple(conflicts),
+        unreadable=tuple(unreadable),
+        case_conflicts=tuple(case_conflicts),
+    )
     return report, changed
+
+
+def _merge_case_sets(
+    store: Store, source: Reader, counts: Counter[str], unreadable: list[str]
+) -> list[Conflict]:
+    """Merge the case sets of another history; return the conflicts."""
+    conflicts: list[Conflict] = []
+    for name in case_set_names(source):
+        try:
+            check_case_set(source, name)
+        except HistoryError:
+            unreadable.append(f"case set {name}")
+            continue
+        merged = store.write(partial(merge_case_set, source, name))
+        counts["case_sets"] += merged.versions
+        conflicts += [Conflict(case_id, fields) for case_id, fields in merged.conflicts.items()]
+    return conflicts
 
 
 def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:

@@ -20,7 +20,8 @@ _MASK = re.compile(r"icon\(([\w-]+)\)")
 
 def asset(*names: str) -> str:
     """Return the common styles and those of ``static/``, with each ``icon(name)`` as an image."""
-    common = ["colours.css", *(["lines.css", "transcript.css"] if "view.css" in names else [])]
+    common = ["colours.css", *(["lines.css"] if "view.css" in names else [])]
+    common += ["transcript.css"] if {"view.css", "blind.css"} & {*names} else []
     text = "\n".join([*map(stylesheet, common), *map(_read, names)])
     return _MASK.sub(lambda match: _mask(match[1]), text)
 

@@ -12,12 +12,16 @@ from typing import Any
 
 import traitlets
 
+from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.blind import BlindResult, BlindSession
+from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
+from vellum_nb.history import History
 from vellum_nb.models import Run
+from vellum_nb.models.blind import BlindPair
 from vellum_nb.models.inputs import is_chat
-from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import (
     is_short,
     p_value,
@@ -119,9 +123,15 @@ def _cases(session: BlindSession) -> str:
     return f"<details><summary>Which was which, case by case</summary>{table}</details>"
 
 
-def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]:
-    """Return the state of the page; `can_send` offers to send actuals."""
+def blind_view_model(
+    session: BlindSession, *, can_send: bool, ending: bool = False
+) -> dict[str, Any]:
+    """Return the state of the page.
+
+    `can_send` offers to send actuals; `ending` asks whether to end the rating early.
+    """
     state, pair = session.state, session.current
+    ending = ending and state == "asking"
     view: dict[str, Any] = {
         "state": state,
         "title": short_line(visible_name(session.record.deployment)),
@@ -134,24 +144,27 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
         "kept": session.is_kept,
         "question": "",
         "note": "",
-        "words": _words(session),
+        "ending": ending,
+        "words": _words(session, ending=ending),
         "result": result_html(session) if state == "ended" else "",
         "unsent": session.unsent if can_send and state == "ended" else 0,
     }
     if state == "asking" and pair is not None:
-        names = session.names(pair)
-        answers = zip("AB", session.answers(pair), strict=True)
-        both = "".join(_answer(letter, run, names) for letter, run in answers)
-        caption, inputs = _inputs(session.inputs(pair), pair.number)
         html = f"<h3>{escape(short_line(session.record.question))}</h3>"
-        html += f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}'
-        html += f'</div>{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+        talk = session.transcript(pair)
+        html += _pair(session, pair) if talk is None else _conversation(talk, pair.number)
         view |= {"question": html, "note": session.note, "case": pair.number}
     return view
 
 
-def _words(session: BlindSession) -> str:
-    """Return the text that replaces a question."""
+def _words(session: BlindSession, *, ending: bool) -> str:
+    """Return the text that replaces a question, or asks whether to end the rating."""
+    if ending:
+        left_out = session.total - session.rated
+        return (
+            f"{session.rated:,} of {session.total:,} cases are rated; the other {left_out:,} are "
+            "left out of the results. Ratings cannot be changed once the results are shown."
+        )
     if session.state == "empty":
         if session.same:
             return "Nothing to rate: both releases gave identical outputs in every case."
@@ -162,6 +175,24 @@ def _words(session: BlindSession) -> str:
         return "All cases are rated. Ratings cannot be changed once the results are shown."
     rated = f"{session.rated:,} rated, {session.skipped:,} skipped."
     return f"{rated} Skipped cases are left out of the results."
+
+
+def _pair(session: BlindSession, pair: BlindPair) -> str:
+    """Return the inputs of a case and both answers."""
+    names = session.names(pair)
+    answers = zip("AB", session.answers(pair), strict=True)
+    both = "".join(_answer(letter, run, names) for letter, run in answers)
+    caption, inputs = _inputs(session.inputs(pair), pair.number)
+    html = f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}'
+    return f'{html}</div>{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+
+
+def _conversation(transcript: Transcript, number: int) -> str:
+    """Return all turns of two conversations below their letters."""
+    caption = f"case {number:,} · {plural(transcript.planned, 'turn')}"
+    heads = "".join(f'<h3 class="vnb-blind-letter">{letter}</h3>' for letter in "AB")
+    html = f'<p class="vnb-blind-caption">{caption}</p><div class="vnb-blind-answers">{heads}</div>'
+    return html + transcript_html(transcript, icon)
 
 
 def _answer(letter: str, run: Run, names: Sequence[str]) -> str:
@@ -252,6 +283,8 @@ class BlindView(ThreadSafeWidget):
         self.session = session
         self._rate = rate
         self._step = 0
+        self._ending = False  # whether the page asks to end the rating early
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._executor = SerialExecutor("vellum-nb-blind")
         super().__init__()
         self._show()
@@ -293,9 +326,28 @@ class BlindView(ThreadSafeWidget):
         """Wait until all actuals are sent; return False on a timeout."""
         return self._executor.wait(timeout)
 
+    def ask_to_end(self) -> None:
+        """Ask in the page whether to end the rating now and show the results."""
+        self._ending = True
+        self._show()
+
+    def follow(self, history: History) -> None:
+        """Show the results when the rating ends in another view of this process."""
+        self._unsubscribe = history.subscribe(lambda _run: None, on_bulk_change=self._refresh)
+
+    def close(self) -> None:
+        """Close the view; the rating stays open."""
+        self._unsubscribe()
+        super().close()
+
+    def _refresh(self) -> None:
+        if self.session.refresh_if_ended():
+            self._show()
+
     def _show(self) -> None:
         self._step += 1
-        view = blind_view_model(self.session, can_send=self._rate is not None)
+        can_send = self._rate is not None
+        view = blind_view_model(self.session, can_send=can_send, ending=self._ending)
         self.view_model = {**view, "step": self._step}
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
@@ -315,7 +367,8 @@ class BlindView(ThreadSafeWidget):
             self._show()
 
     def _act(self, kind: object, content: Mapping[str, Any]) -> None:
-        session = self.session
+        session, ending = self.session, self._ending
+        self._ending = kind == "end"
         if kind == "rate":
             note, said = content.get("note"), content.get("said")
             if not session.rate(said, note=note if isinstance(note, str) else ""):  # type: ignore[arg-type]
@@ -328,7 +381,7 @@ class BlindView(ThreadSafeWidget):
                 self.error = "It was undone, or the rating ended, in another view."
         elif kind == "again":
             session.ask_skipped()
-        elif kind == "finish" and (session.state == "ready" or session.is_decided):
+        elif kind == "finish" and (session.state == "ready" or session.is_decided or ending):
             session.finish()
 
     @printed
@@ -345,3 +398,13 @@ class BlindView(ThreadSafeWidget):
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")
+
+
+def blind_view(session: BlindSession, actions: Actions | None) -> BlindView:
+    """Return the view of a blind rating; without `actions`, it cannot send actuals."""
+    if actions is None:
+        return BlindView(session)
+    rate = actions.rate
+    view = BlindView(session, rate=lambda run, quality, data: rate(run, quality, metadata=data))
+    view.follow(actions.history)
+    return view

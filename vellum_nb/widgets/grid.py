@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from vellum_nb.widgets.base import (
     button,
     close_tree,
     close_with_cell,
+    note,
 )
+from vellum_nb.widgets.blind import BlindView, blind_view
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.grid_cases import head
 from vellum_nb.widgets.grid_rows import row
@@ -202,6 +205,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         self, comparison: Comparison, actions: Actions | None = None, *, about: str = ""
     ) -> None:
         self._back = button("Back to the grid", "vnb-grid-back", self._close_blind)
+        resume = button("Continue rating", "vnb-grid-back", self._continue_rating)
+        end = button("End rating…", "vnb-grid-back", self._end_rating)
+        self._hidden = ipw.VBox([note(""), ipw.HBox([resume, end])])
         self._own = comparison  # with its original baseline
         self._actions = actions
         self._releases = dict(_placed(comparison))
@@ -218,6 +224,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         )
         self._blind = ipw.VBox([])
         super().__init__([table, self._detail.widget, self._blind])
+        self._hide_results()
         self.add_class("vnb-grid-view")
         table.actions |= {
             "open": lambda m: self.open_case(self._case(m), str(m.get("release", ""))),
@@ -259,7 +266,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         """Close all widgets of the view and unsubscribe from the history."""
         self._unsubscribe()
         self._debouncer.close()
-        for part in (*self.children, self._back, self.layout):
+        for part in (*self.children, self._back, self._hidden, self.layout):
             close_tree(part)
         super().close()
 
@@ -389,20 +396,51 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             msg = "A blind rating requires two releases, but this comparison has one"
             raise InputError(msg)
         second = release if release in comparison.figures.others else comparison.figures.others[0]
-        rating = comparison.view(blind=True, pair=(comparison.baseline, second))
+        self._show_rating(comparison.view(blind=True, pair=(comparison.baseline, second)))
+
+    def _show_rating(self, view: Any) -> None:
         self.close_case()
-        for former in self._blind.children[1:]:
-            close_tree(former)
-        self._blind.children = (self._back, rating)
-        self.table.layout.display = self._detail.widget.layout.display = "none"
+        self._replace_grid(self._back, view)
+
+    def _replace_grid(self, *parts: Any) -> None:
+        """Show `parts` in place of the grid; without parts, show the grid again."""
+        for former in self._blind.children:
+            if former not in {self._back, self._hidden}:
+                close_tree(former)
+        self._blind.children = parts
+        self.table.layout.display = self._detail.widget.layout.display = "none" if parts else None
 
     def _close_blind(self) -> None:
-        """Show the grid again; a reopened rating continues."""
-        self.table.layout.display = self._detail.widget.layout.display = None
-        _, rating = self._blind.children
-        self._blind.children = ()
-        close_tree(rating)
+        """Show the grid again, or that its results are hidden; a reopened rating continues."""
+        self._replace_grid()
+        self._hide_results()
         self.table.send({"kind": "back"})
+
+    def _hide_results(self) -> None:
+        """Replace the results with a sentence and two buttons while a blind rating is open."""
+        shown = self._blind.children
+        if self._back in shown:  # the rating itself
+            return
+        rating = self._own.open_rating if self._actions is not None else None
+        if rating is not None:
+            self._hidden.children[0].value = f"<p>{escape(rating.hidden_note)}</p>"
+            self._replace_grid(self._hidden)
+        elif shown:
+            self._replace_grid()
+
+    def _continue_rating(self) -> BlindView | None:
+        """Continue the open blind rating, if it has not ended elsewhere."""
+        rating = self._own.open_rating
+        if rating is None:
+            self._hide_results()
+            return None
+        view = blind_view(rating, self._actions)
+        self._show_rating(view)
+        return view
+
+    def _end_rating(self) -> None:
+        if (view := self._continue_rating()) is not None:
+            view.ask_to_end()
 
     def _case(self, message: Mapping[str, Any]) -> Case:
         case_id, cases = message.get("id"), self.comparison.cases
@@ -486,6 +524,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
                     text = text if self._deleted else _ALL_RESTORED
                     self.table.send({"kind": "status", "text": text})
             self._take_runs(existing.values())
+        self._hide_results()
 
     def _take_runs(self, runs: Iterable[Run]) -> None:
         """Update rated runs in their rows and in the summary, without moving rows."""

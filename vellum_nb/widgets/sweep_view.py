@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from html import escape
 from typing import Any
 
 import ipywidgets as ipw
@@ -462,7 +463,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         """Update the view; return whether the sweep is still running."""
         control = control_of(self.sweep)
         now = control.progress()
-        deleted = 0 if now.state in ACTIVE else self._deleted(control)
+        history = deleted, _ = (0, ()) if now.state in ACTIVE else self._in_history(control)
         model = sweep_view_model(
             control.record,
             now,
@@ -471,7 +472,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             notes=self.sweep.notes,
             deleted=deleted,
         )
-        finished = (now.began, now.done, now.failed, deleted) if model["compare"] else None
+        finished = (now.began, now.done, now.failed, *history) if model["compare"] else None
         with self._lock:
             is_new, self._finished = finished != self._finished, finished
             if is_new:
@@ -489,14 +490,16 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
             view.table.adding = parts["adding"]
         return now.state in ACTIVE
 
-    def _deleted(self, control: SweepControl) -> int:
-        """Return the number of deleted runs of a sweep that has ended, and follow deletions."""
+    def _in_history(self, control: SweepControl) -> tuple[int, tuple[str, ...]]:
+        """Return the number of deleted runs and the open blind ratings, and follow both."""
         if len(self._unsubscribes) == 1:  # of the sweep itself
             follow = control.history.subscribe(None, on_bulk_change=self._debouncer.poke)
             self._unsubscribes.append(follow)
         with suppress(HistoryError):  # the history may be closed
-            return Sweeps(control.history).deleted(control.record.id)
-        return 0
+            ratings = control.history.blind_ratings.open(control.record.deployment)
+            deleted = Sweeps(control.history).deleted(control.record.id)
+            return deleted, tuple(rating.id for rating in ratings)
+        return 0, ()
 
     def _decide(self, finished: object) -> None:
         """Compare the releases of the finished sweep, without calling judges."""
@@ -505,9 +508,13 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
         control = control_of(self.sweep)
         with suppress(VellumNBError):  # the history may be closed
             comparison = self.sweep.compare(max_calls=0, progress=False)
-            rows = summary_by_release(comparison)
-            verdicts = verdicts_html(comparison, rows, can_rate=True, more=self._more_cases)
-            results = results_model(comparison, control.record.release_tags)
+            results, rating = None, comparison.open_rating
+            if rating is None:
+                rows = summary_by_release(comparison)
+                verdicts = verdicts_html(comparison, rows, can_rate=True, more=self._more_cases)
+                results = results_model(comparison, control.record.release_tags)
+            else:
+                verdicts = f'<div class="vnb-verdict">{escape(rating.hidden_note)}</div>'
             with self._lock:
                 if finished == self._finished:
                     self._comparison, self._verdicts, self._results = comparison, verdicts, results

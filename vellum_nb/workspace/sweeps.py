@@ -25,7 +25,7 @@ from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import CaseSets, LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, case_sets_of, write_csv_frame
 from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError, case_id
 from vellum_nb.models.checks import check_keywords, check_text
@@ -515,7 +515,7 @@ def open_case_set(runner: Runner, name: str, deployment: str | None) -> CaseSet:
         return {"LATEST": runner.resolve(deployment, "LATEST")}
 
     save = partial(save_frame, runner.client)
-    return CaseSet(CaseSets(runner.history), name, deployment, resolve=resolve, save=save)
+    return CaseSet(case_sets_of(runner.history), name, deployment, resolve=resolve, save=save)
 
 
 def start_sweep(

@@ -85,9 +85,6 @@ def show(
         from vellum_nb.widgets.grid import ComparisonView
 
         return ComparisonView(subject, actions, about=about)
-    from vellum_nb.widgets.blind import BlindView
+    from vellum_nb.widgets.blind import blind_view
 
-    if actions is None:
-        return BlindView(subject, rate=None)
-    rate = actions.rate
-    return BlindView(subject, rate=lambda run, quality, data: rate(run, quality, metadata=data))
+    return blind_view(subject, actions)

@@ -22,10 +22,10 @@ from vellum_nb.comparison.trend import Period, Trend
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import (
-    CaseSets,
     History,
     Sweeps,
     SyncReport,
+    case_sets_of,
     connected,
     parse_location,
     trace_frame,
@@ -207,7 +207,7 @@ class Workspace:
         Columns: `name`, `deployment`, `cases`, `version` (number of the newest), `changed` (UTC),
         and `author` of that version.
         """
-        return case_sets_frame(CaseSets(self.history))
+        return case_sets_frame(case_sets_of(self.history))
 
     def case_set(self, name: str, *, deployment: str | None = None) -> CaseSet:
         """Open a named list of cases, or create it with its first cases.

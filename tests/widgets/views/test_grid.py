@@ -8,6 +8,7 @@ from actions_kit import SomeActions
 from dom_kit import dom, text_of, texts
 from form_kit import classes
 from ipywidgets.widgets.widget import _instances
+from runs_kit import html_of
 from view_kit import FullCase, GridPage, known, rejected, run, wrong
 from wire_kit import Page
 
@@ -468,12 +469,19 @@ def test_history_can_be_closed_before_the_grid_has_read_a_change(ws, replayed):
     assert grid.wait(10)
 
 
-def test_code_is_read_on_demand(ws):
+def run_louder(ws, *tickets):
+    """Deploy v3, whose answers differ, and run it."""
+
     def louder(ticket: str) -> str:
         return f"{ticket}!"
 
     ws.server.deploy(louder, name="echo", release_tags=["v3"])
-    ws.run("echo", {"ticket": "a"}, release_tag="v3")
+    for ticket in tickets:
+        ws.run("echo", {"ticket": ticket}, release_tag="v3")
+
+
+def test_code_is_read_on_demand(ws):
+    run_louder(ws, "a")
     grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
     page = Page(grid.table)
     assert "code" in page.state("_head")["can"]
@@ -498,6 +506,72 @@ def test_closed_views_leave_nothing_behind(ws):
     for view in (grid, table):
         view.close()
     assert set(_instances) == before
+
+
+@pytest.fixture
+def blind_grid(ws):
+    """Return a grid whose blind rating began with one choice and was left."""
+    run_louder(ws, "a", "b")
+    grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
+    grid.rate_blind()
+    grid.comparison.blind().rate("A")
+    buttons(grid)["Back to the grid"].click()
+    yield grid
+    grid.close()
+
+
+def buttons(grid):
+    """Return the buttons in place of the grid."""
+    first = grid.children[2].children[0]
+    shown = first.children[1].children if hasattr(first, "children") else [first]
+    return {button.description: button for button in shown}
+
+
+def test_grid_hides_results_while_a_blind_rating_is_open(blind_grid):
+    table, _, place = blind_grid.children
+    assert table.layout.display == "none"
+    hidden = "Results are hidden while the blind rating of v1 and v3 is open."
+    assert place.children[0].children[0].value == f"<p>{hidden}</p>"
+    assert hidden in html_of(blind_grid)
+    assert list(buttons(blind_grid)) == ["Continue rating", "End rating\N{HORIZONTAL ELLIPSIS}"]
+
+
+def test_blind_rating_continues_in_the_grid(blind_grid):
+    buttons(blind_grid)["Continue rating"].click()
+    _, rating = blind_grid.children[2].children
+    assert (rating.view_model["rated"], rating.view_model["ending"]) == (1, False)
+
+
+def test_blind_rating_ends_in_the_grid_after_a_question(blind_grid):
+    buttons(blind_grid)["End rating\N{HORIZONTAL ELLIPSIS}"].click()
+    _, rating = blind_grid.children[2].children
+    assert rating.view_model["ending"] is True
+    Page(rating).send(kind="finish", step=rating.view_model["step"])
+    assert rating.view_model["state"] == "ended"
+    buttons(blind_grid)["Back to the grid"].click()
+    assert blind_grid.children[0].layout.display is None
+
+
+def test_grid_shows_results_once_the_rating_has_ended_elsewhere(blind_grid):
+    blind_grid.comparison.open_rating.finish()
+    assert blind_grid.wait(10)
+    assert blind_grid.children[0].layout.display is None
+
+
+def test_grid_that_is_made_during_a_blind_rating_hides_results(ws, blind_grid):
+    grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
+    assert grid.children[0].layout.display == "none"
+    grid.close()
+
+
+def test_blind_rating_that_is_left_without_a_choice_hides_nothing(ws):
+    run_louder(ws, "a")
+    grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
+    grid.rate_blind()
+    buttons(grid)["Back to the grid"].click()
+    assert grid.children[0].layout.display is None
+    assert grid.comparison.open_rating is None
+    grid.close()
 
 
 @pytest.mark.parametrize("state", ["STARTED", "CANCELLED", "FAILED"])

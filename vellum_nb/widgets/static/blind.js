@@ -14,6 +14,7 @@ import {
 
 const BUSY_DELAY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
+const REVEAL = "Show the results";
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
 
 function block(name, ...children) {
@@ -126,10 +127,11 @@ class Blind extends WidgetView {
     this.undoButton = undo();
     this.last = quietText("last");
     const note = button("Add a note…", () => this.openNote(), {
-      keys: "n",
+      key: "n",
       css: "plain vnb-blind-right",
     });
-    const skip = button("Skip", () => this.rate("skip"), { keys: "s", css: "plain" });
+    const skip = button("Skip", () => this.rate("skip"), { key: "s", css: "plain" });
+    this.endButton = button("End rating…", () => this.act("end"), { css: "plain" });
     this.rating = bar(
       "Your rating",
       choice("1", "A", "A better"),
@@ -139,11 +141,13 @@ class Blind extends WidgetView {
       this.last,
       note,
       skip,
+      this.endButton,
     );
     this.rateSkipped = button("Rate the skipped", () => this.act("again"));
     this.ending = bar(
       "Results",
-      button("Show the results", () => this.act("finish"), { css: "main" }),
+      button(REVEAL, () => this.act("finish"), { css: "main" }),
+      (this.keepButton = button("Continue rating", () => this.act("keep"), { keys: "Escape" })),
       this.rateSkipped,
       (this.undoLast = undo()),
     );
@@ -155,13 +159,15 @@ class Blind extends WidgetView {
   }
 
   key(event) {
-    const { state } = this.model.get("view_model");
+    const { state: stored, ending } = this.model.get("view_model");
+    const state = ending ? "ending" : stored;
     const { key } = event;
     const inText = event.target === this.noteField;
     if (inText ? key !== "Escape" : event.ctrlKey || event.metaKey || event.altKey) return;
     if (inText) this.root.focus();
     else if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
     else if (state === "asking" && key === "n") this.openNote();
+    else if (state === "ending" && key === "Escape") this.act("keep");
     else if ((state === "asking" || state === "ready") && key === "u") this.act("undo");
     else return;
     consume(event);
@@ -225,8 +231,10 @@ class Blind extends WidgetView {
 
   showState(next) {
     const { state } = next;
-    this.question.hidden = this.rating.hidden = state !== "asking";
-    this.ending.hidden = state !== "ready" && !next.decided;
+    this.question.hidden = this.rating.hidden = state !== "asking" || next.ending;
+    this.ending.hidden = state !== "ready" && !next.decided && !next.ending;
+    this.keepButton.hidden = !next.ending;
+    this.endButton.hidden = next.decided || next.rated + next.skipped === 0;
     this.message.hidden = !next.words;
     this.result.hidden = state !== "ended";
     this.rateSkipped.hidden = (this.undoLast.hidden = state !== "ready") || !next.skipped;
@@ -239,7 +247,10 @@ class Blind extends WidgetView {
     this.actualsBar.hidden = state !== "ended" || (!next.unsent && !sending);
     this.actualsButton.hidden = !next.unsent;
     this.actualsButton.disabled = sending === "sending…";
-    setText(this.actualsButton.lastChild, `Send ${next.unsent} ratings to Vellum as actuals`);
+    setText(
+      this.actualsButton.lastChild,
+      `Send ${next.unsent === 1 ? "1 rating" : `${next.unsent} ratings`} to Vellum as actuals`,
+    );
     setText(this.actualsStatus, sending);
   }
 
@@ -254,7 +265,7 @@ class Blind extends WidgetView {
       ended: "Results",
       empty: this.message.textContent,
     };
-    setText(this.status, words[next.state]);
+    setText(this.status, next.ending ? next.words : words[next.state]);
     const active = this.root.getRootNode().activeElement;
     if (!hadFocus || (this.root.contains(active) && active.checkVisibility())) return;
     // Not the button: a key held down must not show the results.
