@@ -340,3 +340,10 @@ def test_shown_case_grows_with_the_conversation(talk):
     assert saved(form) == {"turns": ["a"]}
     say(form, "b")
     assert saved(form) == {"turns": ["a", "b"]}
+
+
+def test_answers_of_a_chat_are_streamed(talk):
+    form = talk("bot", tags=["v1", "v2"])
+    form.streaming = True
+    say(form, "no")
+    assert [(run.turn, run.outputs["output"]) for run in say(form, "b")] == [(2, "no | b")]

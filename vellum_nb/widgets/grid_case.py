@@ -16,11 +16,18 @@ from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.assets import icon
-from vellum_nb.rendering.format import figure, input_kind, plain_text, plural, visible_name
+from vellum_nb.rendering.format import (
+    figure,
+    input_kind,
+    one_line,
+    plain_text,
+    plural,
+    visible_name,
+)
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
 from vellum_nb.widgets.form import FORM_STYLE
-from vellum_nb.widgets.grid_rows import failure_chips
+from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, failure_chips
 from vellum_nb.widgets.outputs import heads_html, side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, LookUp
 
@@ -216,9 +223,12 @@ def _remark(
 
 
 def _failures_html(comparison: Comparison, case: Case, release: str, *, can_fail: bool) -> str:
-    """Return the failures of an answer, and the button to name one, as a row below its outputs."""
-    if case.answer(release) is None:
+    """Return the failures and the note of an answer, with their buttons, as rows."""
+    run = case.answer(release)
+    if run is None:
         return ""
     chips = failure_chips(comparison, case, release)
-    options = {"chips": chips, "release": release, "can_fail": can_fail, "icon": icon}
-    return render("grid_failures.html.j2", **options) if chips or can_fail else ""
+    text = visible_name(one_line(run.note or "", MAX_NOTE_CHARS))
+    options = {"chips": chips, "note": text, "release": release, "can_fail": can_fail}
+    is_empty = not (chips or text or can_fail)
+    return "" if is_empty else render("grid_failures.html.j2", icon=icon, **options)

@@ -641,8 +641,8 @@ def test_open_case_shows_failures_below_the_outputs(graded):
     fail(graded, 1, "<b>rude</b>")
     rows = dom(FullCase(grid).answers).select(".vnb-out-run .vnb-out-row:last-child")
     assert [text_of(row) for row in rows] == [
-        "failures too short? Name a failure",
-        "failures <b>rude</b> too short? Name a failure",
+        "failures too short? Name a failure Add a note",
+        "failures <b>rude</b> too short? Name a failure Add a note",
     ]
 
 
@@ -652,6 +652,38 @@ def test_failures_are_stored_as_tags_of_the_run(failed):
     assert failed.history.get(run.id).tags == run.tags
     names = failed.rows()["rows"][1]["failures"]["v2"]
     assert names == [["rude reply", "rude reply", False], ["too short", "too short", False]]
+
+
+def note(page, text):
+    page.act("note", 1, release="v2", text=text)
+    assert page.whole.wait(10)
+
+
+def test_note_is_stored_with_the_run(graded):
+    note(graded, " counts <b>nothing</b> ")
+    run = graded.whole.comparison.cases[0].runs["v2"]
+    assert graded.history.get(run.id).note == "counts <b>nothing</b>"
+    assert graded.rows()["rows"][0]["notes"] == {"v2": "counts <b>nothing</b>"}
+
+
+def test_open_case_shows_the_note(graded):
+    grid = graded.whole
+    grid.open_case(grid.comparison.cases[0])
+    note(graded, "counts <b>nothing</b>")
+    (shown,) = dom(FullCase(grid).answers).select(".vnb-case-note")
+    assert text_of(shown) == "counts <b>nothing</b>"
+
+
+def test_empty_note_is_removed(graded):
+    note(graded, "odd")
+    note(graded, "")
+    assert graded.history.get(graded.whole.comparison.cases[0].runs["v2"].id).note is None
+
+
+@pytest.mark.parametrize("text", [7, "x" * 2_001])
+def test_invalid_note_is_refused(graded, text):
+    graded.act("note", 1, release="v2", text=text)
+    assert "a note is a text of at most 2,000 characters" in graded.state("error")
 
 
 def test_naming_failures_does_not_move_the_cases(graded):
