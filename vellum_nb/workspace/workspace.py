@@ -46,6 +46,7 @@ from vellum_nb.sweep.options import (
 )
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
+from vellum_nb.sweep.users import SimulatedUser
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
@@ -288,6 +289,9 @@ class Workspace:
                 return self.history.count(deployment=deployment)
             return None
 
+        def save_case(name: str, case: Mapping[str, Any]) -> str:
+            return str(self.case_set(name, deployment=deployment).add([case]))
+
         return RunForm(
             form_spec(
                 deployment, self._lookup, self.history, source=self.source, variables=variables
@@ -302,6 +306,7 @@ class Workspace:
             cases=cases,
             subscribe=self.history.subscribe,
             conversation=conversation,
+            save_case=save_case,
         )
 
     def lab(self, deployment: str) -> LabPanel:
@@ -479,6 +484,7 @@ class Workspace:
         since: datetime | date | str | None = None,
         until: datetime | date | str | None = None,
         limit: int | None = None,
+        sample: int | None = None,
     ) -> SyncReport:
         """Import executions of `deployment` that were made elsewhere into the history.
 
@@ -491,8 +497,13 @@ class Workspace:
             When the executions began; `since` is inclusive, `until` exclusive, UTC by default.
         limit : int, optional
             Import only this many of the newest executions.
+        sample : int, optional
+            Import only a random sample of this many of these executions. The same period has the
+            same sample.
         """
-        return synchronise(self._runner, deployment, since=since, until=until, limit=limit)
+        return synchronise(
+            self._runner, deployment, since=since, until=until, limit=limit, sample=sample
+        )
 
     @overload
     def sweep(
@@ -671,6 +682,51 @@ class Workspace:
         options |= {"conversation": conversation, "progress": False}
         sweep = self.sweep(deployment, [{"turns": turns}], **options)
         return sorted(sweep.runs(), key=lambda run: run.turn or 0)
+
+    def user(
+        self,
+        deployment: str,
+        *,
+        release_tag: str = "LATEST",
+        inputs: Mapping[str, str] | None = None,
+        message: str | None = None,
+        stop: str | None = None,
+    ) -> SimulatedUser:
+        """Return a simulated user: a workflow that writes what the user says next.
+
+        It speaks when the script of a conversation has ended, until it stops or the conversation
+        has `max_turns`. Its calls are planned, limited and executed once like all runs; its release
+        is part of the identity of a case.
+
+        Parameters
+        ----------
+        deployment : str
+            Name of the workflow, not the one that is tested.
+        release_tag : str, default "LATEST"
+            Its release.
+        inputs : dict, optional
+            Its input variables, mapped to what they get: ``transcript`` (text), ``messages`` (a
+            chat history), ``turn`` (the number of the next turn), ``label.<name>`` or
+            ``expected.<output>`` of the case. Default: by the names of the variables and labels.
+        message : str, optional
+            Its output with the message. Default: the only text.
+        stop : str, optional
+            Its output that is true if the user has nothing more to say. A run without a message
+            ends the conversation, too.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> user = ws.user("angry-customer", stop="done")
+        >>> cases = [{"turns": ["My order A-1234 is broken"], "goal": "refund"}]
+        >>> talk = vnb.Conversation(user=user, max_turns=4)
+        >>> sweep = ws.sweep("support-bot", cases, release_tags=["v1"], conversation=talk)
+        >>> sweep.frame().sort_values("turn")["output.status"].tolist()
+        ['asks for wish', 'refund']
+        >>> ws.close()
+        """
+        return SimulatedUser(deployment, release_tag, inputs, message, stop)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return one row per sweep of this history, or of `deployment`, newest first.
