@@ -25,6 +25,7 @@ from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
+from vellum_nb.files import write_file
 from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, case_sets_of, write_csv_frame
 from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError, case_id
@@ -501,8 +502,11 @@ class SweepWorker:
         client.close()
 
 
-def save_frame(client: Client, path: str | Path, frame: pd.DataFrame) -> Path:
-    """Write a frame as CSV, unless it contains the API key."""
+def save_frame(client: Client, path: str | Path, frame: pd.DataFrame | str) -> Path:
+    """Write a frame as CSV, or a text, unless it contains the API key."""
+    if isinstance(frame, str):
+        refuse_key(str(path), partial(contains_key, client), [], frame)
+        return write_file(frame.encode("utf-8", "backslashreplace"), path)
     checked = frame if "case_id" in frame else frame.reset_index()
     refuse_key(str(path), partial(contains_key, client), [checked])
     return write_csv_frame(frame, path)
