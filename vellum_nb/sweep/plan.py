@@ -93,6 +93,9 @@ class SweepPlan:
         Number of cases that are not run because a form was asked to run only the first ones.
     conversations : int
         Number of conversations; `cases` are their turns.
+    new_values : bool
+        Whether the sweep has ended, and the cases now have other expected outputs or labels: the
+        stored runs get them without a call.
 
     Examples
     --------
@@ -113,6 +116,7 @@ class SweepPlan:
     columns: tuple[CaseColumn, ...] = ()
     omitted: int = 0
     conversations: int = 0
+    new_values: bool = False
     _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
 
     def power(
@@ -426,6 +430,7 @@ def plan_sweep(
         columns=checked.columns,
         omitted=checked.omitted,
         conversations=conversations,
+        new_values=record.ended is not None and sweeps.cases(record.id) != checked.cases,
     )
     record = record.model_copy(update={"notes": (*_unreadable_tags(new), *checked.notes)})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)
