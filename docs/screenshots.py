@@ -52,6 +52,7 @@ TICKET = (
     "I have written three mails since then and nobody answers. Please refund the second charge, "
     "otherwise I will cancel at the end of the month. My invoice number is INV-20931."
 )
+MESSAGES = ["My order A-1234 is broken", "What can you do?", "I want a refund"]
 RUN = f"""
 form.value = {{"ticket": {TICKET!r}}}
 form.release_tags = ["v2", "v3"]
@@ -79,6 +80,17 @@ def choose_file(output: Locator) -> None:
     output.get_by_text(re.compile("file of cases", re.IGNORECASE)).first.click()
     output.locator("input[type=file]").last.set_input_files(cases("ticket-triage"))
     output.get_by_text("50 cases ×").first.wait_for()  # noqa: RUF001
+
+
+def chat_by_hand(output: Locator) -> None:
+    """Send three messages to both releases."""
+    output.get_by_label("Chat", exact=True).check(force=True)
+    for number, message in enumerate(MESSAGES, 1):
+        output.get_by_label("Message", exact=True).fill(message)
+        output.page.keyboard.press("Control+Enter")
+        answers = output.get_by_role("listitem").nth(number - 1).get_by_role("region")
+        answers.nth(1).get_by_text("FULFILLED").wait_for()
+        output.locator(".vnb-dialog-new:enabled").wait_for()
 
 
 def open_case(output: Locator) -> None:
@@ -112,6 +124,12 @@ SCREENSHOTS = {
         ".vnb-form",
     ),
     "chat": Screenshot("docs/how-to/run-a-deployment.md", CHAT, ".vnb-form"),
+    "chat-by-hand": Screenshot(
+        "docs/how-to/test-a-chatbot.md",
+        'form = ws.form("support-bot")\nform.release_tags = ["v1", "v2"]\nform',
+        ".vnb-form",
+        prepare=chat_by_hand,
+    ),
     "lab": Screenshot(
         "docs/how-to/run-a-deployment.md",
         f'lab = ws.lab("ticket-triage")\nform = lab.form{RUN}lab',

@@ -1,5 +1,7 @@
 """The chat of a form in a real JupyterLab: one column per release, by keyboard, in every look."""
 
+import json
+
 import pytest
 from form_page import FormPage
 from playwright.sync_api import expect
@@ -14,7 +16,6 @@ form = ws.form("support-bot")
 form
 """
 MESSAGES = ["Hello", "My order A-1234 is broken", "What can you do?", "I want a refund"]
-TURNS = "ws.history.frame()[['release_tag', 'turn']].sort_values(['release_tag', 'turn'])"
 
 
 @pytest.fixture
@@ -40,6 +41,18 @@ def test_each_release_continues_its_own_conversation(lab, chat):
         chat.wait()
         expect(box).to_be_focused()
         expect(box).to_have_value("")
+    lab.page.keyboard.press("Shift+Tab")
+    expect(chat.act("New conversation")).to_be_focused()
+    chat.root.get_by_role("button", name="Edit and rerun from here").nth(3).click()
+    expect(box).to_have_value(MESSAGES[3])
+    expect(box).to_be_focused()
+    box.press("Control+Enter")
+    expect(chat.root.get_by_text("Editing turn 4")).to_be_hidden()
+    chat.wait()
+    expect(chat.field("Case, as JSON")).to_be_hidden()
+    chat.root.get_by_role("button", name="Save as case").click()
+    expect(chat.field("Case, as JSON")).to_have_value(json.dumps({"turns": MESSAGES}))
+    chat.root.get_by_role("button", name="Edit and rerun from here").nth(1).click()
     last = turn(chat, 4)
     expect(last.get_by_role("region", name="v1")).to_contain_text("order A-1234 (damaged)")
     expect(last.get_by_role("region", name="v2")).to_contain_text("Which order is it?")

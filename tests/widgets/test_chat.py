@@ -1,5 +1,6 @@
 """The chat of a form: each selected release continues its own conversation."""
 
+import json
 import threading
 from typing import TypedDict
 
@@ -257,3 +258,92 @@ def test_closed_chat_cannot_be_continued(talk):
     form.close()
     with pytest.raises(VellumNBError, match="is closed"):
         form.submit()
+
+
+def edit(form, turn):
+    parts(form, "vnb-dialog-edit")[turn - 1].click()
+
+
+def saved(form):
+    """Return the case that *Save as case* shows."""
+    parts(form, "vnb-dialog-save")[0].value = True
+    return json.loads(parts(form, "vnb-dialog-case")[0].value)
+
+
+def test_edited_turn_is_rerun_from_its_place(ws, talk):
+    form = talk("bot", "a", "b", "c", tags=["v1"])
+    edit(form, 2)
+    assert parts(form, "vnb-say")[0].value == "b"
+    assert "Editing turn 2: Send replaces it and the turns after it." in shown(form)
+    (run,) = say(form, "x")
+    assert (run.outputs["output"], run.turn) == ("a | x", 2)
+    assert len(parts(form, "vnb-dialog-turn")) == 2
+    assert [run.outputs["output"] for run in say(form, "y")] == ["a | x | y"]
+    assert ws.history.count() == 5
+
+
+def test_fork_is_a_conversation_of_its_own(ws, talk):
+    form = talk("bot", "a", "b", tags=["v1"])
+    original = form.runs[0]
+    edit(form, 2)
+    (fork,) = say(form, "x")
+    assert [run.turn for run in ws.history.conversation(original.conversation_id)] == [1, 2]
+    assert [run.turn for run in ws.history.conversation(fork.conversation_id)] == [2]
+    assert fork.case_id != original.case_id
+
+
+def test_release_whose_conversation_ended_goes_on_from_an_edited_turn(talk):
+    form = talk("bot", "a", "no")
+    edit(form, 2)
+    assert parts(form, "vnb-run")[0].description == "Send to 2"
+    assert {run.release_tag: run.outputs["output"] for run in say(form, "b")} == {
+        "v1": "a | b",
+        "v2": "a | b",
+    }
+
+
+def test_first_turn_is_edited(talk):
+    form = talk("bot", "no", "b")
+    edit(form, 1)
+    assert [run.outputs["output"] for run in say(form, "a")] == ["a", "a"]
+
+
+def test_discarded_edit_keeps_all_turns(talk):
+    form = talk("bot", "a", "b", tags=["v1"])
+    edit(form, 1)
+    click(form, "vnb-dialog-discard")
+    assert parts(form, "vnb-say")[0].value == ""
+    assert [run.outputs["output"] for run in say(form, "c")] == ["a | b | c"]
+
+
+def test_conversation_saved_as_a_case_is_repeated_by_a_sweep(ws, talk):
+    form = talk("moody", tags=["v1"])
+    box(form, "mood").value = "sad"
+    say(form, "a")
+    (run,) = say(form, "b")
+    assert saved(form) == {"turns": ["a", "b"], "mood": "sad"}
+    sweep = ws.sweep("moody", [saved(form)], release_tags=["v1"], progress=False)
+    assert by_turn(sweep.runs()) == by_turn(ws.history.conversation(run.conversation_id))
+
+
+def test_other_inputs_that_change_are_saved_with_their_turn(talk):
+    form = talk("moody", "a", tags=["v1"])
+    box(form, "mood").value = "sad"
+    say(form, "b")
+    assert saved(form) == {
+        "turns": [{"messages": "a", "mood": "calm"}, {"messages": "b", "mood": "sad"}]
+    }
+
+
+def test_shown_case_grows_with_the_conversation(talk):
+    form = talk("bot", "a", tags=["v1"])
+    assert saved(form) == {"turns": ["a"]}
+    say(form, "b")
+    assert saved(form) == {"turns": ["a", "b"]}
+
+
+def test_answers_of_a_chat_are_streamed(talk):
+    form = talk("bot", tags=["v1", "v2"])
+    form.streaming = True
+    say(form, "no")
+    assert [(run.turn, run.outputs["output"]) for run in say(form, "b")] == [(2, "no | b")]

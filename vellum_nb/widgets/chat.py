@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,12 @@ from vellum_nb.models import (
     case_id,
     new_run_id,
 )
-from vellum_nb.models.inputs import wire_type
+from vellum_nb.models.inputs import plain, wire_type
 from vellum_nb.models.sweeps import SweepCase, is_unsent
 from vellum_nb.rendering.html import value_html
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.widgets.base import button, close_tree, note, styled
-from vellum_nb.widgets.markup import name_html
+from vellum_nb.widgets.markup import name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.results import Execute, FormRuns, Stream
 
@@ -36,6 +37,7 @@ class _Turn:
     inputs: Mapping[str, Any]  # besides the message
     runs: dict[str, Run] = field(default_factory=dict)  # by release tag, also those not sent
     answers: FormRuns = field(init=False)
+    edit: Any = None  # button
     widget: Any = None
 
     def message_html(self, number: int) -> str:
@@ -91,14 +93,26 @@ class ChatSection:
         self._types: dict[str, dict[str, str]] = {}  # of the inputs by release tag
         self._ids: dict[str, str] = {}  # of the conversations by release tag
         self._case_id = ""
+        self._edited: int | None = None  # index of the turn that the next message replaces
+        self._is_busy = False
+        self._build()
+        self._show()
+
+    def _build(self) -> None:
         self._list = styled(ipw.VBox(), "vnb-dialog-turns")
         self._state = note("", "vnb-dialog-state")
         self._box = ipw.Textarea(description="Message", placeholder="Write a message", rows=2)
-        styled(self._box, "vnb-unlabelled vnb-say").observe(lambda _: changed(), "value")
+        styled(self._box, "vnb-unlabelled vnb-say").observe(lambda _: self._changed(), "value")
+        self._discard = button("Discard the edit", "vnb-dialog-discard", self._stop_editing)
+        self._save = styled(ipw.ToggleButton(description="Save as case"), "vnb-dialog-save")
+        self._save.observe(lambda _: self._show(), "value")
         self._new = button("New conversation", "vnb-dialog-new", self.restart)
-        foot = styled(ipw.Box([self._state, self._new]), "vnb-dialog-foot")
-        self.widget = styled(ipw.VBox([self._list, foot, self._box]), "vnb-dialog")
-        self._show()
+        self._case = ipw.Textarea(description="Case, as JSON", rows=3)
+        styled(self._case, "vnb-unlabelled vnb-json vnb-dialog-case")
+        controls = [self._state, self._discard, self._save, self._new]
+        foot = styled(ipw.Box(controls), "vnb-dialog-foot")
+        parts = [self._list, foot, self._case, self._box]
+        self.widget = styled(ipw.VBox(parts), "vnb-dialog")
 
     @property
     def message(self) -> str:
@@ -112,10 +126,21 @@ class ChatSection:
 
     def tags(self, selected: Sequence[str]) -> list[str]:
         """Return the release tags that get the next message."""
-        answered = [turn.runs for turn in self._turns if turn.runs]
-        if not answered:
+        kept = self._kept()
+        if not kept:
             return list(selected)
-        return [tag for tag, run in answered[-1].items() if run.state == "FULFILLED"]
+        return [tag for tag, run in kept[-1].runs.items() if run.state == "FULFILLED"]
+
+    @property
+    def case(self) -> dict[str, Any]:
+        """The conversation as a case of a sweep."""
+        turns = [turn for turn in self._turns if turn.runs]
+        inputs = [plain(turn.inputs) for turn in turns]
+        if all(each == inputs[0] for each in inputs):
+            return {"turns": [turn.message for turn in turns], **dict(*inputs[:1])}
+        name = str(self._conversation.input)
+        both = zip(turns, inputs, strict=True)
+        return {"turns": [{name: turn.message, **others} for turn, others in both]}
 
     def focus(self) -> None:
         """Move the focus to the message."""
@@ -131,8 +156,8 @@ class ChatSection:
             ended=partial(self._on_end, turn),
             go_on=None,
         )
-        self._newest = turn
-        self._new.disabled = True
+        self._newest, self._is_busy = turn, True
+        self._show()
         turn.answers.start(partial(self._requests, turn, tags), streaming=streaming)
 
     def cancel(self) -> bool:
@@ -147,9 +172,27 @@ class ChatSection:
         """Start new conversations; the runs stay in the history."""
         with self._lock:
             self._keep(0)
+            self._edited, self._save.value = None, False
             self._show()
         self._changed()
         self.focus()
+
+    def _edit(self, turn: _Turn) -> None:
+        """Put a message into the box; sending it replaces the turn and drops the later ones."""
+        self._edited, self._box.value = self._turns.index(turn), turn.message
+        self._show()
+        self._changed()
+        self.focus()
+
+    def _stop_editing(self) -> None:
+        self._edited, self._box.value = None, ""
+        self._show()
+        self._changed()
+        self.focus()
+
+    def _kept(self) -> list[_Turn]:
+        """Return the turns that the next one continues."""
+        return [turn for turn in self._turns[: self._edited] if turn.runs]
 
     def close(self) -> None:
         """Cancel the runs in progress and close the widgets."""
@@ -167,12 +210,16 @@ class ChatSection:
     def _requests(self, turn: _Turn, tags: Sequence[str]) -> list[RunRequest]:
         """Return the requests of a turn, and display the turn."""
         with self._lock:
-            kept = sum(bool(earlier.runs) for earlier in self._turns)
+            kept = self._kept()
             if not kept:
                 self._begin(tags)
-            before = self._turns[kept - 1].runs if kept else {}
-            requests = [self._request(turn, tag, before, kept + 1) for tag in self._types]
-            self._keep(kept)
+            if not kept or self._edited is not None:  # the runs after a fork are another case
+                self._ids = {tag: new_run_id() for tag in self._types}
+                self._case_id = case_id({"conversations": list(self._ids.values())})
+            before = kept[-1].runs if kept else {}
+            requests = [self._request(turn, tag, before, len(kept) + 1) for tag in self._types]
+            self._edited = None
+            self._keep(len(kept))
             self._place(turn)
         return requests
 
@@ -184,8 +231,6 @@ class ChatSection:
             tag: {v.key: wire_type(v) for v in release.workflow_version.input_variables}
             for tag, release in releases.items()
         }
-        self._ids = {tag: new_run_id() for tag in tags}
-        self._case_id = case_id({"conversations": list(self._ids.values())})
 
     def _request(self, turn: _Turn, tag: str, before: Mapping[str, Run], number: int) -> RunRequest:
         """Return the request of a turn of one release; if its conversation has ended, add a run."""
@@ -215,7 +260,11 @@ class ChatSection:
     def _place(self, turn: _Turn) -> None:
         """Display a turn, and clear its message from the box."""
         said = note(turn.message_html(len(self._turns) + 1), "vnb-turn-said")
-        head = styled(ipw.Box([said]), "vnb-dialog-head")
+        tooltip = f"Edit turn {len(self._turns) + 1} and rerun from there"
+        label = "Edit and rerun from here"
+        turn.edit = button(label, "vnb-dialog-edit", partial(self._edit, turn), tooltip=tooltip)
+        turn.edit.disabled = True
+        head = styled(ipw.Box([said, turn.edit]), "vnb-dialog-head")
         turn.widget = styled(ipw.VBox([head, turn.answers.answers.widget]), "vnb-dialog-turn")
         self._turns.append(turn)
         self._list.children = [shown.widget for shown in self._turns]
@@ -234,11 +283,29 @@ class ChatSection:
         """Return the message to the box if it was not sent."""
         if not turn.runs and not self.message:
             self._box.value = turn.message
+        self._is_busy = False
         self._show()
         self._ended()
 
     def _show(self) -> None:
-        """Show which conversations have ended."""
+        """Show what can be done, and which conversations have ended."""
+        text = self._ended_html()
+        if self._edited is not None:
+            turn = self._edited + 1
+            text = f"Editing turn {turn}: Send replaces it and the turns after it."
+        self._state.value = f'<div role="status">{text}</div>' if text else ""
+        is_idle = bool(self._turns) and not self._is_busy
+        for control in (self._new, self._save, *(turn.edit for turn in self._turns)):
+            control.disabled = not is_idle
+        if self._save.value:
+            self._case.value = page_safe(json.dumps(self.case, ensure_ascii=False))
+        for part, is_shown in (
+            (self._discard, self._edited is not None),
+            (self._case, self._save.value),
+        ):
+            (part.remove_class if is_shown else part.add_class)("vnb-folded")
+
+    def _ended_html(self) -> str:
         ended = []
         for tag in self._types if self._turns else ():
             runs = [turn.runs.get(tag) for turn in self._turns]
@@ -247,9 +314,8 @@ class ChatSection:
                 ended.append(f"<code>{name_html(tag)}</code> ended at turn {failed[0]}")
         text = f"Conversation of {', '.join(ended)}." if ended else ""
         if ended and len(ended) == len(self._types):
-            text += " Start a new conversation to go on."
-        self._state.value = f'<div role="status">{text}</div>' if text else ""
-        self._new.disabled = not self._turns
+            text += " Edit a message to rerun from there, or start a new conversation."
+        return text
 
 
 def _unless_ended(
