@@ -218,6 +218,7 @@ def grid(blank, monkeypatch):
         rate=lambda each, **_: each,
         run_case=lambda *_: run(40, "b"),
         name_failure=named_failure,
+        note=lambda each, text: each.model_copy(update={"note": text}),
         trace=lambda _: (),
     )
     view = ComparisonView(comparison, actions)
@@ -393,6 +394,24 @@ def test_grid_is_controlled_by_keyboard(grid):
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
     grid.exchange()
     expect(grid.button("No answer 0")).to_be_visible()
+
+
+def test_key_m_writes_a_note(grid):
+    page = grid.page
+    page.get_by_role("grid").focus()
+    grid.press("j", "j", "m")
+    field = page.get_by_role("textbox", name="Note on case 1 on b")
+    expect(field).to_be_focused()
+    field.fill(HOSTILE)
+    grid.press("Enter")
+    assert grid.whole.wait(10)
+    grid.exchange()
+    expect(page.get_by_role("grid")).to_be_focused()
+    grid.press("m")
+    expect(field).to_have_value(HOSTILE)
+    assert grid.blank.violations() == []
+    grid.press("Escape")
+    expect(page.get_by_role("grid")).to_be_focused()
 
 
 def test_key_f_names_failures(grid):

@@ -119,7 +119,8 @@ class FullCase:
         every = [*_parts(view.children[1])]
         self.bars = next(each for each in every if hasattr(each, "bars"))
         self.read, self.again, _ = (each for each in every if hasattr(each, "on_click"))
-        values = [each.value for each in every if hasattr(each, "value")]
+        self.repeat = next(each for each in every if hasattr(each, "options"))
+        values = [each.value for each in every if isinstance(getattr(each, "value", None), str)]
         _, self.head, _, self.answers, self.traces = values
 
 

@@ -1,5 +1,7 @@
 """Case sets: cases from anywhere, duplicates, versions, and files with the same identity."""
 
+from datetime import datetime
+
 import pytest
 
 import vellum_nb as vnb
@@ -262,3 +264,103 @@ def test_csv_with_the_api_key_is_refused(shared, tmp_path):
     suite.add([{"ticket": f"my key is {key}"}])
     with pytest.raises(vnb.VellumNBError, match="API key"):
         suite.to_csv(tmp_path / "keys.csv")
+
+
+def tickets(first, last):
+    return [{"ticket": f"ticket {number}"} for number in range(first, last)]
+
+
+def sweep_of(ws, suite, **options):
+    return ws.sweep("ticket-triage", suite, release_tags=["v1", "v2"], progress=False, **options)
+
+
+def test_sweep_of_a_set_stores_its_name_and_version(ws, suite):
+    suite.add(tickets(0, 1))
+    suite.add(tickets(1, 2))
+    sweep_of(ws, suite)
+    sweep_of(ws, tickets(0, 1))
+    columns = ["case_set", "case_set_version", "cases"]
+    listed = ws.sweeps()[columns].astype("object")
+    assert listed.where(listed.notna(), None).to_numpy().tolist() == [
+        [None, None, 1],
+        ["billing", 2, 2],
+    ]
+
+
+def test_ten_cases_added_to_two_hundred_cost_ten_calls_per_tag(ws, suite):
+    suite.add(tickets(0, 200))
+    sweep_of(ws, suite)
+    suite.add(tickets(200, 210))
+    plan = sweep_of(ws, suite, dry_run=True)
+    assert [(tag.reused, tag.calls) for tag in plan.tags] == [(200, 10), (200, 10)]
+    assert ws.history.count() == 400
+    sweep = sweep_of(ws, suite)
+    assert ws.history.count() == 420
+    assert len(sweep.frame()) == 420
+
+
+def test_plan_and_sweep_say_when_reused_runs_were_made(ws, suite):
+    suite.add(tickets(0, 3))
+    sweep_of(ws, suite)
+    today = f"{ws.history.runs()[0].timestamp:%Y-%m-%d}"
+    suite.add(tickets(3, 4))
+    note = f"6 runs are reused, made {today}; existing='restart' (--restart) runs all cases again"
+    assert note in sweep_of(ws, suite, dry_run=True).notes
+    sweep = sweep_of(ws, suite)
+    assert note in sweep.notes
+    assert note in ws.open_sweep(sweep.id).notes
+
+
+def test_runs_made_on_several_days_have_their_first_and_last_day(ws, suite):
+    cases = tickets(0, 2)
+    for day, case in zip(("2026-11-20", "2026-11-26"), cases, strict=True):
+        run = ws.run("ticket-triage", case, release_tag="v1")
+        moment = datetime.fromisoformat(f"{day}T12:00:00+00:00")
+        earlier = {"id": day, "external_id": None, "execution_id": None, "timestamp": moment}
+        ws.history.delete(run)
+        ws.history.merge([run.model_copy(update=earlier)])
+    suite.add(cases)
+    plan = ws.sweep("ticket-triage", suite, release_tags=["v1"], dry_run=True)
+    assert plan.notes[0].startswith("2 runs are reused, made 2026-11-20 to 2026-11-26; ")
+
+
+def test_set_is_run_again_with_restart(ws, suite):
+    suite.add(tickets(0, 2))
+    first = sweep_of(ws, suite)
+    assert sweep_of(ws, suite).id == first.id
+    assert sweep_of(ws, suite, existing="restart").id != first.id
+    assert ws.history.count() == 8
+
+
+def test_runs_of_another_release_behind_a_tag_are_not_reused(ws, suite):
+    suite.add(tickets(0, 2))
+    ws.sweep("ticket-triage", suite, release_tags=["v1"], progress=False)
+    plan = ws.sweep("ticket-triage", suite, release_tags=["v2"], dry_run=True)
+    assert plan.calls == 2
+
+
+def test_sweep_of_a_new_version_with_other_expectations_has_that_version(ws, suite):
+    suite.add([CHARGED])
+    first = sweep_of(ws, suite)
+    suite.update([{**CHARGED, "expected.category": "account"}])
+    again = sweep_of(ws, suite)
+    assert again.id == first.id
+    assert ws.sweeps()["case_set_version"].tolist() == [2]
+    assert set(again.frame()["expected.category"]) == {"account"}
+
+
+def test_set_of_a_sweep_is_merged_with_it(shared, ws, suite):
+    suite.add(tickets(0, 1))
+    sweep_of(ws, suite)
+    with vnb.connect(shared.server, history=":memory:") as other:
+        other.history.merge(ws.history)
+        assert other.sweeps()[["case_set", "case_set_version"]].to_numpy().tolist() == [
+            ["billing", 1]
+        ]
+
+
+def test_reuse_is_refused_for_a_set_of_conversations(ws):
+    suite = ws.case_set("chat", deployment="support-bot")
+    suite.add([{"turns": ["Hello"]}])
+    with pytest.raises(InputError, match="the runs of conversations are not reused"):
+        ws.sweep("support-bot", suite, release_tags=["v1"], existing="reuse")

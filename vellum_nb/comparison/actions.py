@@ -91,6 +91,9 @@ class Actions(Protocol):
     def name_failure(self, run: Run, name: str, *, has: bool) -> Run:
         """Add a failure name to the tags of a run, or remove it; return the updated run."""
 
+    def note(self, run: Run, text: str | None) -> Run:
+        """Store a note on a run, or clear it; return the updated run."""
+
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""
 

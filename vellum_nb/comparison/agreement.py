@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.cases import Case, named
 from vellum_nb.comparison.metrics import Judge
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.errors import InputError
@@ -27,6 +27,7 @@ _PASS_RATING = 0.5  # smallest passing rating
 _KAPPA_RATERS = 2  # of more raters, alpha is computed
 _PER_LENGTH = 400  # characters, about 100 tokens
 _ALPHA = 0.05
+_NAME_COLUMNS = ("name", "n", "people", "judge", "kappa", "low", "high")
 _BINARY = 2  # values, of which the second is compared with the first
 
 
@@ -174,6 +175,36 @@ def judge_check(
         made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
     made["_rated"] = _rated_runs(rated, judge)
     return Agreement(**made, problem=_problem(judge.name, made, hint))
+
+
+def name_checks(
+    runs: Sequence[tuple[Run, Case, str]], figures: Sequence[float], judge: Judge
+) -> pd.DataFrame:
+    """Return the agreement of a judge with people by failure name, over the inspected answers.
+
+    An answer counts as inspected if people rated it, wrote a note on it or named a failure.
+    """
+    inspected = [
+        (of, named(of[0].tags), judge.failures(of[0], of[1].expected))
+        for of, figure in zip(runs, figures, strict=True)
+        if not math.isnan(figure) and _is_inspected(of[0])
+    ]
+    names = sorted({name for _, by_people, _ in inspected for name in by_people})
+    rows = [_row(*of, {}) for of, _, _ in inspected]
+    raters = {"people": "people", judge.name: "judge"}
+    cells: dict[str, list[Any]] = {name: [] for name in _NAME_COLUMNS}
+    for name in names:
+        votes = [(name in by_people, name in by_judge) for _, by_people, by_judge in inspected]
+        kappa = _agreement(name, rows, votes, raters)["kappa"]
+        counts = [sum(side) for side in zip(*votes, strict=True)]
+        values = (name, kappa.n, *counts, kappa.mean, kappa.low, kappa.high)
+        for column, value in zip(_NAME_COLUMNS, values, strict=True):
+            cells[column].append(value)
+    return frame_of_cells(cells).astype(dict.fromkeys(_NAME_COLUMNS[-3:], "float64"))
+
+
+def _is_inspected(run: Run) -> bool:
+    return run.quality is not None or bool(run.note or named(run.tags))
 
 
 def duel_check(name: str, rows: Sequence[Mapping[str, Any]]) -> Agreement:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, ove
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, CallLimits, SweepRuns, require
-from vellum_nb.comparison.agreement import Agreement, rater_check
+from vellum_nb.comparison.agreement import Agreement, name_checks, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
@@ -73,6 +73,8 @@ from vellum_nb.comparison.metrics import (
     quality,
     score,
 )
+from vellum_nb.comparison.metrics import judge as make_judge
+from vellum_nb.comparison.naming import FailureProposals, odd_answers, propose
 from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import plan
 from vellum_nb.comparison.slices import slice_frame
@@ -598,13 +600,130 @@ class Comparison(ComparisonData):
         """
         return failure_frame(self._with_current_tags().figures)
 
+    def note(self, run: Run | str, text: str | None) -> Run:
+        """Store a free-form observation on a run; it replaces an earlier note.
+
+        Notes are shown in an open case of the grid, where m adds one, and in the column ``note`` of
+        the history.
+
+        Parameters
+        ----------
+        run : Run or str
+            A run of this comparison, or its `id`.
+        text : str or None
+            The note; None removes it.
+
+        Returns
+        -------
+        Run
+            The updated run.
+
+        Raises
+        ------
+        InputError
+            The run is not part of this comparison, or the comparison has no workspace.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+        >>> cmp = ws.compare("ticket-triage", release_tags=["v1"])
+        >>> cmp.note(run, "ignores the second charge").note
+        'ignores the second charge'
+        """
+        check_text("text", text, optional=True)
+        run_id = run.id if isinstance(run, Run) else run
+        match = next((one for one, _, _ in self.figures.runs if one.id == run_id), None)
+        if match is None:
+            refuse("run", run_id, "a run of this comparison, or its id")
+        return require(self._actions, "store notes").note(match, text)
+
+    def propose_failures(
+        self,
+        judge: Metric | str,
+        *,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> FailureProposals:
+        """Group notes and worse answers under at most twelve failure names, by a workflow.
+
+        The workflow gets one input, ``answers``: a list of up to 200 objects with ``id``,
+        ``release``, ``inputs``, ``outputs``, ``expected`` and ``note``. It returns an output
+        ``failures``: an object of names, each with a list of ids. Its only run is recorded, and
+        reused for the same answers. A name counts only after `FailureProposals.confirm`.
+
+        Parameters
+        ----------
+        judge : str or Metric
+            The deployment, or a judge made by ``ws.judge``. ``vellum_nb.local.samples`` has a
+            workflow `failure_namer` to deploy or to copy.
+        max_calls, max_cost_usd, progress : optional
+            Limits of the call, and whether to show its progress.
+
+        Raises
+        ------
+        InputError
+            There is no note and no worse answer, or the workflow returns something else.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> from vellum_nb.local.samples import failure_namer
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> _ = ws.server.deploy(failure_namer, name="failure-namer", release_tags=["v1"])
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+        >>> cmp = ws.compare("ticket-triage", release_tags=["v1"])
+        >>> _ = cmp.note(run, "ignores the second charge")
+        >>> proposals = cmp.propose_failures("failure-namer", progress=False)
+        >>> proposals
+        <FailureProposals from 1 answer: ignores the second charge (1)>
+        >>> proposals.confirm("ignores the second charge")
+        1
+        >>> cmp.failures()["name"].tolist()
+        ['ignores the second charge']
+        """
+        judge = make_judge(judge) if isinstance(judge, str) else judge
+        if not isinstance(judge, Judge):
+            refuse("judge", judge, "the name of a deployment, or a judge made by ws.judge(...)")
+        limits = CallLimits(max_calls=max_calls, max_cost_usd=max_cost_usd, progress=progress)
+        actions = require(self._actions, "propose failures")
+        odd = odd_answers(self._with_current_tags().figures)
+        return propose(judge, odd, actions, limits)
+
+    def failure_checks(self, metric: str | None = None) -> pd.DataFrame:
+        """Return the agreement of a judge with people for each failure name that people gave.
+
+        The judge names failures in its output ``failures``. Answers count if people rated them,
+        wrote a note on them, or named a failure; all runs of a case count as one case in intervals.
+
+        Parameters
+        ----------
+        metric : str, optional
+            The judge's name. Default: the first judge.
+
+        Returns
+        -------
+        DataFrame
+            ``name``, ``n`` cases, the numbers of runs named by ``people`` and by the ``judge``, and
+            Cohen's ``kappa`` with its 95 % interval from ``low`` to ``high``.
+        """
+        self.judge_check(metric)  # raises for an unknown judge
+        current = self._with_current_tags()
+        judges = [one for one in current.metrics if isinstance(one, Judge)]
+        judge = next(one for one in judges if metric in {None, one.name})
+        figures = current.answers[f"metric.{judge.name}"].tolist()
+        return name_checks(current.figures.runs, figures, judge)
+
     def _with_current_tags(self) -> Comparison:
+        """Return the comparison with the tags and notes that the history has now."""
         if self._actions is None:
             return self
-        tags = {run.id: run.tags for run, _, _ in self.figures.runs}
+        known = {run.id: (run.tags, run.note) for run, _, _ in self.figures.runs}
         with suppress(HistoryError):  # the history was closed
-            stored = self._actions.history.runs(ids=list(tags))
-            return self.with_runs(run for run in stored if run.tags != tags[run.id])
+            stored = self._actions.history.runs(ids=list(known))
+            return self.with_runs(run for run in stored if (run.tags, run.note) != known[run.id])
         return self
 
     def _by_verdict(

@@ -107,6 +107,14 @@ class Transcript:
         return cls(releases, turns, planned)
 
     @property
+    def runs(self) -> dict[int, dict[str, Run]]:
+        """The runs by turn and release."""
+        return {
+            turn.number: {a.release: a.run for a in turn.answers if a.run is not None}
+            for turn in self.turns
+        }
+
+    @property
     def first_changed(self) -> dict[str, int]:
         """The first turn whose answer differs from the baseline's, by release."""
         return {name: turn.number for turn in self.turns for name in turn.first_changed}

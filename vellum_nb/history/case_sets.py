@@ -57,6 +57,10 @@ class CaseSets:
         """Return the newest version of each set, by name, or of the set `name`."""
         return _latest(self._store, name)
 
+    def numbers(self) -> dict[str, int]:
+        """Return the numbers of the versions of all sets by id."""
+        return dict(self._store.read("SELECT id, number FROM case_set_versions"))
+
     def versions(self, name: str) -> dict[CaseSetVersion, VersionCounts]:
         """Return the versions of a set, newest first, with their numbers of cases."""
         with self._store.snapshot() as reader:

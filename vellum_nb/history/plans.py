@@ -168,7 +168,7 @@ class SweepLease(Lease):
         self._recorder.keep_answers([run for run in runs if not run.in_doubt])
 
     def change(self, **fields: Any) -> None:
-        """Set `round`, `ended`, `why`, `options`, `checked` or `notes` of the sweep."""
+        """Set fields of the sweep, such as `round`, `ended` or `notes`."""
         values = {name: column_value(value) for name, value in fields.items()}
         sql = f"UPDATE sweeps SET {assigned(values)} WHERE id = :sweep"
         if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
@@ -559,6 +559,13 @@ class Sweeps:
         for case_id, run_id in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
             run_ids.setdefault(case_id, []).append(run_id)
         return run_ids
+
+    def times(self, run_ids: Iterable[str]) -> tuple[datetime, datetime] | None:
+        """Return the times at which the first and the last of these runs began."""
+        dialect = self._store.dialect
+        sql = f"SELECT min(timestamp), max(timestamp) FROM runs WHERE {dialect.one_of('id', 'ids')}"
+        ((first, last),) = self._store.read(sql, {"ids": dialect.listed(run_ids)})
+        return None if first is None else (from_micros(first), from_micros(last))
 
     def reused(self, sweep_id: str) -> dict[Place, str]:
         """Return the ids of runs that replace planned runs, by place, without deleted runs."""

@@ -14,7 +14,7 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import CaseSets, cell, frame_of_cells, frame_of_records, parse_location
 from vellum_nb.lazy import pd
 from vellum_nb.models import canonical_json
-from vellum_nb.models.case_sets import Member
+from vellum_nb.models.case_sets import CaseSetVersion, Member
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural
@@ -147,6 +147,11 @@ class CaseSet:
         stored = self._sets.latest(self.name)
         return stored[0].number if stored else 0
 
+    @property
+    def has_conversations(self) -> bool:
+        """Whether its cases are conversations."""
+        return any(turns[0].turn for turns in self._sets.members(self.name).values())
+
     def __len__(self) -> int:
         return len(self._sets.members(self.name))
 
@@ -258,15 +263,15 @@ class CaseSet:
             frame.set_index("case_id") if rows else pd.DataFrame(index=pd.Index([], name="case_id"))
         )
 
-    def table(self) -> Table:
-        """Return the newest cases as rows of values, for a sweep."""
-        members = self._members(None).values()
-        rows = [{n: v for n, v in row.items() if n != "case_id"} for row in _rows(members)]
-        if not rows:
+    def newest(self) -> tuple[CaseSetVersion, Table]:
+        """Return the newest version, and its cases as rows of values, for a sweep."""
+        version, members = self._sets.newest(self.name)
+        rows = [{n: v for n, v in row.items() if n != "case_id"} for row in _rows(members.values())]
+        if version is None or not rows:
             msg = f"Case set {self.name!r} has no cases: add some with add(...)"
             raise InputError(msg)
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
-        return Table(rows, columns, "dicts", f"case set {self.name}")
+        return version, Table(rows, columns, "dicts", f"case set {self.name}")
 
     def versions(self) -> pd.DataFrame:
         """Return one row per version, newest first.

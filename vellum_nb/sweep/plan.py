@@ -432,7 +432,9 @@ def plan_sweep(
         conversations=conversations,
         new_values=record.ended is not None and sweeps.cases(record.id) != checked.cases,
     )
-    record = record.model_copy(update={"notes": (*_unreadable_tags(new), *checked.notes)})
+    run_ids = [*stored_reuse.values(), *reused.values()] if record.judge is None else []
+    stored_notes = (*_reuse_notes(run_ids, sweeps), *_unreadable_tags(new), *checked.notes)
+    record = record.model_copy(update={"notes": stored_notes})
     notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)
     return record, replace(plan, notes=(*notes, *_option_notes(plan, options))), reused
 
@@ -503,6 +505,8 @@ def _completed(stored: SweepRecord, new: SweepRecord) -> SweepRecord:
         "environment": stored.environment or new.environment,
         "releases": releases,
     }
+    if new.case_set is not None:
+        fields |= {"case_set": new.case_set, "case_set_version": new.case_set_version}
     return stored.model_copy(update=fields)
 
 
@@ -647,6 +651,15 @@ def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[s
         moved = [tag for tag, then in planned if then and new.releases.get(tag) not in {None, then}]
         if moved:
             yield f"{', '.join(moved)} moved to another release since that sweep began"
+
+
+def _reuse_notes(run_ids: Sequence[str], sweeps: Sweeps) -> Iterator[str]:
+    """Yield a note on the number and the age of reused runs."""
+    if run_ids and (times := sweeps.times(run_ids)):
+        first, last = (f"{time:%Y-%m-%d}" for time in times)
+        made = f"made {first}" if first == last else f"made {first} to {last}"
+        reused = plural(len(run_ids), "run is", "runs are")
+        yield f"{reused} reused, {made}; existing='restart' (--restart) runs all cases again"
 
 
 def _other_sweeps(plan: SweepPlan, new: SweepRecord, sweeps: Sweeps) -> Iterator[str]:

@@ -64,7 +64,8 @@ _COLUMNS = {  # of `Workspace.sweeps`, with their kinds
     **dict.fromkeys(("planned", "done", "failed", "unsent", "started", "to_go"), "int"),
     **dict.fromkeys(("cases", "repeats"), "int"),
     **dict.fromkeys(("created", "ended"), "time"),
-    **dict.fromkeys(("why", "environment"), "text"),
+    **dict.fromkeys(("why", "environment", "case_set"), "text"),
+    "case_set_version": "count",
 }
 
 
@@ -833,8 +834,10 @@ def _why(record: SweepRecord, *, begun: object) -> str | None:
     return "its process ended before it was done" if lost else record.why
 
 
-def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
-    """Return one row per sweep, newest first."""
+def sweeps_frame(
+    sweeps: Sweeps, versions: Mapping[str, int], deployment: str | None = None
+) -> pd.DataFrame:
+    """Return one row per sweep, newest first; `versions` are numbers of versions of case sets."""
     held, tallies = sweeps.held(), sweeps.tallies()
     rows = []
     for record in sweeps.every():
@@ -855,6 +858,7 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
         row |= {"sweep_id": record.id, "release_tags": ", ".join(record.release_tags)}
         row |= {"done": tally["FULFILLED"], "failed": failed, "started": tally["STARTED"]}
         row |= {"unsent": tally["UNSENT"]}
+        row |= {"case_set_version": versions.get(record.case_set_version or "")}
         row |= {"created": micros(record.created), "ended": record.ended and micros(record.ended)}
         row |= {"state": "running" if record.id in held else idle, "to_go": record.planned - begun}
         why = None if record.id in held else _why(record, begun=begun)

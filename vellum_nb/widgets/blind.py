@@ -191,7 +191,7 @@ def _conversation(transcript: Transcript, number: int) -> str:
     """Return all turns of two conversations below their letters."""
     caption = f"case {number:,} · {plural(transcript.planned, 'turn')}"
     heads = "".join(f'<h3 class="vnb-blind-letter">{letter}</h3>' for letter in "AB")
-    html = f'<p class="vnb-blind-caption">{caption}</p><div class="vnb-blind-answers">{heads}</div>'
+    html = f'<p class="vnb-blind-caption">{caption}</p><div class="vnb-blind-heads">{heads}</div>'
     return html + transcript_html(transcript, icon)
 
 

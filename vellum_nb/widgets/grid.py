@@ -36,7 +36,7 @@ from vellum_nb.widgets.base import (
 from vellum_nb.widgets.blind import BlindView, blind_view
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.grid_cases import head
-from vellum_nb.widgets.grid_rows import row
+from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, row
 from vellum_nb.widgets.grid_verdicts import MoreCases
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
@@ -82,7 +82,7 @@ class CasesTable(TableView):
     def renew(self, *, reorder: bool = True) -> None:
         """Show the current comparison; `reorder` also sorts the cases."""
         comparison = self.comparison
-        can = ["full", *(("rate", "blind", "fail") if self._has_actions else ())]
+        can = ["full", *(("rate", "blind", "fail", "note") if self._has_actions else ())]
         can += ["code"] if self.replayable and comparison.figures.others else []
         with self.lock:
             self._order = CaseOrder(comparison.figures, self.metric)
@@ -231,6 +231,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             "close": lambda _message: self.close_case(),
             "rate": self._on_rate,
             "fail": self._on_fail,
+            "note": self._on_note,
             "replay": lambda message: self.replay(self._case(message), _text(message, "release")),
             "baseline": self._on_baseline,
             "metric": self._on_metric,
@@ -310,6 +311,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         words = f"failure {name}" if has else f"no longer a failure: {name}"
         actions = require(self._actions, "save failures")
         self._save(case, release, words, partial(actions.name_failure, name=name, has=has))
+
+    def note(self, case: Case, release: str, text: str) -> None:
+        """Store a note on the answer of `case` on `release`; empty text clears it."""
+        save = partial(require(self._actions, "save notes").note, text=text.strip() or None)
+        self._save(case, release, "note saved" if text.strip() else "no note", save)
 
     def _save(self, case: Case, release: str, words: str, save: Callable[[Run], Run]) -> None:
         """Call `save` with an answer in a thread; then announce `words`."""
@@ -459,6 +465,16 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         of = self._case(message), _text(message, "release"), _text(message, "name")
         self.name_failure(*of, has=has)
 
+    def _on_note(self, message: Mapping[str, Any]) -> None:
+        text = message.get("text")
+        if not isinstance(text, str) or len(text) > MAX_NOTE_CHARS:
+            refuse(f"a note is a text of at most {MAX_NOTE_CHARS:,} characters")
+        case, release = self._case(message), _text(message, "release")
+        run = case.answer(release)
+        if run is not None and len(run.note or "") > MAX_NOTE_CHARS:
+            refuse("this note is too long for the page: change it with cmp.note(run, text)")
+        self.note(case, release, text)
+
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
         """Run `call` in a thread; show `words` in the cell, and then any error."""
         table, key = self.table, (case.case_id, release)
@@ -533,7 +549,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             changed = []
             for run in runs:
                 if (old := known_runs.get(run.id)) is not None:
-                    news = {name: getattr(run, name) for name in ("quality", "desired", "tags")}
+                    names = ("quality", "desired", "tags", "note")
+                    news = {name: getattr(run, name) for name in names}
                     news |= {"nodes": run.nodes} if run.nodes and not old.nodes else {}
                     if any(getattr(old, name) != value for name, value in news.items()):
                         changed.append(old.model_copy(update=news))

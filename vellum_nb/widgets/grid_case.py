@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -14,17 +15,25 @@ from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.lines import ICONS, IDLE, Busy, label_text, score_of, verdict_of
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.history import clean
-from vellum_nb.models import Run
+from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.assets import icon
-from vellum_nb.rendering.format import figure, input_kind, plain_text, plural, visible_name
+from vellum_nb.rendering.format import (
+    figure,
+    input_kind,
+    one_line,
+    plain_text,
+    plural,
+    visible_name,
+)
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
 from vellum_nb.widgets.form import FORM_STYLE
-from vellum_nb.widgets.grid_rows import failure_chips
+from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, failure_chips
 from vellum_nb.widgets.outputs import heads_html, side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, LookUp
 
 _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
+_MAX_TRACE_CHARS = 1_000_000  # of the HTML of the traces of a conversation
 
 
 class Detail:
@@ -52,6 +61,12 @@ class Detail:
         trace = None if actions is None else actions.trace
         self._trace, self._changed, self._can_fail = trace, changed, actions is not None
         self._runs: tuple[Run, ...] = ()
+        self._nodes: dict[str, tuple[NodeRun, ...]] = {}  # of turns, by run id
+        self._turn_runs: Mapping[int, Mapping[str, Run]] = {}  # by turn and release
+        self._show_again: Callable[[], None] = lambda: None
+        self._repeat = styled(ipw.Dropdown(description="repeat"), "vnb-case-repeat vnb-none")
+        self._repeat_case = ""
+        self._repeat.observe(self._on_repeat, "value")
         self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
         self.bars = AnswerBars(
             rate=None if actions is None else actions.rate,
@@ -66,7 +81,8 @@ class Detail:
         tooltip = f"Close the {self.SUBJECT} (Escape)"
         shut = button("", "vnb-icon-button vnb-remove", close, tooltip=tooltip)
         self._replay = button("", "vnb-icon-button vnb-replay vnb-none", run_again)
-        parts = [note(FORM_STYLE, "vnb-style"), self._head, results, self._replay, shut]
+        style = note(FORM_STYLE, "vnb-style")
+        parts = [style, self._head, self._repeat, results, self._replay, shut]
         self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
 
     def show(
@@ -86,13 +102,17 @@ class Detail:
         decides the verdicts; `inline` shows removed and new words together. The case can be run
         again on the releases in `replayed`.
         """
-        others, by_release = comparison.figures.others, case.runs
+        others = comparison.figures.others
+        shown: dict[str, Any] = {"metric": metric, "inline": inline, "replayed": replayed}
+        self._show_again = partial(self.show, comparison, case, release, **shown, busy=busy)
         release = release if release in others else next(iter(others), "")
+        repeats = self._offer_repeats(case)
+        tries = case.tries
+        by_release = {e: tries[e][at] for e, at in repeats.items() if at < len(tries[e])}
         columns = [e for e in (comparison.baseline, *others) if e in by_release]
         # the release identifies a column; a tag may have moved
         runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
-        missing = [e for e in comparison.releases if e not in by_release]
-        self._show_traces(runs, release, can_read=len(runs) > 1)
+        missing = [e for e in comparison.releases if not case.tries.get(e)]
         labels = {name: label_text(v) for name, v in case.labels.items() if v is not None}
         self._draw(
             runs,
@@ -105,21 +125,45 @@ class Detail:
         )
         self._offer_replay([e for e in comparison.releases if e in replayed])
         activity = {e: "".join((busy or {}).get((case.case_id, e), IDLE)) for e in columns}
+        remarks = {e: _remark(comparison, case, e, metric, activity[e]) for e in columns}
         options: dict[str, Any] = {
             "inline": inline,
             "compared": release,
-            "remarks": {e: _remark(comparison, case, e, metric, activity[e]) for e in columns},
+            "remarks": {e: html + _repeat_html(case, repeats[e], e) for e, html in remarks.items()},
             "below": {
                 e: _failures_html(comparison, case, e, can_fail=self._can_fail) for e in columns
             },
         }
         if case.turns:
-            html = heads_html(runs, **options)
-            turns = Transcript.of(case, (comparison.baseline, *others), {})
-            html += _turns_html(turns, release, inline=inline)
+            transcript = Transcript.of(case, (comparison.baseline, *others), repeats)
+            self._show_turn_traces(transcript, release)
+            html = heads_html(runs, **options) + _turns_html(transcript, release, inline=inline)
         else:
+            self._turn_runs = {}
+            self._show_traces(runs, release, can_read=len(runs) > 1)
             html = side_by_side_html(runs, expected=case.expected, **options)
         self._answers.value = clean(html) if runs or case.turns else ""
+
+    def _offer_repeats(self, case: Case) -> dict[str, int]:
+        """Offer the repeats of a conversation; return the place of the shown run by release."""
+        tries = {name: runs for name, runs in case.tries.items() if runs}
+        count = max(map(len, tries.values()), default=0) if case.turns else 0
+        is_same_case, self._repeat_case = self._repeat_case == case.case_id, case.case_id
+        chosen = self._repeat.value if is_same_case else None
+        chosen = chosen if chosen is not None and chosen < count else None
+        numbers = [(f"{number:,}", number - 1) for number in range(1, count + 1)]
+        self._repeat.unobserve(self._on_repeat, "value")
+        self._repeat.options = [("newest answers", None), *numbers]
+        self._repeat.value = chosen
+        self._repeat.observe(self._on_repeat, "value")
+        (self._repeat.remove_class if count > 1 else self._repeat.add_class)("vnb-none")
+        if chosen is not None:
+            return dict.fromkeys(tries, chosen)
+        ids = {name: [run.id for run in runs] for name, runs in tries.items()}
+        return {name: ids[name].index(run.id) for name, run in case.runs.items()}
+
+    def _on_repeat(self, _change: object) -> None:
+        self._show_again()
 
     def _offer_replay(self, releases: Sequence[str]) -> None:
         """Show the button that runs the case again, if it can be run on any release."""
@@ -153,9 +197,30 @@ class Detail:
         (self._read.remove_class if unread and can_read else self._read.add_class)("vnb-none")
         self._traces.value = clean(side_by_side_traces(runs, release))
 
+    def _show_turn_traces(self, transcript: Transcript, release: str) -> None:
+        """Show the stored traces of each turn, and the button that fetches the others."""
+        parts, size, unread = list[str](), 0, False
+        self._turn_runs = transcript.runs
+        for number, by_release in transcript.runs.items():
+            runs = [
+                run.model_copy(
+                    update={"release_tag": name, "nodes": run.nodes or self._nodes.get(run.id, ())}
+                )
+                for name, run in by_release.items()
+            ]
+            unread |= any(not run.nodes and run.execution_id for run in runs)
+            if size <= _MAX_TRACE_CHARS:
+                parts.append(side_by_side_traces(runs, release, turn=number))
+                size += len(parts[-1])
+        can_read = unread and self._trace is not None
+        (self._read.remove_class if can_read else self._read.add_class)("vnb-none")
+        self._traces.value = clean("".join(parts))
+
     def hide(self) -> None:
         """Clear the view."""
         self._edge.clear()
+        self._turn_runs, self._repeat_case = {}, ""
+        self._show_again = lambda: None
         self._runs = ()
         self.bars.show(())
         self._traces.value = self._head.value = self._answers.value = ""
@@ -165,13 +230,27 @@ class Detail:
         """Fetch the missing traces in a thread and show each one when it arrives."""
         assert self._trace is not None  # noqa: S101  (the button requires it)
         read, runs = self._trace, self._runs
+        last_ids = {run.id for run in runs}
+        turns = [run for by_release in self._turn_runs.values() for run in by_release.values()]
 
         def work() -> None:
-            for run in runs:
-                if not run.nodes and run.execution_id:
-                    self._changed(run.model_copy(update={"nodes": tuple(read(run))}))
+            for run in turns or runs:
+                if not (run.nodes or run.id in self._nodes) and run.execution_id:
+                    nodes = tuple(read(run))
+                    if turns:
+                        self._nodes[run.id] = nodes
+                        self._show_again()
+                    if run.id in last_ids:
+                        self._changed(run.model_copy(update={"nodes": nodes}))
 
         self.bars.submit(work)
+
+
+def _repeat_html(case: Case, place: int, release: str) -> str:
+    """Return which of several repeats of a conversation is shown."""
+    count = len(case.tries[release]) if case.turns else 0
+    text = f"repeat {place + 1:,} of {count:,}"
+    return f' <span class="vnb-quiet">{text}</span>' if count > 1 else ""
 
 
 def _turns_html(transcript: Transcript, release: str, *, inline: bool) -> str:
@@ -216,9 +295,12 @@ def _remark(
 
 
 def _failures_html(comparison: Comparison, case: Case, release: str, *, can_fail: bool) -> str:
-    """Return the failures of an answer, and the button to name one, as a row below its outputs."""
-    if case.answer(release) is None:
+    """Return the failures and the note of an answer, with their buttons, as rows."""
+    run = case.answer(release)
+    if run is None:
         return ""
     chips = failure_chips(comparison, case, release)
-    options = {"chips": chips, "release": release, "can_fail": can_fail, "icon": icon}
-    return render("grid_failures.html.j2", **options) if chips or can_fail else ""
+    text = visible_name(one_line(run.note or "", MAX_NOTE_CHARS))
+    options = {"chips": chips, "note": text, "release": release, "can_fail": can_fail}
+    is_empty = not (chips or text or can_fail)
+    return "" if is_empty else render("grid_failures.html.j2", icon=icon, **options)

@@ -39,6 +39,7 @@ Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and optionally the name of an icon."""
 
 MAX_ROW_BYTES = 40_000
+MAX_NOTE_CHARS = 2_000
 _MAX_CHARS, _MIN_CHARS = 700, 24  # largest and smallest number of characters per output
 _MAX_INPUT_CHARS = 320
 _MAX_INPUTS, _MAX_OUTPUTS, _MAX_LABELS, _MAX_CHIPS, _MAX_FAILURES = 6, 8, 8, 12, 8
@@ -123,7 +124,9 @@ def row(
             comparison.figures, case, metric, icon, replayed=replayed, busy=busy, titled=True
         )
     message = {"id": case.case_id, "number": case.number, "html": html}
-    return message | {"failures": _failures(comparison, case)}
+    answers = {release: case.answer(release) for release in comparison.releases}
+    notes = {r: run.note[:MAX_NOTE_CHARS] for r, run in answers.items() if run and run.note}
+    return message | {"failures": _failures(comparison, case), "notes": notes}
 
 
 def _row_html(

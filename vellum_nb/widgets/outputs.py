@@ -62,11 +62,12 @@ _NODE_STATES = {
 }
 
 
-def side_by_side_traces(runs: Sequence[Run], compared: str = "") -> str:
+def side_by_side_traces(runs: Sequence[Run], compared: str = "", *, turn: int = 0) -> str:
     """Return traces side by side, the first difference marked; empty if none can be compared.
 
     If the values of nodes are known, `compared`, or the first other run, is listed against the
-    first run, node by node. A single run has its own trace.
+    first run, node by node. A single run has its own trace. Those of a
+    `turn` of a conversation are folded.
     """
     traced = [run for run in runs[1:] if run.nodes]
     if not runs or not runs[0].nodes or (runs[1:] and not traced):
@@ -75,7 +76,7 @@ def side_by_side_traces(runs: Sequence[Run], compared: str = "") -> str:
     candidate = next((run for run in traced if run.release_tag == compared), (*traced, base)[0])
     has_values = all(any(n.inputs or n.outputs for n in run.nodes) for run in (base, candidate))
     if candidate is not base and has_values and is_comparable(base.nodes, candidate.nodes):
-        return _steps_html(base, candidate)
+        return _steps_html(base, candidate, turn)
     marks: dict[str, dict[int, str]] = {base.release_tag: {}}
     words = []
     for run in traced:
@@ -94,8 +95,9 @@ def side_by_side_traces(runs: Sequence[Run], compared: str = "") -> str:
     ]
     body = "".join(f"<div>{table}</div>" for table in tables)
     summary = f"Traces side by side · {escape(' · '.join(words))}" if words else "Trace"
+    summary = f"Turn {turn:,} · {summary}" if turn else summary
     return (
-        '<details class="vnb-out" open><summary class="vnb-trace-fold">'
+        f'<details class="vnb-out"{"" if turn else " open"}><summary class="vnb-trace-fold">'
         f'{summary}</summary><div class="vnb-out-grid">{body}</div></details>'
     )
 
@@ -106,7 +108,7 @@ def _conclusion(base: Run, run: Run, first: NodeDifference | None) -> str:
     return "no node differs" if is_comparable(base.nodes, run.nodes) else "not comparable"
 
 
-def _steps_html(base: Run, run: Run) -> str:
+def _steps_html(base: Run, run: Run, turn: int) -> str:
     """Return the nodes of two runs as a list: what differs in each, and its values unfolded."""
     first = first_difference(base.nodes, run.nodes)
     listed = list(pairs(base.nodes, run.nodes))
@@ -130,6 +132,7 @@ def _steps_html(base: Run, run: Run) -> str:
         steps.append(step)
     return render(
         "trace_steps.html.j2",
+        turn=turn,
         title=f"{visible_name(run.release_tag)} against {visible_name(base.release_tag)}",
         conclusion=_conclusion(base, run, first),
         steps=steps,

@@ -220,6 +220,11 @@ class WorkspaceActions:
         self.history.annotate(run.id, tags=edit)
         return self.history.get(run.id)
 
+    def note(self, run: Run, text: str | None) -> Run:
+        """Store a note on a run, or clear it; return the updated run."""
+        self.history.annotate(run.id, note=text)
+        return self.history.get(run.id)
+
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""
         return read_nodes(self.runner.client, self.history, run)

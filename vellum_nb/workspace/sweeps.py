@@ -451,8 +451,7 @@ def start_sweep(
     The runs of a `judge`, named by that text, are the same in all of its sweeps. `pilot` compares
     the stored runs of the releases of a plan.
     """
-    # A wrong file fails without a request.
-    table = cases.table() if isinstance(cases, CaseSet) else read_table(cases)
+    table, case_set = _table_of(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
     if options.conversation is not None or has_turns(table, releases):
         table, options = with_turns(table, releases, options)
@@ -463,6 +462,7 @@ def start_sweep(
         options = replace(options, stop_when=rule)
     workspace, sweeps = _workspace_id(runner.client), Sweeps(runner.history)
     new = new_sweep(deployment, releases, checked.cases, options, workspace=workspace, judge=judge)
+    new = new.model_copy(update=case_set)
     make_plan = partial(plan_sweep, new, checked, sweeps, options)
     reuse = options.existing == "reuse"
     planned = make_plan(reuse=reuse and options.dry_run)
@@ -485,6 +485,14 @@ def start_sweep(
     if workspace in {None, record.workspace} and plan.found < plan.planned:
         sweep.resume(background=options.background, progress=False)
     return sweep
+
+
+def _table_of(cases: Cases | CaseSet) -> tuple[Table, dict[str, str]]:
+    """Return the table of the cases, and the fields of a sweep that name their case set."""
+    if not isinstance(cases, CaseSet):
+        return read_table(cases), {}
+    version, table = cases.newest()
+    return table, {"case_set": version.name, "case_set_version": version.id}
 
 
 def with_turns(
@@ -598,12 +606,15 @@ def _store(
             return record, plan
         record, plan, reused = make_plan(reuse=reuse)
     sweeps.learn(record)
-    has_notes = any(stored.notes == record.notes for stored in sweeps.every(record.id))
-    if reused or not has_notes or sweeps.cases(record.id) != cases:
+    names = ("notes", "case_set", "case_set_version")
+    fields = {name: getattr(record, name) for name in names}
+    (stored,) = sweeps.every(record.id)
+    is_current = all(getattr(stored, name) == value for name, value in fields.items())
+    if reused or not is_current or sweeps.cases(record.id) != cases:
         lease = sweeps.acquire(record)
         try:
             lease.update_cases(cases)
-            lease.change(notes=record.notes)
+            lease.change(**fields)
             if reused:  # another process can have reused the same runs by now
                 latest, _, reused = make_plan(reuse=True)
                 lease.add_reused(reused if latest.id == record.id else {})

@@ -561,7 +561,8 @@ class Workspace:
         existing : {"resume", "reuse", "restart"}
             Use of the history. ``"resume"`` resumes or returns the sweep of the same plan.
             ``"reuse"`` also uses fulfilled runs of the same case on the same release; their runs in
-            doubt are looked up first. ``"restart"`` runs all cases again.
+            doubt are looked up first. ``"restart"`` runs all cases again. Default: ``"reuse"`` for
+            a `CaseSet` without conversations, else ``"resume"``.
         conversation : Conversation, optional
             How the turns of conversations are sent; by default inferred from the deployment.
         stop_when : {"decided"} or StopWhen, optional
@@ -615,6 +616,8 @@ class Workspace:
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         options["files"] = parse_location(options.get("files"))
+        if isinstance(cases, CaseSet) and not cases.has_conversations:
+            options.setdefault("existing", "reuse")
         plan = SweepOptions.of_arguments(options, dry_run=dry_run)
         actions, runner = self._actions, self._runner
         return start_sweep(runner, actions.compare, deployment, cases, plan, pilot=actions.pilot)
@@ -674,10 +677,12 @@ class Workspace:
 
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), numbers of runs (`planned`, `done`, `failed`, `started`, `to_go`),
-        `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
+        `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`, and `case_set` and
+        `case_set_version` (its number) if it runs a case set.
         """
         check_text("deployment", deployment, optional=True)
-        return sweeps_frame(Sweeps(self.history), deployment)
+        numbers = case_sets_of(self.history).numbers()
+        return sweeps_frame(Sweeps(self.history), numbers, deployment)
 
     def open_sweep(self, sweep_id: str, **options: Unpack[SweepChanges]) -> Sweep:
         """Return a sweep of this history, to read or to resume.

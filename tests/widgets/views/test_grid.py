@@ -264,6 +264,62 @@ def test_open_conversation_shows_all_turns_below_the_headings(grid):
     assert texts(detail.answers, ".vnb-talk-first") == ["first difference: turn 2"]
 
 
+@pytest.fixture
+def repeated(grid):
+    """Return the open conversation of two turns, with three repeats on v1 and two on v2."""
+    runs = [
+        run(turn, tag, repeat, turn=turn, outputs={"reply": f"{tag} {repeat}"}, **same)
+        for tag, count in (("v1", 3), ("v2", 2))
+        for repeat in range(count)
+        for same in [{"conversation_id": f"{tag}-{repeat}", "case_id": "talk"}]
+        for turn in (1, 2)
+    ]
+    page = grid(runs)
+    page.act("open", 1)
+    return page
+
+
+def replies(page):
+    return texts(FullCase(page.whole).answers, ".vnb-talk-reply")
+
+
+def test_open_conversation_says_which_repeat_is_shown(repeated):
+    detail = FullCase(repeated.whole)
+    heads = texts(detail.answers, ".vnb-out-head .vnb-aside")
+    assert [head[-13:].strip() for head in heads] == ["repeat 3 of 3", "repeat 2 of 2"]
+    assert replies(repeated) == ["v1 2", "v2 1"] * 2
+
+
+def test_repeat_of_a_conversation_can_be_chosen(repeated):
+    detail = FullCase(repeated.whole)
+    assert [label for label, _ in detail.repeat.options] == ["newest answers", "1", "2", "3"]
+    detail.repeat.value = 0
+    assert replies(repeated) == ["v1 0", "v2 0"] * 2
+    assert [bar["id"] for bar in FullCase(repeated.whole).bars.bars] == ["v1-2-0", "v2-2-0"]
+    detail.repeat.value = 2
+    assert replies(repeated) == ["v1 2", "not run"] * 2
+
+
+def test_repeats_of_a_single_turn_are_not_offered(grid):
+    page = grid([run(0, "v1"), run(0, "v1", 1), run(0, "v2")])
+    page.act("open", 1)
+    assert "vnb-none" in classes(FullCase(page.whole).repeat)
+
+
+def test_traces_of_all_turns_are_read_on_demand(views):
+    talks = [{"turns": ["My order A-1234 is late", "A refund, please"]}]
+    tags = ["v1", "v2"]
+    with vnb.connect("local", history=":memory:") as ws:
+        grid = ws.sweep("support-bot", talks, release_tags=tags, progress=False).compare().view()
+        views.append(grid)
+        grid.open_case(grid.comparison.cases[0])
+        assert FullCase(grid).traces == ""
+        read_traces(grid)
+        folded = texts(FullCase(grid).traces, ".vnb-trace-fold")
+        assert [text[:15] for text in folded] == ["Trace of turn 1", "Trace of turn 2"]
+        assert "vnb-none" in classes(FullCase(grid).read)
+
+
 def test_open_case_can_be_shown_inline(page):
     page.act("open", 2)
     page.rows(inline=True)
@@ -641,8 +697,8 @@ def test_open_case_shows_failures_below_the_outputs(graded):
     fail(graded, 1, "<b>rude</b>")
     rows = dom(FullCase(grid).answers).select(".vnb-out-run .vnb-out-row:last-child")
     assert [text_of(row) for row in rows] == [
-        "failures too short? Name a failure",
-        "failures <b>rude</b> too short? Name a failure",
+        "failures too short? Name a failure Add a note",
+        "failures <b>rude</b> too short? Name a failure Add a note",
     ]
 
 
@@ -652,6 +708,38 @@ def test_failures_are_stored_as_tags_of_the_run(failed):
     assert failed.history.get(run.id).tags == run.tags
     names = failed.rows()["rows"][1]["failures"]["v2"]
     assert names == [["rude reply", "rude reply", False], ["too short", "too short", False]]
+
+
+def note(page, text):
+    page.act("note", 1, release="v2", text=text)
+    assert page.whole.wait(10)
+
+
+def test_note_is_stored_with_the_run(graded):
+    note(graded, " counts <b>nothing</b> ")
+    run = graded.whole.comparison.cases[0].runs["v2"]
+    assert graded.history.get(run.id).note == "counts <b>nothing</b>"
+    assert graded.rows()["rows"][0]["notes"] == {"v2": "counts <b>nothing</b>"}
+
+
+def test_open_case_shows_the_note(graded):
+    grid = graded.whole
+    grid.open_case(grid.comparison.cases[0])
+    note(graded, "counts <b>nothing</b>")
+    (shown,) = dom(FullCase(grid).answers).select(".vnb-case-note")
+    assert text_of(shown) == "counts <b>nothing</b>"
+
+
+def test_empty_note_is_removed(graded):
+    note(graded, "odd")
+    note(graded, "")
+    assert graded.history.get(graded.whole.comparison.cases[0].runs["v2"].id).note is None
+
+
+@pytest.mark.parametrize("text", [7, "x" * 2_001])
+def test_invalid_note_is_refused(graded, text):
+    graded.act("note", 1, release="v2", text=text)
+    assert "a note is a text of at most 2,000 characters" in graded.state("error")
 
 
 def test_naming_failures_does_not_move_the_cases(graded):

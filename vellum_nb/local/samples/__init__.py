@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from vellum_nb.local.deployments.registry import Declared, DeclaredProject
 from vellum_nb.local.samples.grading import pair_grader
+from vellum_nb.local.samples.naming import failure_namer as failure_namer
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.support import support_bot_v1, support_bot_v2

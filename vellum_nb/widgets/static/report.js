@@ -50,7 +50,7 @@ class PageModel {
     const rows = numbers.slice(offset, offset + limit).map((number) => {
       const id = `case-${number}`;
       const html = this.cases.get(id).node.querySelector(".vnb-grid-row").outerHTML;
-      return { id, number, html, failures: {} };
+      return { id, number, html, failures: {}, notes: {} };
     });
     const counts = { total: numbers.length, all: this.page.order.length };
     this.notify("msg:custom", { kind: "rows", view, seq, offset, rows, ...counts });

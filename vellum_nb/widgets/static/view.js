@@ -1139,7 +1139,7 @@ export class CasesGrid extends TableView {
       "j k cases · h l releases · Enter opens · n next difference",
       canUnfold && "c rows · d differences",
       can.includes("rate") && "1–5 rate",
-      can.includes("fail") && "f failure",
+      can.includes("fail") && "f failure · m note",
       can.includes("blind") && "b blind",
     ];
     setText(this.keys, keys.filter(Boolean).join(" · "));
@@ -1258,6 +1258,7 @@ export class CasesGrid extends TableView {
     else if (event.key === "n" && this.isOpen) this.nextDifference();
     else if (event.key === "d" && can.includes("full")) this.filter({ inline: !this.state.inline });
     else if (event.key === "f" && can.includes("fail")) this.fail();
+    else if (event.key === "m" && can.includes("note")) this.writeNote();
     else if (event.key === "b" && can.includes("blind")) this.blind();
     else if (event.key === "c" && can.includes("full")) this.showFull(!this.state.full);
     else return false;
@@ -1282,10 +1283,41 @@ export class CasesGrid extends TableView {
 
   fail() {
     this.failing = this.activeAnswer();
-    if (!this.failing) return;
+    if (this.failing) this.below("failure", () => this.failurePanel());
+  }
+
+  // Open a panel below the grid: the rows must not move.
+  below(name, build) {
     this.opened = "";
-    this.grid.after(this.panel); // below the grid: the rows must not move
-    this.toggle("failure", () => this.failurePanel());
+    this.grid.after(this.panel);
+    this.toggle(name, build);
+  }
+
+  writeNote() {
+    const answer = this.activeAnswer();
+    if (!answer) return;
+    const { number, notes } = this.rows[this.active];
+    const { label } = this.get("_head").columns[this.column - 1];
+    const title = `Note on case ${formatNumber(number)} on ${label}`;
+    this.below("note", () => {
+      const field = h("input", {
+        class: "vnb-view-field",
+        "aria-label": title,
+        placeholder: "what you noticed; Escape goes back",
+        maxlength: 2000,
+        value: (Object.hasOwn(notes, answer.release) && notes[answer.release]) || "",
+      });
+      const onsubmit = (event) => {
+        event.preventDefault();
+        this.send("note", { ...answer, text: field.value });
+        this.toggle("note");
+        this.grid.focus({ preventScroll: true });
+      };
+      const save = button("button", null, { type: "submit" }, "Save");
+      this.panel.replaceChildren(
+        h("form", { class: "vnb-view-form", onsubmit }, title, field, save),
+      );
+    });
   }
 
   failurePanel() {
