@@ -5,7 +5,7 @@ import threading
 from typing import TypedDict
 
 import pytest
-from form_kit import PATIENCE, box, click, parts, shown
+from form_kit import PATIENCE, box, click, parts, shown, tree
 from wire_kit import Page
 
 import vellum_nb as vnb
@@ -347,3 +347,24 @@ def test_answers_of_a_chat_are_streamed(talk):
     form.streaming = True
     say(form, "no")
     assert [(run.turn, run.outputs["output"]) for run in say(form, "b")] == [(2, "no | b")]
+
+
+def add_to_set(form, name):
+    """Add the conversation to a case set; return what the form then says."""
+    parts(form, "vnb-dialog-save")[0].value = True
+    next(each for each in tree(form) if getattr(each, "description", "") == "Case set").value = name
+    click(form, "vnb-dialog-add")
+    form.wait(PATIENCE)
+    return parts(form, "vnb-dialog-saved")[0].value
+
+
+def test_conversation_is_added_to_a_case_set(ws, talk):
+    form = talk("bot", "a", "b", tags=["v1"])
+    assert "talks, version 1: 1 added" in add_to_set(form, "talks")
+    sweep = ws.sweep("bot", ws.case_set("talks"), release_tags=["v1"], progress=False)
+    assert by_turn(sweep.runs()) == by_turn(ws.history.conversation(form.runs[0].conversation_id))
+
+
+def test_case_set_without_a_name_is_refused(ws, talk):
+    assert 'role="alert"' in add_to_set(talk("bot", "a", tags=["v1"]), " ")
+    assert ws.case_sets.empty

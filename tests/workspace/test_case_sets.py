@@ -364,3 +364,22 @@ def test_reuse_is_refused_for_a_set_of_conversations(ws):
     suite.add([{"turns": ["Hello"]}])
     with pytest.raises(InputError, match="the runs of conversations are not reused"):
         ws.sweep("support-bot", suite, release_tags=["v1"], existing="reuse")
+
+
+def test_frame_of_a_comparison_is_added_without_answers(ws, suite):
+    sweep = ws.sweep("ticket-triage", [CHARGED, CRASH], release_tags=["v1", "v2"], progress=False)
+    changed = sweep.compare().frame("changed")
+    suite.add(changed)
+    columns = {"input.ticket", "expected.category", "label.channel"}
+    assert set(suite.frame()) <= columns
+    assert suite.frame().index.tolist() == changed["case_id"].tolist()
+
+
+def test_selected_rows_of_the_history_table_are_added(ws, suite):
+    run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+    ws.run("ticket-triage", {"ticket": "The app crashes"}, release_tag="v1")
+    view = ws.history.view()
+    view.selected_ids = [run.id]
+    suite.add(view.selected)
+    assert suite.frame().index.tolist() == [run.case_id]
+    view.close()

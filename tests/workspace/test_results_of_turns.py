@@ -87,18 +87,6 @@ def test_line_shows_the_turn_that_explains_the_result(cmp):
     assert "pardon, expected a" in text_of(html)
 
 
-def test_markdown_shows_the_turn_that_explains_the_result(cmp):
-    text = cmp.to_markdown()
-    assert "| turn 1 of 2 | <code>v1</code> (baseline) | <code>v2</code> |" in text
-    assert "| <code>output</code><br>expected <code>a</code> | <code>a</code> |" in text
-
-
-def test_report_shows_the_turn_that_explains_the_result(cmp):
-    html = cmp.to_html()
-    assert "<td>turn 1 of 2</td>" in html
-    assert '<td data-release="v2" class="vnb-wrong">' in html
-
-
 def test_repeats_differ_if_any_turn_differs(ws, server):
     answers = iter(["a", "b", "c", "b"])
 
@@ -275,3 +263,51 @@ def test_unknown_part_of_a_conversation_is_refused(ws):
         match=r"conversation.transcript or conversation.messages, not 'conversation.text'",
     ):
         ws.judge("polite", inputs={"talk": "conversation.text"})
+
+
+def test_rating_with_a_desired_value_of_an_early_turn_changes_the_result(ws):
+    cmp = ws.sweep("bot", [{"turns": ["a", "b"]}], **BOTH).compare()
+    first = cmp.cases[0].by_turn[0].runs["v2"]
+    again = cmp.with_runs([ws.rate(first.id, desired={"output": "a"})])
+    assert again.cases[0].checks("v2") == {"output": False}
+    assert len(again.cases[0].tries["v2"]) == 1
+
+
+def test_turns_show_an_updated_run(ws):
+    cmp = ws.sweep("bot", EARLY, **BOTH).compare()
+    first = cmp.cases[0].by_turn[0].runs["v2"]
+    again = cmp.with_runs([first.model_copy(update={"outputs": {"output": "a"}})])
+    assert again.turns()["output.output@v2"].tolist() == ["a", "b"]
+    assert again.frame()["metric.score@v2"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("without", [[], ["case_id"]])
+def test_turns_of_a_frame_are_paired_by_position(ws, server, without):
+    def chat(messages: ChatHistory) -> str:
+        return f"{len(messages)}"
+
+    def other(messages: ChatHistory) -> str:
+        return f"{len(messages)} messages"
+
+    server.deploy(chat, name="chat", release_tags=["v1"])
+    server.deploy(other, name="chat", release_tags=["v2"])
+    frame = ws.sweep("chat", [{"turns": ["a", "b"]}], **BOTH).frame()
+    cmp = vnb.compare(frame.drop(columns=without))
+    assert cmp.cases[0].inputs == {"turns": "a\nb"}
+    assert cmp.turns()["output.output@v2"].tolist() == ["1 messages", "3 messages"]
+
+
+def test_chart_has_the_score_of_each_turn_with_its_interval(ws):
+    cmp = ws.sweep("bot", many(8), **BOTH).compare()
+    (rows,) = cmp.chart("turns").chart.to_dict()["datasets"].values()
+    assert [(row["turn"], row["release"], row["mean"], row["n"]) for row in rows] == [
+        (1, "v1", 1.0, 8),
+        (1, "v2", 0.0, 8),
+    ]
+    assert rows[1]["high"] < rows[0]["low"]
+
+
+def test_chart_of_turns_needs_conversations(ws):
+    ws.run("bot", {"message": "a"}, release_tag="v1")
+    with pytest.raises(vnb.InputError, match="no conversations"):
+        ws.compare("bot").chart("turns")

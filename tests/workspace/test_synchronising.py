@@ -142,6 +142,26 @@ def test_limit_of_a_sync_takes_the_newest_executions(ws):
     assert ws.sync("shout").added == 1
 
 
+def texts(history):
+    return {run.inputs["text"] for run in history.runs()}
+
+
+def test_sample_of_a_sync_is_random_and_the_same_again(ws):
+    for number in range(30):
+        execute(ws, f"text {number}")
+    assert ws.sync("shout", sample=10).added == 10
+    sampled = texts(ws.history)
+    assert sampled != {f"text {number}" for number in range(20, 30)}
+    report = ws.sync("shout", sample=10)
+    assert (report.added, report.known) == (0, 10)
+    assert texts(ws.history) == sampled
+
+
+def test_sample_larger_than_a_period_has_all_executions(ws):
+    execute(ws, "hi")
+    assert ws.sync("shout", sample=200).added == 1
+
+
 @pytest.mark.slow
 def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(
     ws, server, tmp_path, forks

@@ -461,6 +461,9 @@ def with_run(case: Case, release: str, run: Run) -> Case:
     """Return `case` with a run added or replaced, and its desired outputs as expected ones."""
     if case.turns:
         case, run = _with_turn(case, release, run)
+    if case.turns and run.turn != case.turns:
+        at, of_turn = run.turn or 0, {**case.expected_at(run.turn or 0), **(run.desired or {})}
+        return replace(case, earlier_expected={**case.earlier_expected, at: of_turn})
     tries = [r for r in case.tries.get(release, ()) if r.id != run.id]
     tries = sorted([*tries, run], key=lambda r: r.timestamp)
     expected = {**case.expected, **(run.desired or {})}

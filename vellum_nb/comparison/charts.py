@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,7 +37,7 @@ from vellum_nb.rendering.format import (
     xml_text,
 )
 
-Chart = Literal["metric", "forest", "latency", "wins", "scatter", "frontier", "failures"]
+Chart = Literal["metric", "forest", "latency", "wins", "scatter", "frontier", "failures", "turns"]
 Rows = list[dict[str, Any]]
 
 _KINDS: dict[str, tuple[Verdict, ...]] = {
@@ -53,6 +54,7 @@ _KIND_COLOURS = {
 }
 _POINT_COLOURS = {"better": LIGHT["good"], "tie": LIGHT["quiet"], "worse": LIGHT["bad"]}
 _SIGNS = {"better": "↑ ", "tie": "= ", "worse": "↓ ", "no figure": ""}
+_TURN_SHAPES = ("square", "circle", "triangle-up", "diamond", "cross")
 _SHAPES = {"better": "triangle-up", "tie": "circle", "worse": "triangle-down"}
 _BRAND, _QUIET, _INK, _LINE, _PAGE = (
     LIGHT[name] for name in ("brand", "quiet", "ink", "line", "page")
@@ -186,7 +188,7 @@ def picture(
     elif kind in {"latency", "failures"}:
         chart = (_latency if kind == "latency" else _failures)(figures, releases)
     else:
-        draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[kind]
+        draw = {"metric": _metric, "wins": _wins, "scatter": _scatter, "turns": _turns}[kind]
         chart = draw(figures, releases, metric)
     text = f"{chart.text}; {plural(len(left), 'more release')} not drawn"
     return replace(chart, text=text) if left else chart
@@ -218,6 +220,34 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     text = f"{name} by release: the mean over cases with its 95 % interval"
     bounds = _bounds(figures, name)
     return _intervals(rows, releases, f"{name}, 95 % interval", text, bounds)
+
+
+def _turns(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
+    """Draw the mean of each turn and release with its interval; each turn is a case."""
+    turns = np.array([case.labels["turn"] for case in figures.cases])
+    rows: Rows = []
+    for turn in np.unique(turns).tolist():
+        means = [_row(each, figures.estimate(name, each, turns == turn)) for each in releases]
+        means = [row for row in means if not math.isnan(row["mean"])]
+        n = " or ".join(f"{number:,}" for number in sorted({row["n"] for row in means}))
+        rows += [row | {"turn": turn, "label": f"{turn} (n = {n})"} for row in means]
+    _require(rows, f"no turn has a figure of {name}")
+    text = f"{name} by turn and release: the mean over conversations with its 95 % interval"
+    domain = _domain(rows, ("mean", "low", "high"), _bounds(figures, name))
+    shown = [release for release in releases if any(row["release"] == release for row in rows)]
+    colours = [_QUIET if release == figures.baseline else _BRAND for release in shown]
+    base = _chart(rows).encode(
+        x=alt.X("label:N", sort=alt.SortField("turn"), title="turn", axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("release:N", sort=shown),
+        color=alt.Color("release:N", scale=alt.Scale(domain=shown, range=colours), title=None),
+    )
+    shapes = alt.Scale(domain=shown, range=[*islice(cycle(_TURN_SHAPES), len(shown))])
+    span = base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q")
+    title = alt.Y("mean:Q", title=f"{name}, 95 % interval", scale=_scale(domain))
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
+        y=title, shape=alt.Shape("release:N", scale=shapes, title=None)
+    )
+    return _finished([span, dots], _SCATTER_SIZE_PX, text)
 
 
 def _row(release: str, estimate: Estimate) -> dict[str, Any]:

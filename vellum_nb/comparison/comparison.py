@@ -209,7 +209,7 @@ class Comparison(ComparisonData):
     _sweep: Mapping[str, Any]  # `order`, `stopped_by` and `plan_notes` of the figures
     _actions: Actions | None
     _view: View | None
-    _turns: Callable[[str], Comparison] | None  # by baseline, with each turn as a case
+    _turns: Callable[..., Comparison] | None  # by baseline, with each turn as a case
 
     def __post_init__(self) -> None:
         shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
@@ -264,10 +264,11 @@ class Comparison(ComparisonData):
         outdated = {
             at
             for at, (new, old) in enumerate(zip(cases, self.cases, strict=True))
-            if (new.expected, new.earlier_expected) != (old.expected, old.earlier_expected)
+            if new is not old and (new.turns > 1 or new.expected != old.expected)
         }
         evaluations = _evaluations(self, changed.keys(), outdated)
-        return _evaluated(self, evaluations, cases=tuple(cases))
+        turns = self._turns and partial(self._turns, changed=changed)
+        return _evaluated(self, evaluations, cases=tuple(cases), _turns=turns)
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.
@@ -904,11 +905,12 @@ class Comparison(ComparisonData):
 
         Parameters
         ----------
-        what : {"metric", "forest", "latency", "wins", "scatter", "frontier", "failures"}
+        what : {"metric", "forest", "latency", "wins", "scatter", "frontier", "failures", "turns"}
             Mean of a metric per release with its interval; differences to the baseline, of all
             cases and by label, with the margin; distribution of latencies; numbers of better, tied
             and worse cases; figures of each case on the baseline and on `release`; releases by two
-            figures, with the Pareto frontier marked; numbers of cases per failure name.
+            figures, with the Pareto frontier marked; numbers of cases per failure name; mean of a
+            metric per turn of conversations with its interval.
         metric : str, optional
             The metric. Default: the first.
         release : str, optional
@@ -936,15 +938,16 @@ class Comparison(ComparisonData):
         with charts_required():
             from vellum_nb.comparison.charts import picture
         check_text("what", what)
+        if what == "turns" and self._turns is None:
+            msg = "this comparison has no conversations, so there are no turns to draw"
+            raise InputError(msg)
+        figures = self._turn_figures if what == "turns" else self.figures
         if what == "frontier":
-            x, name = (self.figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
+            x, name = (figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
-            name = "" if what in {"latency", "failures"} else self.figures.metric_name(metric)
-        releases = (
-            self.figures.others_of(release)
-            if what in {"wins", "scatter", "forest"}
-            else self.releases
-        )
+            name = "" if what in {"latency", "failures"} else figures.metric_name(metric)
+        is_of_others = what in {"wins", "scatter", "forest"}
+        releases = figures.others_of(release) if is_of_others else self.releases
         if release is not None:
             self.figures.check_release(release)
             releases = (release,)
@@ -952,7 +955,7 @@ class Comparison(ComparisonData):
             labels = dict.fromkeys(name for case in self.cases for name in case.labels)
             msg = f"no case has a label {label!r}{available(labels)}"
             raise InputError(msg)
-        return picture(self.figures, what, releases, metric=name, x=x, label=label)
+        return picture(figures, what, releases, metric=name, x=x, label=label)
 
     def replay(
         self,
@@ -1371,6 +1374,7 @@ def compare_runs(
             _turn_comparison,
             turns,
             cases=of_turns,
+            changed={},
             deployment=deployment,
             release_tags=columns.labels,
             metrics=metrics,
@@ -1388,14 +1392,25 @@ def _turn_comparison(
     baseline: str,
     *,
     metrics: Metrics | None,
+    changed: Mapping[str, Run],
     **options: Any,
 ) -> Comparison:
-    """Return the comparison of the turns of conversations; judges are left out."""
+    """Return the comparison of the turns of conversations; judges are left out.
+
+    `changed` are newer versions of runs, by id.
+    """
+    names = {"case_id", "turn"}  # each turn is a case of its own
+    updated = [
+        (changed[run.id].model_copy(update=run.model_dump(include=names)), column)
+        if run.id in changed
+        else (run, column)
+        for run, column in turns
+    ]
     if metrics is not None:
         metrics = [metric for metric in as_metrics(metrics) if not isinstance(metric, Judge)]
     return compare_runs(
-        [run for run, _ in turns],
-        groups=[column for _, column in turns],
+        [run for run, _ in updated],
+        groups=[column for _, column in updated],
         metrics=metrics,
         baseline=baseline,
         **options,

@@ -76,6 +76,23 @@ class ConversationRuns:
             yield "ASSISTANT", answer
 
 
+def own_inputs(run: Run) -> dict[str, Any]:
+    """Return the inputs of a turn, of chat histories only what follows the last answer."""
+    if (run.turn or 0) < 2:  # noqa: PLR2004
+        return dict(run.inputs)
+    inputs: dict[str, Any] = {}
+    for name, value in run.inputs.items():
+        new = _unanswered(value) if is_chat(value) else value
+        inputs |= {name: new} if new or new is value else {}
+    return inputs
+
+
+def _unanswered(messages: Any) -> list[Any]:
+    roles = [message["role"] for message in chat_messages(messages)]
+    answered = [at for at, role in enumerate(roles, 1) if role != "USER"]
+    return list(messages)[max(answered, default=0) :]
+
+
 def _sent(inputs: Mapping[str, Any], *, is_first: bool) -> Iterator[tuple[str, str]]:
     """Yield the messages of a turn, without the chat history that it continues."""
     chats = [value for value in inputs.values() if is_chat(value)]

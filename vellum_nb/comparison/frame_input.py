@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from vellum_nb.clock import from_micros
 from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
+from vellum_nb.comparison.conversations import own_inputs
 from vellum_nb.comparison.metrics import Metric, Metrics
 from vellum_nb.errors import InputError
 from vellum_nb.history import COLUMN_KINDS, refuse_short_view
@@ -52,6 +53,7 @@ def compare_rows(
     rows = [row for row in _rows(frame) if by in row]
     runs = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
     runs.sort(key=lambda pair: pair[0].timestamp)
+    runs = _with_scripts(runs)
     groups = [_text(row[by]) for _, row in runs]
     options["metrics"] = _with_stored(options.get("metrics"), _stored_metrics(frame))
     if options["metrics"] is None and not any(_has_result(run) for run, _ in runs):
@@ -61,7 +63,7 @@ def compare_rows(
     for run, row in runs:
         sides = _side(row, "expected."), _side(row, "label.")
         previous, turn = run.previous_execution_id, run.turn or 0
-        case = SweepCase(len(cases), run.case_id, run.inputs, *sides, previous, turn)
+        case = SweepCase(len(cases), run.case_id, own_inputs(run), *sides, previous, turn)
         cases.setdefault(run.case_id, {}).setdefault(turn, case)
     return compare_runs(
         [run for run, _ in runs],
@@ -218,6 +220,24 @@ def _turn_of(row: Mapping[str, Any]) -> dict[str, Any]:
     if not name or not isinstance(number, int | float) or not 1 <= number < math.inf:
         return {}
     return {"conversation_id": str(name), "turn": int(number)}
+
+
+def _with_scripts(
+    runs: Sequence[tuple[Run, dict[str, Any]]],
+) -> list[tuple[Run, dict[str, Any]]]:
+    """Return the runs with the id of what the user says for conversations without a stored id."""
+    scripts: dict[str, dict[int, Any]] = {}
+    for run, row in runs:
+        if run.turn and run.conversation_id and not row.get("case_id"):
+            scripts.setdefault(run.conversation_id, {})[run.turn] = own_inputs(run)
+    ids = {
+        name: case_id({"turns": [turns[number] for number in sorted(turns)]})
+        for name, turns in scripts.items()
+    }
+    return [
+        (run.model_copy(update={"case_id": ids.get(run.conversation_id or "", run.case_id)}), row)
+        for run, row in runs
+    ]
 
 
 def _case_id(stored: Any, inputs: Mapping[str, Any], previous: str | None) -> str:

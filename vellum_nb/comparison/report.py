@@ -92,7 +92,7 @@ _MAX_INPUT_CHARS = 400  # in the overview
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One case on one release; outputs and checks are those of its decisive turn."""
+    """One case on one release."""
 
     release: str
     run: Run | None  # the run that represents the release
@@ -210,8 +210,7 @@ class ReportModel:
 
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, baseline first."""
-        turn = case.decisive
-        return [_cell(self.figures, case, turn, release) for release in self.summary]
+        return [_cell(self.figures, case, release) for release in self.summary]
 
     def counts(self, release: str, metric: str | None) -> dict[str, Any]:
         """Return the counts of the cases of a release."""
@@ -329,8 +328,8 @@ def _grouped(figures: ComparisonFigures) -> dict[str, list[Case]]:
     return groups
 
 
-def _cell(figures: ComparisonFigures, case: Case, turn: Case, release: str) -> Cell:
-    run, base = case.counting(release), turn.counting(case.baseline)
+def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
+    run, base = case.counting(release), case.counting(case.baseline)
     is_base = release == case.baseline
     scores = {
         metric.name: (
@@ -344,14 +343,13 @@ def _cell(figures: ComparisonFigures, case: Case, turn: Case, release: str) -> C
     if answers > 1:
         differ = f", {unlike:,} of them differ" if unlike else ""
         facts.append(f"{answers:,} answers{differ}")
-    answer = turn.counting(release)
-    names = {*(base.outputs if base else ()), *answer.outputs} if answer and answer.outputs else ()
+    names = {*(base.outputs if base else ()), *run.outputs} if run and run.outputs else ()
     outputs = {
-        name: AnswerCell.of(name, answer, None if is_base else base)
+        name: AnswerCell.of(name, run, None if is_base else base)
         for name in figures.output_names
-        if answer and name in names
+        if run and name in names
     }
-    problem, checks = AnswerCell.of_problem(run), turn.checks(release)
+    problem, checks = AnswerCell.of_problem(run), case.checks(release)
     return Cell(release, run, scores, facts, problem, outputs, checks)
 
 

@@ -356,7 +356,8 @@ class CaseSet:
     def _read(self, cases: Cases, labels: Mapping[str, object] | None) -> tuple[list[Member], Any]:
         """Return the given cases with their labels, checked on the deployment, and notes."""
         table = read_table(parse_location(cases))  # hides the password of a URL
-        table = replace(_with_rated_outputs(table), keeps_duplicates=True)
+        table = _with_rated_outputs(_without_answers(table))
+        table = replace(table, keeps_duplicates=True)
         deployment = self._deployment or self._deployment_of(table)
         releases = self._resolve(deployment)
         if has_turns(table, releases):
@@ -484,6 +485,23 @@ def _conflicts(stored: Member, given: Member) -> Iterator[CaseConflict]:
             kept, other = old.expected[name], new.expected[name]
             if canonical_json(kept) != canonical_json(other):
                 yield CaseConflict(old.case_id, name, kept, other)
+
+
+def _without_answers(table: Table) -> Table:
+    """Return a table without the columns that the frame of a comparison has for its releases."""
+    if not set(table.columns) >= _OF_A_COMPARISON:
+        return table
+    columns = tuple(
+        name
+        for name in table.columns
+        if name.startswith(_OF_A_CASE) or ("@" not in name and name not in _OF_A_COMPARISON)
+    )
+    rows = [{name: row[name] for name in columns if name in row} for row in table.rows]
+    return replace(table, rows=rows, columns=columns)
+
+
+_OF_A_COMPARISON = frozenset({"case_id", "changed"})
+_OF_A_CASE = ("input.", "expected.", "label.")  # prefixes of columns
 
 
 def _with_rated_outputs(table: Table) -> Table:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 
+from vellum_nb.errors import VellumNBError
 from vellum_nb.models import (
     Run,
     RunRequest,
@@ -23,10 +25,12 @@ from vellum_nb.models.inputs import plain, wire_type
 from vellum_nb.models.sweeps import SweepCase, is_unsent
 from vellum_nb.rendering.html import value_html
 from vellum_nb.sweep.conversations import Conversation
-from vellum_nb.widgets.base import button, close_tree, note, styled
-from vellum_nb.widgets.markup import name_html, page_safe
+from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, styled
+from vellum_nb.widgets.markup import alert_html, name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.results import Execute, FormRuns, Stream
+
+SaveCase = Callable[[str, Mapping[str, Any]], str]
 
 
 @dataclass(eq=False)
@@ -64,6 +68,8 @@ class ChatSection:
         Execute one request.
     make_runs : callable
         `FormRuns` of a turn.
+    save_case : callable, optional
+        Adds a case to the case set of this name, and returns a summary.
     answered, ended, changed : callable
         Called with the answers of the newest turn, at its end, and after each change.
     """
@@ -78,6 +84,7 @@ class ChatSection:
         run: Execute,
         stream: Stream | None,
         make_runs: Callable[..., FormRuns],
+        save_case: SaveCase | None,
         answered: Callable[[tuple[Run, ...]], None],
         ended: Callable[[], None],
         changed: Callable[[], None],
@@ -86,6 +93,8 @@ class ChatSection:
         self._deployment, self._given, self._release = deployment, conversation, release
         self._run, self._stream, self._make_runs = run, stream, make_runs
         self._answered, self._ended, self._changed = answered, ended, changed
+        self._save_case = save_case
+        self._executor = SerialExecutor("vellum-nb-chat")
         self._lock = threading.RLock()
         self._turns: list[_Turn] = []
         self._newest: _Turn | None = None  # possibly not displayed yet
@@ -111,7 +120,14 @@ class ChatSection:
         styled(self._case, "vnb-unlabelled vnb-json vnb-dialog-case")
         controls = [self._state, self._discard, self._save, self._new]
         foot = styled(ipw.Box(controls), "vnb-dialog-foot")
-        parts = [self._list, foot, self._case, self._box]
+        self._set = ipw.Text(description="Case set", placeholder="Name of a case set")
+        styled(self._set, "vnb-unlabelled")
+        self._saved = note("", "vnb-dialog-saved")
+        add = button("Add to the set", "vnb-dialog-add", lambda: self._executor.submit(self._add))
+        to_set = [] if self._save_case is None else [self._set, add, self._saved]
+        row = styled(ipw.Box(to_set), "vnb-dialog-foot")
+        self._saving = styled(ipw.VBox([self._case, row]), "vnb-dialog")
+        parts = [self._list, foot, self._saving, self._box]
         self.widget = styled(ipw.VBox(parts), "vnb-dialog")
 
     @property
@@ -165,8 +181,9 @@ class ChatSection:
         return self._newest is not None and self._newest.answers.cancel()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the runs in progress; return False on a timeout."""
-        return self._newest is None or self._newest.answers.wait(timeout)
+        """Wait for the runs and additions in progress; return False on a timeout."""
+        is_saved = self._executor.wait(timeout)
+        return is_saved and (self._newest is None or self._newest.answers.wait(timeout))
 
     def restart(self) -> None:
         """Start new conversations; the runs stay in the history."""
@@ -190,6 +207,16 @@ class ChatSection:
         self._changed()
         self.focus()
 
+    def _add(self) -> None:
+        """Add the case to the case set, and show the result."""
+        name, case = self._set.value.strip(), self.case
+        self._saved.value = ""
+        try:
+            summary = self._save_case(name, case) if self._save_case and case["turns"] else ""
+            self._saved.value = f'<div role="status">{escape(summary)}</div>'
+        except VellumNBError as exc:
+            self._saved.value = alert_html(exc)
+
     def _kept(self) -> list[_Turn]:
         """Return the turns that the next one continues."""
         return [turn for turn in self._turns[: self._edited] if turn.runs]
@@ -198,6 +225,7 @@ class ChatSection:
         """Cancel the runs in progress and close the widgets."""
         for turn in {*self._turns, *filter(None, [self._newest])}:
             turn.answers.close()
+        self._executor.wait(2)
         close_tree(self.widget)
 
     def html(self) -> str:
@@ -301,7 +329,7 @@ class ChatSection:
             self._case.value = page_safe(json.dumps(self.case, ensure_ascii=False))
         for part, is_shown in (
             (self._discard, self._edited is not None),
-            (self._case, self._save.value),
+            (self._saving, self._save.value),
         ):
             (part.remove_class if is_shown else part.add_class)("vnb-folded")
 

@@ -37,7 +37,7 @@ from vellum_nb.widgets.base import (
     styled,
 )
 from vellum_nb.widgets.cases import CaseSection
-from vellum_nb.widgets.chat import ChatSection
+from vellum_nb.widgets.chat import ChatSection, SaveCase
 from vellum_nb.widgets.chat_field import ChatField, Continuation, next_turn
 from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
 from vellum_nb.widgets.markup import ALERT, name_html
@@ -117,6 +117,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
     conversation : Conversation, optional
         How the chat sends its turns. Without it, the names are inferred, and only deployments with
         a chat history or a text as the only input have a chat.
+    save_case : callable, optional
+        Adds a conversation of the chat to the case set of this name, and returns a summary.
 
     Attributes
     ----------
@@ -160,6 +162,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         cases: Callable[..., Any] | None = None,
         subscribe: Callable[..., Callable[[], None]] | None = None,
         conversation: Conversation | None = None,
+        save_case: SaveCase | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
@@ -212,6 +215,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
                 **calls,
                 release=release,
                 make_runs=make_runs,
+                save_case=save_case,
                 changed=boundary.guarded(self._refresh),
             )
         self._build()

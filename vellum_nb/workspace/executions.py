@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
+from hashlib import sha256
+from heapq import nsmallest
 from itertools import islice
 from typing import Any
 
@@ -72,9 +74,11 @@ def synchronise(
     since: datetime | date | str | None,
     until: datetime | date | str | None,
     limit: int | None,
+    sample: int | None = None,
 ) -> SyncReport:
-    """Import the executions that began in a period, newest first."""
+    """Import the executions that began in a period, newest first, or a random sample of them."""
     check_integer("limit", limit, optional=True, error=HistoryError)
+    check_integer("sample", sample, least=1, optional=True, error=HistoryError)
     conditions = [
         ("timestamp", operator, from_micros(min(max(0, moment(name, value)), _LATEST)).isoformat())
         for operator, name, value in ((">=", "since", since), ("<", "until", until))
@@ -95,7 +99,9 @@ def synchronise(
             return None if environment_of is None else environment_of.name
         return None
 
-    chosen = islice(executions, limit)
+    chosen: Iterator[SlimWorkflowExecutionRead] = islice(executions, limit)
+    if sample is not None:
+        chosen = iter(_sampled(chosen, sample))
     report, seen = SyncReport(), set[str]()
     while page := list(islice(chosen, _RUNS_PER_BATCH)):
         # Pages shift while new executions begin: skip duplicates.
@@ -106,6 +112,23 @@ def synchronise(
         report += runner.history.merge(runs)
         report = replace(report, running=report.running + len(batch) - len(ended))
     return report
+
+
+def _sampled(
+    executions: Iterable[SlimWorkflowExecutionRead], size: int
+) -> list[SlimWorkflowExecutionRead]:
+    """Return a random sample of executions, by the hashes of their ids.
+
+    The same period has the same sample, and pages that shift do not change it.
+    """
+    smallest: dict[str, tuple[bytes, SlimWorkflowExecutionRead]] = {}
+    for execution in executions:
+        digest = sha256(execution.execution_id.encode()).digest()
+        smallest[execution.execution_id] = digest, execution
+        if len(smallest) >= 2 * size:  # limits the memory
+            smallest = dict(nsmallest(size, smallest.items(), key=lambda item: item[1][0]))
+    sample = nsmallest(size, smallest.values(), key=lambda item: item[0])
+    return [execution for _, execution in sample]
 
 
 def _run(

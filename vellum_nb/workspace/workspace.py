@@ -288,6 +288,9 @@ class Workspace:
                 return self.history.count(deployment=deployment)
             return None
 
+        def save_case(name: str, case: Mapping[str, Any]) -> str:
+            return str(self.case_set(name, deployment=deployment).add([case]))
+
         return RunForm(
             form_spec(
                 deployment, self._lookup, self.history, source=self.source, variables=variables
@@ -302,6 +305,7 @@ class Workspace:
             cases=cases,
             subscribe=self.history.subscribe,
             conversation=conversation,
+            save_case=save_case,
         )
 
     def lab(self, deployment: str) -> LabPanel:
@@ -479,6 +483,7 @@ class Workspace:
         since: datetime | date | str | None = None,
         until: datetime | date | str | None = None,
         limit: int | None = None,
+        sample: int | None = None,
     ) -> SyncReport:
         """Import executions of `deployment` that were made elsewhere into the history.
 
@@ -491,8 +496,13 @@ class Workspace:
             When the executions began; `since` is inclusive, `until` exclusive, UTC by default.
         limit : int, optional
             Import only this many of the newest executions.
+        sample : int, optional
+            Import only a random sample of this many of these executions. The same period has the
+            same sample.
         """
-        return synchronise(self._runner, deployment, since=since, until=until, limit=limit)
+        return synchronise(
+            self._runner, deployment, since=since, until=until, limit=limit, sample=sample
+        )
 
     @overload
     def sweep(
