@@ -52,7 +52,15 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.sweep import CaseSet, Conversation, Limits, StopWhen, Sweep, SweepPlan
+    from vellum_nb.sweep import (
+        CaseSet,
+        Conversation,
+        Limits,
+        StopWhen,
+        Sweep,
+        SweepPlan,
+        read_cases,
+    )
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -74,6 +82,7 @@ _HOMES = {
     "read_jsonl": "history",
     "read_parquet": "history",
     "read_evals": "comparison",
+    "read_cases": "sweep",
     "check_history": "history",
     "Run": "models",
     "Comparison": "comparison",
@@ -124,6 +133,7 @@ __all__ = [
     "read_jsonl",
     "read_parquet",
     "read_evals",
+    "read_cases",
     "check_history",
     "Run",
     "Comparison",

@@ -158,7 +158,7 @@ def test_a_sample_that_is_there_is_left_alone(tmp_path):
     LocalServer(data=tmp_path).deploy(whisper, name="docs-qa")
     server = LocalServer(data=tmp_path, samples=True)
     samples = {"docs-qa", "summarise", "ticket-triage", "feedback-digest", "pair-grader"}
-    assert set(server.names()) == samples | {"support-bot"}
+    assert set(server.names()) == samples | {"support-bot", "angry-customer"}
     with pytest.raises(VellumNBError, match="no release 'v2'"):
         server.move_tag("docs-qa", "x", "v2")
 

@@ -175,9 +175,9 @@ def test_second_release_of_the_chatbot_forgets_what_was_said_two_turns_before():
     assert (frame["verdict@v2"] == "better").sum() == 3
 
 
-def test_five_samples_are_deployed_beside_a_judge(samples):
+def test_five_samples_are_deployed_beside_a_judge_and_a_user(samples):
     listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
-    assert sorted(listed) == sorted([*names(), "pair-grader"])
+    assert sorted(listed) == sorted([*names(), "pair-grader", "angry-customer"])
     assert sorted(names()) == sorted(RELEASES)
 
 

@@ -186,6 +186,9 @@ def sweep(order):
             wait_until(Path(order["until"]).exists)
         name, options = order.get("name", "count"), order.get("options", {})
         options["release_tags"] = order.get("tags", ["v1"])
+        if "user" in order:
+            user, turns = ws.user(**order["user"]), order["max_turns"]
+            options["conversation"] = vnb.Conversation(user=user, max_turns=turns)
         while True:
             try:
                 made = ws.sweep(name, order["cases"], **options)

@@ -337,7 +337,7 @@ def last_turns(pairs: Sequence[tuple[Run, str]], turns: Mapping[str, int]) -> li
 
     They have the cost and the latency of the whole conversation, and `tag_moved` if it was
     continued on another release. `turns` are the numbers of turns by case id; without one, the last
-    turn is that of the longest conversation of the case.
+    turn is that of the longest conversation of the case, or for 0, of each conversation.
     """
     by_conversation: dict[str, list[Run]] = {}
     last = dict(turns)
@@ -346,10 +346,23 @@ def last_turns(pairs: Sequence[tuple[Run, str]], turns: Mapping[str, int]) -> li
             by_conversation.setdefault(run.conversation_id, []).append(run)
             if run.case_id not in turns:
                 last[run.case_id] = max(run.turn, last.get(run.case_id, 0))
+    ends = {name: max(run.turn or 0 for run in runs) for name, runs in by_conversation.items()}
     return [
         (_whole(run, by_conversation), tag)
         for run, tag in pairs
-        if run.turn is None or run.turn == last.get(run.case_id)
+        if run.turn is None
+        or run.turn == (last.get(run.case_id) or ends.get(run.conversation_id or ""))
+    ]
+
+
+def with_ends(cases: Iterable[SweepCase], pairs: Iterable[tuple[Run, str]]) -> list[SweepCase]:
+    """Return the cases; one that a simulated user continues has the turns of its longest run."""
+    longest: dict[str, int] = {}
+    for run, _ in pairs:
+        longest[run.case_id] = max(run.turn or 0, longest.get(run.case_id, 0))
+    return [
+        replace(case, turn=max(case.turn, longest.get(case.case_id, 0))) if case.is_open else case
+        for case in cases
     ]
 
 
@@ -362,7 +375,8 @@ def with_conversations(
         return tuple(cases)
     runs: dict[str, dict[str, list[Run]]] = {case_id: {} for case_id in last}
     expected: dict[str, dict[int, dict[str, Any]]] = {case_id: {} for case_id in last}
-    values = [(turn.case_id, turn.turn, turn.expected) for turn in reversed(list(planned))]
+    scripted = [turn for turn in planned if not turn.is_open]  # the others have those of the end
+    values = [(turn.case_id, turn.turn, turn.expected) for turn in reversed(scripted)]
     for run, _ in pairs:
         if run.case_id in last and run.conversation_id is not None:
             runs[run.case_id].setdefault(run.conversation_id, []).append(run)
@@ -424,10 +438,11 @@ def by_turn(
             case,
             case_id=f"{case.case_id}/{case.turn}",
             labels={**case.labels, "turn": case.turn},
+            expected={} if case.is_open else case.expected,  # it belongs to the end
             turn=0,
         )
         for case in cases
-        if case.turn and case.case_id in compared_ids
+        if case.turn and case.inputs and case.case_id in compared_ids
     ]
     return turns, of_turns
 
@@ -450,6 +465,8 @@ def whole_conversations(cases: Iterable[SweepCase]) -> list[SweepCase]:
 
 def _said(inputs: Mapping[str, Any]) -> Any:
     """Return the only message of a turn as text, or all of its inputs."""
+    if not inputs:
+        return "(simulated user)"
     if len(inputs) != 1:
         return dict(inputs)
     (value,) = inputs.values()

@@ -32,6 +32,7 @@ from vellum_nb.comparison.cases import (
     split,
     whole_conversations,
     with_conversations,
+    with_ends,
     with_run,
     without_run,
 )
@@ -1339,7 +1340,9 @@ def compare_runs(
     pairs = zip(all_runs, groups or [run.release_tag for run in all_runs], strict=True)
     planned = whole_conversations(cases)
     of_deployment = [pair for pair in pairs if pair[0].deployment == deployment]
-    matching = last_turns(of_deployment, {case.case_id: case.turn for case in planned})
+    turns_of = {case.case_id: 0 if case.is_open else case.turn for case in planned}
+    matching = last_turns(of_deployment, turns_of)
+    planned = with_ends(planned, matching)
     columns = split(matching, tags, by_tag=groups is None)
     base = columns.baseline(baseline)
     aligned = align(columns, base, known=planned, only=None if only is None else frozenset(only))

@@ -231,6 +231,7 @@ class History:
         >>> ws.close()
         """
         runs = self.runs(conversation_id=_checked(str, "id", id))
+        runs = [run for run in runs if run.turn is not None]  # without those of a simulated user
         if not runs:
             msg = f"The history has no conversation {id!r:.100}"
             raise HistoryError(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -217,6 +217,7 @@ class SweepLease(Lease):
     def _mark(self, release_tag: str, where: str, **values: Any) -> None:
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            "AND deployment = (SELECT deployment FROM sweeps WHERE id = :sweep) "
             f"AND {where}"
         )
         names = {"sweep": self._sweep_id, "tag": release_tag}
@@ -490,12 +491,28 @@ class Sweeps:
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
         return from_micros(last) if is_time(last) else None  # damaged if not a time
 
-    def spent(self, sweep_id: str) -> list[tuple[str, float | None, float | None]]:
-        """Return release tag, cost and latency of the runs of a sweep, oldest first."""
+    def spent(self, sweep_id: str) -> list[tuple[str, str | None, float | None, float | None]]:
+        """Return id, release tag, cost and latency of the runs of a sweep, oldest first.
+
+        The tag is None for runs of a simulated user.
+        """
         sql = (
-            "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
+            "SELECT r.id, CASE WHEN r.deployment = s.deployment THEN r.release_tag END, "
+            "r.cost_usd, r.latency_s FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
+            "WHERE r.sweep_id = :sweep ORDER BY r.seq"
         )
-        return [(tag, cost, s) for tag, cost, s in self._store.read(sql, {"sweep": sweep_id})]
+        rows = self._store.read(sql, {"sweep": sweep_id})
+        return [(run_id, tag, cost, s) for run_id, tag, cost, s in rows]
+
+    def stops(
+        self, sweep: SweepRecord, deployment: str, is_stop: Callable[[Run], bool]
+    ) -> list[str]:
+        """Return the ids of the runs of a simulated user that ended their conversation."""
+        filters: query.Filters = {"sweep_id": sweep.id, "deployment": deployment}
+        filters["state"] = "FULFILLED"
+        with self._store.snapshot() as snapshot:
+            runs = query.read_runs(snapshot, query.select(filters, self._store))
+        return [run.id for run in runs if is_stop(run)]
 
     def seconds(self, sweep_id: str) -> float:
         """Return the time in seconds during which at least one run was executing."""
@@ -511,13 +528,15 @@ class Sweeps:
             until = max(until, ended)
         return total / 1e6
 
-    def frame(self, sweep_id: str, *, exclude: Collection[str] = ()) -> pd.DataFrame:
+    def frame(
+        self, sweep_id: str, deployment: str | None = None, *, exclude: Collection[str] = ()
+    ) -> pd.DataFrame:
         """Return the runs of a sweep as a frame, newest first, without the ids in `exclude`.
 
         A reused run has the release tag and the repeat of the planned run that it replaces.
         """
         places = {run: place for place, run in self.reused(sweep_id).items()}
-        planned = query.select({"sweep_id": sweep_id}, self._store)
+        planned = query.select({"sweep_id": sweep_id, "deployment": deployment}, self._store)
         reused = query.select({"ids": list(places)}, self._store)
         with self._store.snapshot() as snapshot:
             rows = query.read_rows(snapshot, planned, SHOWN, missing="mark")
@@ -609,6 +628,8 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
         "ORDER BY position"
     )
     cases = tx.read(sql, {"id": sweep.id})
+    if "user" in sweep.options.get("conversation", {}):  # the driver adopts a run that exists
+        return
     run_ids = {run_id for (run_id,) in tx.read(_RUN_IDS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "

@@ -37,6 +37,7 @@ class SweepCase:
     labels: Mapping[str, Any] = field(default_factory=dict)  # other columns of the case's row
     previous_execution_id: str | None = None  # the execution that it continues
     turn: int = 0  # of a conversation, from 1; it continues the case before it
+    is_open: bool = False  # a simulated user continues the conversation; not stored
 
 
 class SweepRecord(Model):
@@ -108,6 +109,11 @@ def conversation_id(sweep: SweepRecord, place: Place, turn: int) -> str | None:
     first = place.position - turn + 1
     name = f"conversation/{first}/{place.repeat}/{place.release_tag}"
     return str(uuid5(UUID(sweep.id), name)) if turn else None
+
+
+def is_of_user(run: Run) -> bool:
+    """Return whether `run` is one of a simulated user, which has no turn of its own."""
+    return run.conversation_id is not None and run.turn is None
 
 
 def is_unsent(run: Run) -> bool:

@@ -18,11 +18,12 @@ from vellum_nb.models.case_sets import CaseSetVersion, Member
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural
+from vellum_nb.sweep.case_formats import inspect_samples, promptfoo_tests
 from vellum_nb.sweep.cases import PREVIOUS, Cases, Releases, Table, checked_cases, read_table
 from vellum_nb.sweep.conversations import Conversation, has_turns, turn_table
 
 Resolve = Callable[[str], Releases]  # the releases whose variables type the cells of new cases
-Save = Callable[[Path | str, "pd.DataFrame"], Path]
+Save = Callable[[Path | str, "pd.DataFrame | str"], Path]
 _MAX_NAME = 200
 _CONVERSATION, _TURN = "conversation", "turn"  # columns
 _SETS = {"name": "text", "deployment": "text", "cases": "int", "version": "int"}
@@ -348,6 +349,40 @@ class CaseSet:
         "I was charged twice","billing"
         """
         return self._save(parse_location(path), self.frame(version))
+
+    def to_promptfoo(self, path: str | Path, *, version: int | None = None) -> Path:
+        """Write the cases as a JSON list of tests for promptfoo: ``tests: file://tests.json``.
+
+        A single expected output is the value of ``equals``; several are an object. Labels are
+        ``metadata``. Parameters and errors are those of `to_csv`; conversations are refused.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> suite = ws.case_set("billing", deployment="ticket-triage")
+        >>> change = suite.add([{"ticket": "I was charged twice", "expected.category": "billing"}])
+        >>> tests = suite.to_promptfoo("tests.json")
+        >>> vnb.read_cases(tests, output="category").equals(suite.frame().reset_index(drop=True))
+        True
+        """
+        return self._save(parse_location(path), promptfoo_tests(self._single_turns(version)))
+
+    def to_inspect(self, path: str | Path, *, version: int | None = None) -> Path:
+        """Write the cases as JSON lines for Inspect AI: ``json_dataset("cases.jsonl")``.
+
+        A single input or expected output is the text of ``input`` or ``target``; several are JSON.
+        ``metadata`` has the labels, and all values in ``inputs`` and ``expected``. Parameters and
+        errors are those of `to_csv`; conversations are an `InputError`.
+        """
+        return self._save(parse_location(path), inspect_samples(self._single_turns(version)))
+
+    def _single_turns(self, version: int | None) -> list[SweepCase]:
+        members = self._members(version).values()
+        if any(turns[0].turn for turns in members):
+            msg = f"Case set {self.name!r} has conversations, which only to_csv can write"
+            raise InputError(msg)
+        return [turns[0] for turns in members]
 
     def _members(self, version: int | None) -> dict[str, Member]:
         check_integer("version", version, least=1, optional=True)

@@ -16,16 +16,18 @@ from typing import Any, Literal, NoReturn, get_args
 
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, RunError, VellumVariable
-from vellum_nb.models.checks import available, check_text, cut_list, refuse
+from vellum_nb.models.checks import available, check_integer, check_text, cut_list, refuse
 from vellum_nb.models.inputs import chat_messages, format_value, is_chat
 from vellum_nb.models.sweeps import NOT_SENT, SweepCase
 from vellum_nb.sweep.cases import Releases, Table
+from vellum_nb.sweep.users import SimulatedUser
 
 Carry = Literal["history", "state", "both"]
 _TURNS, _TURN, _NAME = "turns", "turn", "conversation"  # columns
 _CHAT = "CHAT_HISTORY"
 _OF_LAST_TURN = ("expected.", "desired.")  # prefixes of columns
 _MAX_TURNS = 100_000
+_DEFAULT_MAX_TURNS = 6  # with a simulated user
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Conversation:
         What a turn gets from the turns before it: a chat history that grows by the user's message
         and the release's own reply, the state of the workflow (``previous_execution_id``), or both.
         Default: ``"history"`` if there is an input for it, else ``"state"``.
+    user : SimulatedUser, optional
+        Workflow that writes the messages after the script; see `Workspace.user`.
+    max_turns : int, optional
+        With a `user`: the number of turns after which a conversation ends. Default: 6.
 
     Examples
     --------
@@ -61,12 +67,21 @@ class Conversation:
     input: str | None = None
     reply: str | None = None
     carry: Carry | None = None
+    user: SimulatedUser | None = None
+    max_turns: int | None = None
 
     def __post_init__(self) -> None:
         check_text("input", self.input, optional=True)
         check_text("reply", self.reply, optional=True)
         if self.carry is not None and self.carry not in get_args(Carry):
             refuse("carry", self.carry, f"one of {', '.join(map(repr, get_args(Carry)))}")
+        if not isinstance(self.user, SimulatedUser | None):
+            refuse("user", self.user, "ws.user(...) or None")
+        check_integer("max_turns", self.max_turns, least=1, optional=True)
+        if self.user is not None:
+            object.__setattr__(self, "max_turns", self.max_turns or _DEFAULT_MAX_TURNS)
+        elif self.max_turns is not None:
+            refuse("max_turns", self.max_turns, "None without a user: a script has its own turns")
 
     def resolved(self, releases: Releases) -> Conversation:
         """Return the conversation with the names that are inferred from `releases`.
@@ -85,7 +100,7 @@ class Conversation:
             _refuse("input", message, "the input with the user's message", inputs)
         carry = self.carry or ("history" if chats else "state")
         if carry == "state":
-            return Conversation(message, carry=carry)
+            return replace(self, input=message, reply=None, carry=carry)
         chat = message if message in chats else _only(chats)
         for tag, release in releases.items():
             if chat not in _names({tag: release}, "input_variables"):
@@ -94,7 +109,20 @@ class Conversation:
         reply = self.reply or _only([name for name, v in outputs.items() if v.type == "STRING"])
         if reply is None or reply not in outputs:
             _refuse("reply", reply, "the output with the answer", outputs)
-        return Conversation(message, reply, carry)
+        return replace(self, input=message, reply=reply, carry=carry)
+
+    def spoken(
+        self, case: SweepCase, said: str, before: Run | None, types: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return fields of the run of a turn in which a simulated user has `said` something."""
+        message = str(self.input)
+        is_chat_input = types.get(message) == _CHAT
+        value = chat_messages([("USER", said)]) if is_chat_input else said
+        inputs = {**case.inputs, message: value}
+        fields: dict[str, Any] = {"inputs": inputs}
+        if before is not None:
+            fields |= self.continued(replace(case, inputs=inputs), before, types, before.timestamp)
+        return fields
 
     def first_inputs(
         self, message: str, inputs: Mapping[str, Any], types: Mapping[str, str]
@@ -111,7 +139,7 @@ class Conversation:
         It has failed if `before` has no answer. `types` are those of the inputs of the release.
         """
         if before is None or before.state != "FULFILLED":
-            return _not_sent(before, now)
+            return not_sent(before, now)
         fields: dict[str, Any] = {}
         if self.carry != "history":
             fields["previous_execution_id"] = before.execution_id
@@ -135,12 +163,14 @@ class Conversation:
         return {**inputs, chat: [*history, *(inputs.get(chat) or ())] if is_chat_input else history}
 
 
-def _not_sent(before: Run | None, now: datetime) -> dict[str, Any]:
+def not_sent(before: Run | None, now: datetime) -> dict[str, Any]:
     """Return the fields of the run of a turn that is not sent, as the one before has no answer."""
     if before is None:
         message = "the turn before was deleted, so this turn was not sent"
     elif before.error is not None and before.error.code == NOT_SENT:
         message = before.error.message
+    elif before.turn is None:
+        message = f"the simulated user was {before.state}, so this turn was not sent"
     else:
         message = f"turn {before.turn} was {before.state}, so this turn was not sent"
     return {
@@ -205,7 +235,9 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
     variable = inputs.get(message)
     labels = [f"label.{name}" if name in inputs else name for name in (_NAME, _TURN)]
     is_list = _TURNS in table.columns
-    rows = list(_scripted(table, message, *labels) if is_list else _numbered(table))
+    has_user = conversation.user is not None
+    scripted = _scripted(table, message, *labels, has_user=has_user) if is_list else None
+    rows = list(_numbered(table) if scripted is None else scripted)
     if variable is not None and variable.type == _CHAT:
         for row in rows:
             for column in (message, f"input.{message}"):
@@ -228,7 +260,7 @@ def _parsed(text: str) -> Any:
 
 
 def _scripted(
-    table: Table, message: str, name_label: str, turn_label: str
+    table: Table, message: str, name_label: str, turn_label: str, *, has_user: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of cases with a list of turns, with two labels for conversation and turn."""
     for number, row in enumerate(table.rows, start=1):
@@ -236,6 +268,8 @@ def _scripted(
         turns: Any = _parsed(cell) if isinstance(cell, str) else cell
         if hasattr(turns, "tolist"):  # an array of Parquet
             turns = turns.tolist()
+        if has_user and isinstance(turns, list | tuple) and not turns:
+            turns = [""]  # the user begins
         if not isinstance(turns, list | tuple) or not turns:
             msg = (
                 f"Case {number} of {table.name} has {format_value(cell)} as its turns; give a "

@@ -277,7 +277,7 @@ class Driver(threading.Thread):
         self._ended: list[tuple[PreparedRun, Finished]] = []
         for prepared in in_doubt:
             self._look_up(prepared, 0.0)
-            counter.begun(prepared.run.release_tag)
+            counter.begun(prepared.tag)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -445,7 +445,7 @@ class Driver(threading.Thread):
         tags: Tally[str] = Tally()
         while len(fresh) < number and self._draw() and self._can_pay(self._next[0], tags):
             fresh.append(self._next.popleft())
-            tags[fresh[-1].run.release_tag] += 1
+            tags[fresh[-1].tag] += 1
         return fresh
 
     def _draw(self) -> bool:
@@ -467,7 +467,7 @@ class Driver(threading.Thread):
         if limit is None:
             return True
         limit -= self._unresolved_cost
-        return self._counter.can_pay(prepared.run.release_tag, limit, begun)
+        return self._counter.can_pay(prepared.tag, limit, begun)
 
     def _record(self, now: float, room: int) -> None:
         """Record runs that ended, that became doubtful, and that are sent next."""
@@ -486,7 +486,7 @@ class Driver(threading.Thread):
         if fresh or resends:
             self._note_reach(now, is_reachable=True)
         for prepared in fresh:
-            self._counter.begun(prepared.run.release_tag)
+            self._counter.begun(prepared.tag)
             self._begin(prepared, stored.get(prepared.run.id), now)
         self._calls += len(fresh)
         for prepared in resends:
@@ -525,13 +525,14 @@ class Driver(threading.Thread):
         """Count a recorded end; a run that was cut off is repeated."""
         run = outcome.run
         if not is_cut_off(run):
-            self._counter.ended(run, looked_up=outcome.looked_up, resent=outcome.resent)
+            ended = {"looked_up": outcome.looked_up, "resent": outcome.resent}
+            self._counter.ended(run, prepared.tag, **ended)
             if (turn := self._following(prepared, run)) is not None:
                 self._has_followers = True
                 self._queue(turn)
             return
-        self._counter.begun(run.release_tag, -1)
-        self._counter.spent(run.release_tag, run.cost_usd)
+        self._counter.begun(prepared.tag, -1)
+        self._counter.spent(prepared.tag, run.cost_usd)
         following = self._next_attempt(prepared)
         if following is None:
             self._unresolved.append(run)
@@ -543,7 +544,7 @@ class Driver(threading.Thread):
         if prepared.run.state == "STARTED":
             self._next.append(prepared)
         else:
-            self._counter.begun(prepared.run.release_tag)
+            self._counter.begun(prepared.tag)
             self._ended.append((prepared, Finished(prepared.run)))
 
     def _begin(self, prepared: PreparedRun, stored: Run | None, now: float) -> None:
@@ -630,7 +631,7 @@ class Driver(threading.Thread):
             self._failing_since = None
             if not prepared.is_probe:
                 self._unresolved.append(prepared.run)
-                self._counter.begun(prepared.run.release_tag, -1)
+                self._counter.begun(prepared.tag, -1)
         else:
             self._retry(prepared, outcome, began, now)
 
@@ -711,7 +712,7 @@ class Driver(threading.Thread):
         begun = [*waiting, *self._resends, *(run for run, _ in self._under_way.values())]
         begun = [prepared for prepared in begun if not prepared.is_probe]
         for prepared in begun:
-            self._counter.begun(prepared.run.release_tag, -1)
+            self._counter.begun(prepared.tag, -1)
         unsent = [p.run for p in waiting if p.doubt is None and not p.resent]
         unsent_ids = {run.id for run in unsent}
         self._doubted += [

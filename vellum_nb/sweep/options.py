@@ -23,6 +23,7 @@ from vellum_nb.models.checks import (
 )
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.conversations import Conversation
+from vellum_nb.sweep.users import SimulatedUser
 
 MAX_CONCURRENCY = 128
 """Calls at once that a sweep without `concurrency` grows to."""
@@ -235,7 +236,8 @@ class SweepOptions:
         """Options that are stored with the sweep: those that differ from the default."""
         values = {name: getattr(self, name) for name in _STORED} | asdict(self.limits)
         if self.conversation is not None:
-            values["conversation"] = asdict(self.conversation)
+            talk = asdict(self.conversation)
+            values["conversation"] = {k: v for k, v in talk.items() if v is not None}
         if self.stop_when is not None:
             rule = {name: getattr(self.stop_when, name) for name in _STORED_OF_RULE}
             name = getattr(self.stop_when.metric, "name", None)
@@ -282,7 +284,10 @@ class SweepOptions:
         values: dict[str, Any] = _part(stored, _STORED)
         if "conversation" in values:
             with damaged(f"Sweep {sweep.id}"):
-                values["conversation"] = Conversation(**values["conversation"])
+                stored_talk = dict(values["conversation"])
+                if stored_talk.get("user") is not None:
+                    stored_talk["user"] = SimulatedUser(**stored_talk["user"])
+                values["conversation"] = Conversation(**stored_talk)
         return cls(limits=Limits(**_part(stored, LIMIT_NAMES)), stop_when=stop_when, **values)
 
 

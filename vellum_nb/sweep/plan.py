@@ -27,13 +27,14 @@ from vellum_nb.models.sweeps import MOST_RUNS, Place, SweepCase, SweepRecord, pl
 from vellum_nb.rendering.format import between, duration, money, plural
 from vellum_nb.sweep.cases import CaseColumn, CheckedCases, Releases, columns_by_role, columns_html
 from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.users import is_user, states_with_ends
 
 Reused: TypeAlias = Mapping[Place, str]
 """Ids of runs of the history that replace planned ones."""
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _REPEATED_STATES = frozenset({"CUT_OFF"})
 _REPEATED_JUDGE_STATES = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # without a judgement
-_FINAL_STATES = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})  # `retry_failed` keeps these
+_FINAL_STATES = frozenset({"FULFILLED", "STARTED", "IN_DOUBT", "OVER"})  # not for `retry_failed`
 _COLUMNS = {  # of a plan's frame, with their kinds
     **dict.fromkeys(("release_tag", "release_id"), "text"),
     **dict.fromkeys(_COUNTS, "int"),
@@ -96,6 +97,8 @@ class SweepPlan:
     new_values : bool
         Whether the sweep has ended, and the cases now have other expected outputs or labels: the
         stored runs get them without a call.
+    user_calls : int
+        Number of `cases` that are messages of a simulated user.
 
     Examples
     --------
@@ -117,6 +120,7 @@ class SweepPlan:
     omitted: int = 0
     conversations: int = 0
     new_values: bool = False
+    user_calls: int = 0
     _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
 
     def power(
@@ -258,8 +262,11 @@ class SweepPlan:
     def _line(self, times: str) -> str:
         factors = [plural(self.cases, "case"), plural(len(self.tags), "release tag")]
         if self.conversations:
-            turns = plural(self.cases, "turn")
+            turns = plural(self.cases - self.user_calls, "turn")
+            turns = f"up to {turns}" if self.user_calls else turns
             factors[0] = f"{plural(self.conversations, 'conversation')} of {turns}"
+            if self.user_calls:
+                factors[0] = f"({factors[0]} + {plural(self.user_calls, 'message')})"
         calls = between(self.least_calls, self.calls)
         if self.repeats > 1:
             factors.append(plural(self.repeats, "repeat"))
@@ -280,7 +287,8 @@ class SweepPlan:
 class PlannedRun:
     """A planned run, with its id and state.
 
-    The state is None before it begins, and IN_DOUBT after a failure without an answer.
+    The state is None before it begins, IN_DOUBT after a failure without an answer, and OVER if a
+    simulated user ended its conversation before.
     """
 
     place: Place
@@ -403,6 +411,9 @@ def plan_sweep(
     if resumes:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
     states, stored_reuse = _stored_runs(record, sweeps, is_earlier=is_earlier)
+    if (talk := options.conversation) is not None and talk.user is not None:
+        stops = sweeps.stops(record, talk.user.deployment, talk.user.stops)
+        states = states_with_ends(states, record, checked.cases, stops)
     conversations = sum(case.turn == 1 for case in checked.cases)
     runs: Iterable[PlannedRun] = planned_runs(record, states, stored_reuse)
     reused: Reused = {}
@@ -431,6 +442,7 @@ def plan_sweep(
         omitted=checked.omitted,
         conversations=conversations,
         new_values=record.ended is not None and sweeps.cases(record.id) != checked.cases,
+        user_calls=sum(map(is_user, checked.cases)),
     )
     run_ids = [*stored_reuse.values(), *reused.values()] if record.judge is None else []
     stored_notes = (*_reuse_notes(run_ids, sweeps), *_unreadable_tags(new), *checked.notes)
@@ -621,12 +633,13 @@ def _tag_plans(
         costs = [run.cost_usd for run in samples if run.cost_usd is not None]
         begun = sum(number for (of, _), number in counts.items() if of == tag)
         doubtful = counts.get((tag, "STARTED"), 0) + counts.get((tag, "IN_DOUBT"), 0)
+        over = counts.get((tag, "OVER"), 0)
         reusing = sum(place.release_tag == tag for place in reused)
         yield TagPlan(
             tag,
             release_id,
             calls=record.cases * record.repeats - begun - reusing,
-            found=begun - doubtful,
+            found=begun - doubtful - over,
             reused=reusing,
             doubtful=doubtful,
             median_s=median(run.latency_s for run in samples) if samples else None,

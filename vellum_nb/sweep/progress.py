@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import is_unsent
+from vellum_nb.models.sweeps import is_of_user, is_unsent
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.options import LIMIT_NAMES
 
@@ -230,16 +230,21 @@ class Counter:
         with self._lock:
             self._tags[tag].running += by
 
-    def ended(self, run: Run, *, looked_up: bool = False, resent: bool = False) -> None:
-        """Count a run that ended."""
+    def omit(self, tag: str, runs: int = 1) -> None:
+        """Remove planned runs that turned out to be unnecessary."""
         with self._lock:
-            self._tags[run.release_tag].running -= 1
+            self._tags[tag].planned -= runs
+
+    def ended(self, run: Run, tag: str, *, looked_up: bool = False, resent: bool = False) -> None:
+        """Count a run of `tag` that ended."""
+        with self._lock:
+            self._tags[tag].running -= 1
             if is_unsent(run):
-                self._end(run.release_tag, "UNSENT")
+                self._end(tag, "UNSENT")
                 return
-            self._end(run.release_tag, run.state)
-            self.spent(run.release_tag, run.cost_usd, run.latency_s)
-            self._learn_cost(run)
+            self._end(tag, run.state)
+            self.spent(tag, run.cost_usd, None if is_of_user(run) else run.latency_s)
+            self._learn_cost(run, tag)
             self._adopted += looked_up
             self._resent += resent
             is_same = bool(self._latest) and run.error == self._latest[0].error
@@ -290,13 +295,13 @@ class Counter:
                 **facts,
             )
 
-    def _learn_cost(self, run: Run) -> None:
+    def _learn_cost(self, run: Run, tag: str) -> None:
         """Update the expected cost of its tag; a run without a cost does not change it."""
         if not run.cost_usd:
-            self._unpriced[run.release_tag] += run.state == "FULFILLED"
+            self._unpriced[tag] += run.state == "FULFILLED"
         elif is_cost(run.cost_usd):
-            self._priced[run.release_tag] += 1
-            self._paid[run.release_tag] += run.cost_usd
+            self._priced[tag] += 1
+            self._paid[tag] += run.cost_usd
 
     def _end(self, tag: str, state: str) -> None:
         self._tags[tag].done += state == "FULFILLED"

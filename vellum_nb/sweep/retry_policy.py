@@ -114,6 +114,11 @@ class PreparedRun:
     resend_after: float = LOOKUP_S  # seconds in doubt after which it is sent again
     send_by: Deadline | None = None  # it must not be sent later
 
+    @property
+    def tag(self) -> str:
+        """Release tag of the planned run; a simulated user has one of its own."""
+        return self.run.release_tag if self.planned is None else self.planned.place.release_tag
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:

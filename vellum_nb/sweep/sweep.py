@@ -54,6 +54,7 @@ from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
 from vellum_nb.sweep.turns import Turns
+from vellum_nb.sweep.users import states_with_ends
 
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way
 _CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
@@ -295,19 +296,33 @@ class SweepControl:
         """
         record, sweeps = self.record, Sweeps(self.history)
         counter = Counter(record.release_tags, record.cases * record.repeats, expected)
-        states, reused = sweeps.states(record.id), sweeps.reused(record.id)
+        states, reused = self._states(), sweeps.reused(record.id)
         in_doubt: list[PlannedRun] = []
+        tags: dict[str, str] = {}
         for planned in planned_runs(record, states, reused) if states or reused else ():
-            if planned.state == "STARTED" or (look_up and planned.state == "IN_DOUBT"):
+            tags[planned.run_id] = planned.place.release_tag
+            if planned.state == "OVER":
+                counter.omit(planned.place.release_tag)
+            elif planned.state == "STARTED" or (look_up and planned.state == "IN_DOUBT"):
                 in_doubt.append(planned)
             elif planned.state is not None:
                 tag = planned.place.release_tag
                 counter.had(tag, planned.state, reused=planned.place in reused)
-        for tag, cost, seconds in sweeps.spent(record.id) if states else ():
+        for run_id, own_tag, cost, seconds in sweeps.spent(record.id) if states else ():
+            tag = own_tag or tags.get(run_id, record.release_tags[0])
             if tag in record.release_tags:  # otherwise damaged
-                counter.spent(tag, cost, seconds)
+                counter.spent(tag, cost, seconds if own_tag else None)
         self._counter = counter
         return states, reused, in_doubt
+
+    def _states(self) -> Mapping[str, str]:
+        """Return the states of the begun runs, and of turns that their user made unnecessary."""
+        sweeps, talk = Sweeps(self.history), self.options.conversation
+        states = sweeps.states(self.record.id)
+        if not states or talk is None or talk.user is None:
+            return states
+        stops = sweeps.stops(self.record, talk.user.deployment, talk.user.stops)
+        return states_with_ends(states, self.record, sweeps.cases(self.record.id), stops)
 
     def start(self, *, retry: bool = False) -> None:
         """Execute the remaining runs in the background; with `retry`, failed ones as well."""
@@ -421,6 +436,10 @@ class SweepControl:
         """Prepare the turn that continues `run`, unless the answer of `run` is unknown."""
         planned = None if prepared.planned is None else self._turns.after(prepared.planned)
         if planned is None or planned.state is not None or run.doubt is not None:
+            return None
+        talk = self.options.conversation
+        if talk is not None and talk.user is not None and talk.user.stops(run):
+            self._counter.omit(prepared.tag, 1 + self._turns.left(planned))
             return None
         return self.worker.prepare(planned, self.options, run)
 
@@ -604,7 +623,9 @@ class Sweep:
     def runs(self) -> list[Run]:
         """Return its runs, newest first, including reused ones."""
         places, repeated = self._reused(), self._repeated()
-        runs = [run for run in self._history.runs(sweep_id=self.id) if run.id not in repeated]
+        deployment = self._control.record.deployment
+        planned = self._history.runs(sweep_id=self.id, deployment=deployment)
+        runs = [run for run in planned if run.id not in repeated]
         for run in self._history.runs(ids=list(places)) if places else ():
             place = places[run.id]
             fields = {"release_tag": place.release_tag, "repeat": place.repeat}
@@ -620,8 +641,12 @@ class Sweep:
         ``"all"``, or ``"short"`` for reading on a screen, as in `History.frame`.
         """
         check_view(columns)
+        return short_view(self._frame(self._control.record.deployment), columns)
+
+    def _frame(self, deployment: str | None) -> pd.DataFrame:
+        """Return its runs of `deployment`; None includes those of a simulated user."""
         sweeps = Sweeps(self._history)
-        frame = sweeps.frame(self.id, exclude=self._repeated())
+        frame = sweeps.frame(self.id, deployment, exclude=self._repeated())
         cases = sweeps.cases(self.id)
         by_case_id = {case.case_id: case for case in reversed(cases)}
         by_run = {run: cases[place.position] for run, place in self._reused().items()}
@@ -638,14 +663,17 @@ class Sweep:
                 added[prefix + name] = column([cell(value) for value in values], None)
         at = list(frame).index(FIRST_ID)
         parts = frame.iloc[:, :at], pd.DataFrame(added, index=frame.index), frame.iloc[:, at:]
-        return short_view(pd.concat(parts, axis=1), columns)
+        return pd.concat(parts, axis=1)
 
     def failed(self, *, columns: FrameView = "all") -> pd.DataFrame:
-        """Return the failed, rejected and cancelled runs of `frame`.
+        """Return the failed, rejected and cancelled runs, also those of a simulated user.
 
         Turns that were not sent are left out: their conversation has one failed run.
         """
-        frame = self.frame()
+        check_view(columns)
+        talk = self._control.options.conversation
+        deployment = self._control.record.deployment
+        frame = self._frame(None if talk is not None and talk.user else deployment)
         is_unsent = (frame["state"] == "FAILED") & frame["error_code"].isin([NOT_SENT])
         failed = frame[frame["state"].isin(_NOT_DONE) & ~is_unsent].reset_index(drop=True)
         return short_view(failed, columns)
@@ -860,7 +888,8 @@ def sweeps_frame(
         row |= {"unsent": tally["UNSENT"]}
         row |= {"case_set_version": versions.get(record.case_set_version or "")}
         row |= {"created": micros(record.created), "ended": record.ended and micros(record.ended)}
-        row |= {"state": "running" if record.id in held else idle, "to_go": record.planned - begun}
+        to_go = 0 if record.ended is not None else record.planned - begun
+        row |= {"state": "running" if record.id in held else idle, "to_go": to_go}
         why = None if record.id in held else _why(record, begun=begun)
         rows.append(row | {"why": "stopped by hand" if why == BY_HAND else why})
     return frame_of_records(_COLUMNS, rows)

@@ -37,6 +37,13 @@ class Turns:
         """Return the run of the turn that continues `run`."""
         return self._at(run, 1) if self._is_later(run.place.position + 1) else None
 
+    def left(self, run: PlannedRun) -> int:
+        """Return the number of turns after `run`."""
+        number = 0
+        while (after := self.after(run)) is not None:
+            run, number = after, number + 1
+        return number
+
     def _is_later(self, position: int) -> bool:
         return position < len(self._turns) and self._turns[position] > 1
 

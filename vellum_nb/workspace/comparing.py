@@ -24,10 +24,11 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, mocks_metadata, read_table
 from vellum_nb.sweep.options import Limits, StopWhen, SweepOptions
 from vellum_nb.sweep.sweep import Sweep, control_of
+from vellum_nb.sweep.users import compared_cases
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.sweeps import empty_sweep, start_sweep
@@ -172,7 +173,7 @@ class WorkspaceActions:
             current,
             deployment=deployment,
             release_tags=tags,
-            cases=[*cases, *stored],
+            cases=[*compared_cases(cases), *stored],
             actions=self,
             **options,
         )
@@ -413,16 +414,36 @@ def _runs_and_cases(
         runs = history.runs(deployment=deployment, release_tag=tags, since=since)
         case_ids = {run.case_id for run in runs}
         sweep_ids = dict.fromkeys(run.sweep_id for run in runs if run.sweep_id)
-        cases = [case for id_ in sweep_ids for case in Sweeps(history).cases(id_)]
-        records = (record for id_ in sweep_ids for record in Sweeps(history).every(id_))
+        stored = (Sweeps(history).cases(id_) for id_ in sweep_ids)
+        cases = [case for of_sweep in stored for case in compared_cases(of_sweep)]
+        records = [record for id_ in sweep_ids for record in Sweeps(history).every(id_)]
         notes = [note for record in records for note in record.notes]
+        for record in records:
+            runs, more = _with_user(history, record, runs)
+            notes = [*notes, *more]
         return runs, [case for case in cases if case.case_id in case_ids], notes
     if control_of(sweep).record.deployment != deployment:
         msg = f"{sweep!r} is not of {deployment}; ws.sweeps({deployment!r}) lists those that are"
         raise InputError(msg)
     begin = None if since is None else moment("since", since)
     runs = [run for run in sweep.runs() if begin is None or micros(run.timestamp) >= begin]
-    return runs, Sweeps(history).cases(sweep.id), sweep.notes
+    runs, more = _with_user(history, control_of(sweep).record, runs)
+    return runs, compared_cases(Sweeps(history).cases(sweep.id)), (*sweep.notes, *more)
+
+
+def _with_user(
+    history: History, record: SweepRecord, runs: list[Run]
+) -> tuple[list[Run], Sequence[str]]:
+    """Return the runs without unfinished conversations, and a note on the noise of their user."""
+    if "user" not in record.options.get("conversation", {}):
+        return runs, ()
+    talk = SweepOptions.from_stored(record).conversation
+    assert talk is not None and talk.user is not None  # noqa: S101, PT018
+    messages = history.runs(sweep_id=record.id, deployment=talk.user.deployment, state="FULFILLED")
+    over = {run.conversation_id for run in messages if talk.user.stops(run)}
+    over |= {run.conversation_id for run in runs if run.turn == talk.max_turns}
+    finished = [r for r in runs if r.sweep_id != record.id or r.conversation_id in over]
+    return finished, [talk.user.noise(messages)]
 
 
 def _chosen_cases(

@@ -25,16 +25,18 @@ from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
+from vellum_nb.files import write_file
 from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, case_sets_of, write_csv_frame
 from vellum_nb.lazy import pd
-from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
+from vellum_nb.models import Cancellation, DoubtKind, Run, RunError, case_id
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
-from vellum_nb.models.sweeps import SweepCase, SweepRecord, conversation_id
+from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, conversation_id, is_of_user
 from vellum_nb.sweep.case_sets import CaseSet
 from vellum_nb.sweep.cases import (
     MOCKS,
     Cases,
+    CheckedCases,
     Releases,
     Table,
     case_columns,
@@ -44,7 +46,7 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.conversations import Conversation, has_turns, turn_table
+from vellum_nb.sweep.conversations import Conversation, has_turns, not_sent, turn_table
 from vellum_nb.sweep.driver import AS_BEGUN
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
@@ -73,6 +75,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.stop_rule import checked_stop_when
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of, find_sweep, running_controls
+from vellum_nb.sweep.users import SimulatedUser, is_user, turn_numbers, with_users
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
@@ -106,6 +109,7 @@ class SweepAttempt:
     deployment_id: str | None
     workspace: str | None = None
     expand_meta: bool = False
+    user: tuple[str, str | None] | None = None  # name and id of the user's deployment
     session: ClientSession | None = field(default=None, repr=False)  # not pickled
 
     def __call__(self, prepared: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
@@ -130,14 +134,17 @@ class SweepAttempt:
         return finished(prepared, end)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.settings, self.deployment_id, self.workspace, self.expand_meta)
+        fields = (self.deployment_id, self.workspace, self.expand_meta, self.user)
+        return type(self), (self.settings, *fields)
 
     def _look_up(
         self, prepared: PreparedRun, client: Client, cancel: Cancellation | None
     ) -> Outcome:
-        external_id = str(prepared.run.external_id)
+        external_id, deployment_id = str(prepared.run.external_id), self.deployment_id
+        if self.user is not None and prepared.run.deployment == self.user[0]:
+            deployment_id = self.user[1]
         try:
-            execution = listed_execution(client, self.deployment_id, external_id, cancel)
+            execution = listed_execution(client, deployment_id, external_id, cancel)
             if execution is None and self.workspace is not None:
                 now = client.workspace_identity().id
                 if now != self.workspace:  # it does not list executions of this sweep
@@ -212,6 +219,10 @@ class SweepWorker:
         _, read = client_settings(runner.client).timeout
         self.read_timeout_s = read or LOOKUP_S
         self._doubts: Mapping[str, tuple[DoubtKind, float]] = {}
+        self._user: SimulatedUser | None = None
+        self._user_types: Mapping[str, str] | None = None
+        self._turn_numbers: Sequence[int] = ()
+        self._talks: dict[str, dict[int, Run]] = {}  # answered turns, with a simulated user
         self._types: dict[str, Mapping[str, str] | None] = {}
         self._moved: dict[str, None] = {}
         self._stop = threading.Event()
@@ -237,7 +248,9 @@ class SweepWorker:
 
         A turn that continues a run without an answer has failed.
         """
-        is_new = planned.state is None
+        is_new, case = planned.state is None, self._cases[planned.place.position]
+        if self._user is not None:
+            self._learn_turns(planned.place, case, before)
         if again is not None:
             ids = {"id": planned.run_id, "external_id": planned.run_id, "execution_id": None}
             run = self.sent_now(again.model_copy(update={**AS_BEGUN, **ids}))
@@ -245,7 +258,7 @@ class SweepWorker:
             run = self._run(planned, options, before)
         else:
             run = self.history.get(planned.run_id)
-        types = self._types[planned.place.release_tag]
+        types = self._user_types if is_user(case) else self._types[planned.place.release_tag]
         inputs = tuple(
             {"name": name, "type": types[name] if types else infer_type(value), "value": value}
             for name, value in run.inputs.items()
@@ -268,8 +281,10 @@ class SweepWorker:
 
     def sent_now(self, run: Run) -> Run:
         """Return `run` with the current time and release of its tag."""
-        now, release = datetime.now(UTC), self._releases[run.release_tag]
-        fields = {"timestamp": now, "release_id": release.id if release else None}
+        fields: dict[str, Any] = {"timestamp": datetime.now(UTC)}
+        if not is_of_user(run):
+            release = self._releases[run.release_tag]
+            fields["release_id"] = release.id if release else None
         return run.model_copy(update=fields)
 
     def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
@@ -286,13 +301,16 @@ class SweepWorker:
         if sweep.workspace and now and sweep.workspace != now:
             msg = f"Sweep {sweep.id} cannot run: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
-        last_seen = self._read_releases(lease)
+        last_seen, deployment_id = self._read_releases(lease), self._runner.lookup.deployment_id
+        self._read_user(None if options.conversation is None else options.conversation.user)
         attempt = SweepAttempt(
             client_settings(client, max_connections=options.most_at_once, max_tries=1),
-            self._runner.lookup.deployment_id(sweep.deployment),
+            deployment_id(sweep.deployment),
             workspace=sweep.workspace and now,
             expand_meta=options.expands_meta,
         )
+        if (user := self._user) is not None:
+            attempt.user = user.deployment, deployment_id(user.deployment)
         session_client = open_client(attempt.settings)
         attempt.session = session_client, Uploads(session_client)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
@@ -314,7 +332,8 @@ class SweepWorker:
             resolve = partial(self._runner.resolve, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
             self._cases = self._cases or Sweeps(self.history).cases(sweep.id)
-            checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
+            turns = [case for case in self._cases if not is_user(case)]
+            checked_cases(stored_table(turns), self._releases, sweep.deployment)
         self._doubts = Sweeps(self.history).doubts(sweep.id)
         checked = Sweeps(self.history).every(sweep.id)[0].checked
         for tag, release in self._releases.items():
@@ -327,6 +346,22 @@ class SweepWorker:
             if planned and release is not None and release.id != planned:
                 self._moved[tag] = None
         return checked
+
+    def _read_user(self, user: SimulatedUser | None) -> None:
+        """Read the release of a simulated user; a `VellumNBError` if its tag has moved."""
+        self._turn_numbers, self._user, self._talks = turn_numbers(self._cases), user, {}
+        if user is None:
+            return
+        release = self._runner.resolve(user.deployment, user.release_tag)
+        if release is not None and user.release_id not in {None, release.id}:
+            msg = (
+                f"Sweep {self._sweep.id} cannot continue: its simulated user, {user}, has moved to "
+                "another release, which would say something else: make the call of ws.sweep(...) "
+                "again to begin a sweep with the new release, or move the tag back"
+            )
+            raise VellumNBError(msg)
+        variables = release.workflow_version.input_variables if release else ()
+        self._user_types = {v.key: wire_type(v) for v in variables} if release else None
 
     def close(self) -> None:
         """Close the connections, after a last check of the tags."""
@@ -360,30 +395,75 @@ class SweepWorker:
         case, release = self._cases[place.position], self._releases[place.release_tag]
         types = self._types[place.release_tag]
         fields: dict[str, Any] = {
+            "deployment": self._sweep.deployment,
+            "release_tag": place.release_tag,
+            "release_id": release.id if release else None,
             "inputs": dict(case.inputs),
             "previous_execution_id": case.previous_execution_id,
+            "case_id": case.case_id,
+            "turn": self._turn_numbers[place.position] if case.turn else None,
+            "metadata": mocks_metadata(case.labels),
         }
-        if before is not None and options.conversation is not None:
+        if case.turn and options.conversation is not None:
+            continues = before is not None
             if isinstance(before, PlannedRun):  # a deleted run is not among these
                 before = next(iter(self.history.runs(ids=[before.run_id])), None)
-            fields |= options.conversation.continued(case, before, types or {}, now)
+            fields |= self._of_turn(place, options.conversation, before, now, continues=continues)
+        inputs = fields["inputs"]
+        sent = self._user_types if is_user(case) else types
         return Run(
             id=planned.run_id,
             external_id=planned.run_id,
-            deployment=self._sweep.deployment,
-            release_tag=place.release_tag,
-            release_id=release.id if release else None,
             environment=self._sweep.environment,
             timestamp=now,
-            not_sent=tuple(n for n in fields["inputs"] if types is not None and n not in types),
-            case_id=case.case_id,
+            not_sent=tuple(name for name in inputs if sent is not None and name not in sent),
             conversation_id=conversation_id(self._sweep, place, case.turn),
-            turn=case.turn or None,
-            metadata=mocks_metadata(case.labels),
             sweep_id=self._sweep.id,
             repeat=place.repeat,
             **fields,
         )
+
+    def _of_turn(
+        self,
+        place: Place,
+        talk: Conversation,
+        before: Run | None,
+        now: datetime,
+        *,
+        continues: bool,
+    ) -> dict[str, Any]:
+        """Return the fields of the run of a turn, or of a message of the simulated user."""
+        case, types = self._cases[place.position], self._types[place.release_tag] or {}
+        user, has_answer = self._user, before is not None and before.state == "FULFILLED"
+        if user is None or not (is_user(case) or (before is not None and is_of_user(before))):
+            return talk.continued(case, before, types, now) if continues else {}
+        said = self._turns_of(place, case)
+        turn = self._turn_numbers[place.position]
+        is_whole = len(said) == turn - 1 and (has_answer or not continues)
+        fields = {} if is_whole else not_sent(before if not has_answer else None, now)
+        if is_user(case):
+            inputs = user.request(case, said)
+            fields |= {"deployment": user.deployment, "release_tag": user.release_tag}
+            fields |= {"release_id": user.release_id, "inputs": inputs, "turn": None}
+            return {**fields, "case_id": case_id(inputs), "metadata": None}
+        if not is_whole or before is None:
+            return fields
+        return talk.spoken(case, user.text(before), said[-1] if said else None, types)
+
+    def _turns_of(self, place: Place, case: SweepCase) -> list[Run]:
+        """Return the answered turns of a conversation with a simulated user."""
+        turns = self._talks.get(conversation_id(self._sweep, place, case.turn) or "", {})
+        return [turns[turn] for turn in sorted(turns)]
+
+    def _learn_turns(self, place: Place, case: SweepCase, before: PlannedRun | Run | None) -> None:
+        """Read the turns of a conversation that this session continues, or add the last one."""
+        name = conversation_id(self._sweep, place, case.turn) or ""
+        if name not in self._talks:
+            has_begun = case.turn > 1 or not isinstance(before, Run | None)
+            runs = self.history.runs(conversation_id=name, state="FULFILLED") if has_begun else ()
+            self._talks[name] = {run.turn: run for run in runs if run.turn is not None}
+        if isinstance(before, Run) and before.turn is not None and before.state == "FULFILLED":
+            self._talks[name][before.turn] = before
 
     def _watch_tags(self, last_seen: dict[str, datetime], lease: SweepLease) -> None:
         """Check the tags every few seconds, and at the end.
@@ -419,8 +499,11 @@ class SweepWorker:
         client.close()
 
 
-def save_frame(client: Client, path: str | Path, frame: pd.DataFrame) -> Path:
-    """Write a frame as CSV, unless it contains the API key."""
+def save_frame(client: Client, path: str | Path, frame: pd.DataFrame | str) -> Path:
+    """Write a frame as CSV, or a text, unless it contains the API key."""
+    if isinstance(frame, str):
+        refuse_key(str(path), partial(contains_key, client), [], frame)
+        return write_file(frame.encode("utf-8", "backslashreplace"), path)
     checked = frame if "case_id" in frame else frame.reset_index()
     refuse_key(str(path), partial(contains_key, client), [checked])
     return write_csv_frame(frame, path)
@@ -456,6 +539,7 @@ def start_sweep(
     if options.conversation is not None or has_turns(table, releases):
         table, options = with_turns(table, releases, options)
     checked = checked_cases(table, releases, deployment, files=options.files)
+    checked, options = _with_user(runner, checked, options, deployment)
     _check_mocks(runner.client, checked.cases)
     if options.stop_when is not None:
         rule = checked_stop_when(options.stop_when, options.release_tags, checked.cases)
@@ -509,6 +593,25 @@ def with_turns(
         raise InputError(msg)
     conversation = (options.conversation or Conversation()).resolved(releases)
     return turn_table(table, conversation, releases), replace(options, conversation=conversation)
+
+
+def _with_user(
+    runner: Runner, checked: CheckedCases, options: SweepOptions, deployment: str
+) -> tuple[CheckedCases, SweepOptions]:
+    """Return the cases with the steps of a simulated user, if any, and the options with it."""
+    talk = options.conversation
+    if talk is None or talk.user is None:
+        return checked, options
+    if talk.user.deployment == deployment:
+        msg = f"user: {deployment!r} cannot talk to itself; deploy it under another name"
+        raise InputError(msg)
+    labels = {name for case in checked.cases for name in case.labels}
+    release = runner.resolve(talk.user.deployment, talk.user.release_tag)
+    user, most = talk.user.resolved(release, labels), talk.max_turns or 0
+    cases = with_users(checked.cases, user, str(talk.input), most)
+    note = f"{user} (release {user.release_id}) writes the messages of the user after the script"
+    checked = checked._replace(cases=cases, notes=(*checked.notes, note))
+    return checked, replace(options, conversation=replace(talk, user=user))
 
 
 def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:

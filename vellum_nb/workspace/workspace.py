@@ -46,6 +46,7 @@ from vellum_nb.sweep.options import (
 )
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
+from vellum_nb.sweep.users import SimulatedUser
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
@@ -681,6 +682,51 @@ class Workspace:
         options |= {"conversation": conversation, "progress": False}
         sweep = self.sweep(deployment, [{"turns": turns}], **options)
         return sorted(sweep.runs(), key=lambda run: run.turn or 0)
+
+    def user(
+        self,
+        deployment: str,
+        *,
+        release_tag: str = "LATEST",
+        inputs: Mapping[str, str] | None = None,
+        message: str | None = None,
+        stop: str | None = None,
+    ) -> SimulatedUser:
+        """Return a simulated user: a workflow that writes what the user says next.
+
+        It speaks when the script of a conversation has ended, until it stops or the conversation
+        has `max_turns`. Its calls are planned, limited and executed once like all runs; its release
+        is part of the identity of a case.
+
+        Parameters
+        ----------
+        deployment : str
+            Name of the workflow, not the one that is tested.
+        release_tag : str, default "LATEST"
+            Its release.
+        inputs : dict, optional
+            Its input variables, mapped to what they get: ``transcript`` (text), ``messages`` (a
+            chat history), ``turn`` (the number of the next turn), ``label.<name>`` or
+            ``expected.<output>`` of the case. Default: by the names of the variables and labels.
+        message : str, optional
+            Its output with the message. Default: the only text.
+        stop : str, optional
+            Its output that is true if the user has nothing more to say. A run without a message
+            ends the conversation, too.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> user = ws.user("angry-customer", stop="done")
+        >>> cases = [{"turns": ["My order A-1234 is broken"], "goal": "refund"}]
+        >>> talk = vnb.Conversation(user=user, max_turns=4)
+        >>> sweep = ws.sweep("support-bot", cases, release_tags=["v1"], conversation=talk)
+        >>> sweep.frame().sort_values("turn")["output.status"].tolist()
+        ['asks for wish', 'refund']
+        >>> ws.close()
+        """
+        return SimulatedUser(deployment, release_tag, inputs, message, stop)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return one row per sweep of this history, or of `deployment`, newest first.

@@ -1,4 +1,4 @@
-"""Sample deployments that do real work offline, each with labelled cases, and a judge.
+"""Sample deployments that do real work offline, each with labelled cases, a judge and a user.
 
 They need no key and no network, and answer in milliseconds. Their releases differ on purpose, and
 no later release is better everywhere.
@@ -18,7 +18,7 @@ from vellum_nb.local.samples.grading import pair_grader
 from vellum_nb.local.samples.naming import failure_namer as failure_namer
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
-from vellum_nb.local.samples.support import support_bot_v1, support_bot_v2
+from vellum_nb.local.samples.support import angry_customer, support_bot_v1, support_bot_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
 from vellum_nb.models.checks import available
 
@@ -26,7 +26,7 @@ _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
 _ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
 _EDITION = 1  # increase it if the answers of a sample change
-_JUDGE = "pair-grader"
+_JUDGE, _USER = "pair-grader", "angry-customer"
 
 # Per deployment its releases, oldest first: callable (None: the project), tags, what changed.
 _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str], ...]] = {
@@ -53,15 +53,16 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str]
         (support_bot_v2, ("v2",), "confirms what it understood"),
     ),
     _JUDGE: ((pair_grader, ("v1", "production"), "prefers concrete replies"),),
+    _USER: ((angry_customer, ("v1", "production"), "answers questions about one order"),),
 }
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the sample deployments that have cases: all but ``pair-grader``.
+    """Return the names of the sample deployments that have cases: without judge and user.
 
     ``feedback-digest`` is a Workflows SDK project: its runs are rejected without the extra ``sdk``.
     """
-    return tuple(name for name in _SAMPLES if name != _JUDGE)
+    return tuple(name for name in _SAMPLES if name not in {_JUDGE, _USER})
 
 
 def cases(name: str) -> Path:
@@ -89,7 +90,7 @@ def declared(tag: str) -> Declared:
 
 def deploy_samples(server: Any) -> None:
     """Deploy all releases of missing samples on `server`, with the same ids in every process."""
-    for name in [sample for sample in (*names(), _JUDGE) if sample not in server.names()]:
+    for name in [sample for sample in (*names(), _JUDGE, _USER) if sample not in server.names()]:
         for target, tags, description in _SAMPLES[name]:
             server.deploy(
                 target or DeclaredProject(project_files(tags[0]), declared(tags[0])),

@@ -1,11 +1,11 @@
-"""`support-bot`: two releases of a chatbot that handles orders, one of which is forgetful."""
+"""`support-bot`: two releases of a chatbot, one of which is forgetful, and a user to talk to it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from vellum_nb.local.samples.text import field, not_empty
 from vellum_nb.local.types import State
@@ -77,3 +77,26 @@ def _answer(facts: Mapping[str, str]) -> Answer:
         return {"reply": _QUESTIONS[missing], "status": f"asks for {missing}"}
     wish, order = facts["wish"], f"order {facts['order']} ({facts['problem']})"
     return {"reply": f"Your {wish} for {order} is on its way.", "status": wish}
+
+
+class Said(TypedDict):
+    """Outputs of the simulated user."""
+
+    message: str
+    done: bool
+
+
+def angry_customer(
+    transcript: str, goal: Literal["refund", "replacement"] = "refund", order: str = "A-1234"
+) -> Said:
+    """Write what a customer of `support-bot` says next, until the goal is reached."""
+    reply = transcript.rpartition("Assistant: ")[2]
+    answers = {
+        _QUESTIONS["order"]: f"The order is {order}!",
+        _QUESTIONS["problem"]: "It is broken!",
+        _QUESTIONS["wish"]: f"A {goal}, of course!",
+        "on its way": "",
+    }
+    answer = next((text for words, text in answers.items() if words in reply), "I need help!")
+    is_repeated = bool(answer) and f"User: {answer}" in transcript
+    return {"message": f"Again: {answer}" if is_repeated else answer, "done": not answer}
