@@ -61,6 +61,24 @@ def test_runs_of_the_form_are_compared(lab):
     expect(panel.locator("ins").first).to_be_visible()
 
 
+def test_open_case_of_a_sweep_has_its_heading(lab):
+    notebook = lab.run_notebook([f"open('cases.csv', 'w').write('ticket\\nA refund\\n'){SETUP}"])
+    FormPage(notebook).run_on("v1", "v3")
+    root = notebook.output(0).locator(".vnb-lab")
+    root.get_by_role("radio", name="File of cases", exact=True).check()
+    root.get_by_role("radio", name="Path", exact=True).check()
+    path = root.get_by_placeholder("cases.csv")
+    path.fill("cases.csv")
+    path.press("Tab")
+    run = root.locator("button.vnb-case-run")
+    expect(run).to_have_text("Run 2 calls")
+    run.click()
+    root.get_by_role("button", name="Compare", exact=True).click()
+    root.locator(".vnb-grid-line .vnb-grid-case").last.click()
+    root.get_by_role("grid").press("Enter")
+    expect(root.locator(".vnb-case").get_by_text("Case 1", exact=True)).to_be_visible()
+
+
 @pytest.fixture
 def late(lab):
     lab.page.evaluate(TOO_LATE)

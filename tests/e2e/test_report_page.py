@@ -101,6 +101,16 @@ def test_report_of_50_cases_is_printed_on_three_pages(browser, tmp_path):
     assert 1 <= len(re.findall(rb"/Type */Page\b", printed)) <= 3
 
 
+def test_interactive_report_prints_the_rows_of_its_cases(browser, tmp_path):
+    path = answers(50).to_html(tmp_path / "report.html", interactive=True)
+    with opened(browser, path) as page:
+        expect(page.get_by_role("grid")).to_be_visible()
+        page.emulate_media(media="print")
+        expect(page.locator(".vnb-case-line:visible")).to_have_count(50)
+        printed = page.pdf(prefer_css_page_size=True)
+    assert 1 <= len(re.findall(rb"/Type */Page\b", printed)) <= 3
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 520)])
 def test_interactive_report_has_search_filters_and_keys(browser, cmp, tmp_path, scheme, width):
     path = cmp.to_html(tmp_path / "report.html", interactive=True)

@@ -280,7 +280,7 @@ def test_more_calls_than_the_button_named_are_not_sent(billing, gated, tmp_path)
     ("change", "label"),
     [
         (lambda cases: cases.choose(csv_of("xy")), "Run 4 calls"),
-        (lambda cases: setattr(cases.form, "release_tags", ["v1"]), "Run 0 calls"),
+        (lambda cases: setattr(cases.form, "release_tags", ["v1"]), "Show stored runs"),
         (lambda cases: setattr(cases.repeats, "value", "2"), "Run 4 calls"),
     ],
     ids=["file", "tags", "repeats"],
@@ -292,6 +292,19 @@ def test_button_for_more_cases_does_not_run_another_selection(billing, gated, ch
     add(view)
     assert billing.label == label
     assert gated.ws.history.count() == 4
+
+
+def test_expected_values_that_are_added_later_send_no_calls(billing, gated):
+    billing.choose(b"ticket\nx\ny\n")
+    finished_view(billing)
+    billing.choose(csv_of("xy"))
+    assert billing.label == "Update expected values"
+    assert "4 runs: 4 found, 0 to be sent" in billing.line
+    view = billing.swept().view()
+    assert view.wait(PATIENCE)
+    assert "2 cases: better · same · worse" in view.panel.view_model["results"]["head"]
+    assert gated.ws.history.count() == 4
+    billing.becomes("Run 4 calls again")
 
 
 def test_more_cases_do_not_run_a_finished_sweep_again(billing, gated, tmp_path):

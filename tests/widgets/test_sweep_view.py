@@ -47,6 +47,21 @@ def test_view_follows_a_sweep_to_its_end(gated):
     assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
 
 
+def test_runs_with_one_error_are_one_row(gated):
+    gated.gate.release(100)
+    cases = [{"ticket": f"bad {number}"} for number in range(8)]
+    view = gated.ws.sweep("triage", cases, release_tags=["v1"], progress=False).view()
+    assert view.wait(PATIENCE)
+    (latest,) = view.panel.view_model["latest"]
+    assert (latest["short"], latest["text"]) == ("8 runs: same error", "this is unreadable")
+
+
+def test_other_tags_of_a_release_are_sorted(gated):
+    gated.server.deploy(gated.triage, name="triage", release_tags=["v3", "staging", "canary"])
+    release = gated.ws.client.retrieve_workflow_deployment_release("triage", "v3")
+    assert release.other_tags("v3") == ("canary", "staging", "LATEST")
+
+
 def test_sweep_that_is_cut_off_early_has_no_rate(gated):
     view = gated.sweep().view()
     until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)

@@ -567,6 +567,11 @@ class WorkflowDeploymentRelease(Reply):
     release_tags: tuple[ReleaseTagName, ...] = ()
     reviews: tuple[Mapping[str, Any], ...] = ()
 
+    def other_tags(self, tag: str) -> tuple[str, ...]:
+        """Return the other tags of this release by name, ``LATEST`` last."""
+        names = {each.name for each in self.release_tags} - {tag}
+        return tuple(sorted(names, key=lambda name: (name == "LATEST", name)))
+
 
 class Page(Reply, Generic[T]):
     """One page of a list: `count` over all pages, `results` of this one."""

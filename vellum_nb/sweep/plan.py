@@ -94,6 +94,9 @@ class SweepPlan:
         Number of cases that are not run because a form was asked to run only the first ones.
     conversations : int
         Number of conversations; `cases` are their turns.
+    new_values : bool
+        Whether the sweep has ended, and the cases now have other expected outputs or labels: the
+        stored runs get them without a call.
     user_calls : int
         Number of `cases` that are messages of a simulated user.
 
@@ -116,6 +119,7 @@ class SweepPlan:
     columns: tuple[CaseColumn, ...] = ()
     omitted: int = 0
     conversations: int = 0
+    new_values: bool = False
     user_calls: int = 0
     _history: Callable[[Metrics | None], Comparison] | None = field(default=None, compare=False)
 
@@ -437,6 +441,7 @@ def plan_sweep(
         columns=checked.columns,
         omitted=checked.omitted,
         conversations=conversations,
+        new_values=record.ended is not None and sweeps.cases(record.id) != checked.cases,
         user_calls=sum(map(is_user, checked.cases)),
     )
     run_ids = [*stored_reuse.values(), *reused.values()] if record.judge is None else []

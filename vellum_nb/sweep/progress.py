@@ -73,6 +73,7 @@ class Progress:
     most: int = 0  # maximum of `limit`
     note: str | None = None  # such as the reason for a lower `limit`
     latest: tuple[Run, ...] = ()  # runs that ended last, newest first
+    same_error: int = 0  # number of the last runs that ended with one and the same error
     why: str | None = None  # it stopped
     max_cost_usd: float | None = None
     ignored_costs: int = 0  # negative, or not a number
@@ -163,6 +164,7 @@ class Counter:
         self._tags = {tag: TagProgress(tag, planned) for tag in tags}
         self._took: dict[str, deque[float]] = {tag: deque(maxlen=_MEDIAN_RUNS) for tag in tags}
         self._latest: deque[Run] = deque(maxlen=_LATEST_RUNS)
+        self._same_error = 0
         self._ends: deque[float] = deque()
         self._lock = threading.Lock()
         self._began: datetime | None = None
@@ -245,6 +247,8 @@ class Counter:
             self._learn_cost(run, tag)
             self._adopted += looked_up
             self._resent += resent
+            is_same = bool(self._latest) and run.error == self._latest[0].error
+            self._same_error = (self._same_error if is_same else 0) + 1 if run.error else 0
             self._latest.appendleft(run)
             self._ends.append(self.seconds)
             self._forget(self._ends[-1])
@@ -287,6 +291,7 @@ class Counter:
                 seconds=seconds,
                 rate=len(self._ends) / max(min(seconds, _RATE_WINDOW_S), 1e-3),
                 latest=tuple(self._latest),
+                same_error=self._same_error,
                 **facts,
             )
 

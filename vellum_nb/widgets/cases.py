@@ -202,13 +202,10 @@ class CaseSection:
         try:
             plan = self._call(choice, dry_run=True)
             is_meant = bool(choice.most_calls) and plan.calls <= choice.most_calls
-            if plan.ended is not None and not is_meant:  # every run is finished
+            if plan.ended is not None and not (is_meant or plan.new_values):
                 ready = choice._replace(existing="restart", most_calls=0)
                 plan = self._call(ready, dry_run=True)
-            calls = between(plan.least_calls, plan.calls)
-            text = f"{calls} {'call' if plan.calls == 1 else 'calls'}"
-            repetition = " again" if ready.existing == "restart" else ""
-            label = f"Resume: {text}" if plan.resumes else f"Run {text}{repetition}"
+            label = _run_label(plan, again=ready.existing == "restart")
             html, columns = case_plan_html(plan), plan.columns
             reuse = "; reuses stored runs" if ready.existing == "reuse" else ""
             state = f'<span class="vnb-plan">{escape(plan.headline)}{reuse}</span>'
@@ -399,6 +396,17 @@ def _decision_html(column: str, name: str | None) -> str:
         f'<div role="status">{_DECIDED}<span><b>Column {_code(column)}</b> {result}; the file is '
         f"not changed. For a DataFrame: {_code(f'cases.{call}')}</span></div>"
     )
+
+
+def _run_label(plan: SweepPlan, *, again: bool) -> str:
+    """Return the text of the button; a plan without calls shows stored runs."""
+    if plan.new_values and not again:
+        return "Update expected values"
+    calls = between(plan.least_calls, plan.calls)
+    text = f"{calls} {'call' if plan.calls == 1 else 'calls'}"
+    if plan.resumes:
+        return f"Resume: {text}"
+    return f"Run {text}{' again' if again else ''}" if plan.calls else "Show stored runs"
 
 
 def _to_correct_html(columns: Sequence[CaseColumn]) -> str:

@@ -619,7 +619,7 @@ def _same_releases(comparison: Comparison, actions: Actions) -> dict[str, tuple[
         if release is None:
             return {}
         if tag in comparison.releases:
-            aliases[tag] = tuple(t.name for t in release.release_tags if t.name != tag)
+            aliases[tag] = release.other_tags(tag)
     return aliases
 
 

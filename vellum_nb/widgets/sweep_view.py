@@ -108,7 +108,7 @@ def sweep_view_model(
         "tags": tags,
         "sums": _sums(now),
         "cost": None if share is None else round(min(1.0, share), 3),
-        "latest": [_latest(run, numbers.get(run.case_id)) for run in now.latest],
+        "latest": _latest_rows(now, numbers),
         "status": _status(now),
     }
 
@@ -272,6 +272,15 @@ def _not_done(now: Progress, separator: str = " · ") -> str:
     """Return the numbers of failed runs, and of turns that were not sent."""
     unsent = f"{separator}{now.unsent:,} not sent" if now.unsent else ""
     return f"{now.failed:,} failed{unsent}"
+
+
+def _latest_rows(now: Progress, numbers: Mapping[str, int]) -> list[dict[str, str]]:
+    """Return the runs that ended last; those with one and the same error are one row."""
+    rows = [_latest(run, numbers.get(run.case_id)) for run in now.latest]
+    if now.same_error > 1:
+        one = rows[0] | {"case": "", "seconds": "", "short": f"{now.same_error:,} runs: same error"}
+        rows[: now.same_error] = [one]
+    return rows
 
 
 def _latest(run: Run, number: int | None) -> dict[str, str]:

@@ -52,10 +52,11 @@ def known_columns(
 
 def default_columns(columns: Sequence[str], *, mixed: bool = False) -> list[str]:
     """Return the columns shown by default; `mixed` if there are several deployments."""
+    last = ["outputs", "quality", *(["author"] if "author" in columns else [])]
     if mixed:
-        return ["state", "deployment", "release_tag", "timestamp", "inputs", "outputs", "quality"]
+        return ["state", "deployment", "release_tag", "timestamp", "inputs", *last]
     inputs = [name for name in columns if name.startswith("input.")][:1]
-    return ["state", "release_tag", "timestamp", "latency_s", *inputs, "outputs", "quality"]
+    return ["state", "release_tag", "timestamp", "latency_s", *inputs, *last]
 
 
 def column_kind(name: str) -> str:

@@ -379,11 +379,8 @@ class SweepWorker:
         cases = self._cases or Sweeps(self.history).cases(sweep.id)
         starts = [case for case in cases if case.turn <= 1]  # a conversation has one number
         numbers = {case.case_id: number for number, case in reversed([*enumerate(starts, 1)])}
-        aliases = {
-            tag: tuple(alias.name for alias in release.release_tags if alias.name != tag)
-            for tag, release in self._releases.items()
-            if release
-        }
+        releases = self._releases.items()
+        aliases = {tag: release.other_tags(tag) for tag, release in releases if release}
         roles = columns_html(case_columns(cases))
         return SweepView(sweep, aliases=aliases, numbers=numbers, columns=roles)
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 import traitlets
 from dom_kit import dom, text_of, texts
-from view_kit import TablePage, ids
+from view_kit import TablePage, ids, run
 
 import vellum_nb as vnb
 from vellum_nb import HistoryView
@@ -32,6 +32,13 @@ def test_table_shows_the_newest_runs_first(record, table):
         "outputs": "Thanks · billing",
         "quality": None,
     }
+
+
+def test_table_shows_authors_if_there_are_any(history, table):
+    started = {"state": "STARTED", "outputs": {}, "latency_s": None}
+    history.begin(run(0, "v1", author="Ann", **started))
+    answer = table().rows()
+    assert dict(zip(answer["columns"], answer["rows"][0]["cells"], strict=True))["author"] == "Ann"
 
 
 def test_table_can_show_all_columns_of_the_frame(history, record, table):

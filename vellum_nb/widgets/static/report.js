@@ -93,8 +93,10 @@ async function start() {
   need.hidden = true;
   const [grid, detail] = [h("div"), h("div", { class: "vnb vnb-case vnb-none" })];
   need.after(h("div", { class: "vnb-grid-view" }, grid, detail));
-  addEventListener("beforeprint", () => need.after(cases));
-  addEventListener("afterprint", () => cases.remove());
+  const showRows = (isPrinted) => (isPrinted ? need.after(cases) : cases.remove());
+  addEventListener("beforeprint", () => showRows(true));
+  addEventListener("afterprint", () => showRows(false));
+  matchMedia("print").addEventListener("change", (event) => showRows(event.matches));
   const page = JSON.parse(document.getElementById("vnb-page").textContent);
   const view = new CasesGrid(new PageModel(page, cases, detail), grid);
   addEventListener("keydown", (event) => {
