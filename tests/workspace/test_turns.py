@@ -285,9 +285,54 @@ def test_a_comparison_without_conversations_has_no_turns(ws):
 def test_conversations_are_not_run_as_single_cases(ws):
     cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
     with pytest.raises(InputError, match="is a conversation"):
-        cmp.replay(cmp.frame(), release_tag="v2")
-    with pytest.raises(InputError, match="is a conversation"):
         cmp._actions.run_case("bot", cmp.cases[0], "v2")
+
+
+def test_conversations_are_replayed_with_their_scripts(ws, server):
+    talks = [{"turns": TURNS, "conversation": "name", "expected.output": "Ann"}]
+    cmp = ws.sweep("bot", talks, **BOTH).compare()
+    server.deploy(remember, name="bot", release_tags=["v3"])
+    replay = cmp.replay(cmp.changed(), release_tag="v3", progress=False)
+    (case,) = cmp.cases
+    assert said(replay, "v3") == said(ws.open_sweep(case.runs["v1"].sweep_id), "v1")
+    frame = replay.frame().sort_values("turn")
+    assert set(frame["case_id"]) == {case.case_id}
+    assert set(frame["label.replay_of"]) == {case.runs["v1"].id}
+    assert set(frame["label.conversation"]) == {"name"}
+    assert frame["expected.output"].tolist()[2] == "Ann"
+    assert ws.compare("bot", release_tags=["v1", "v3"]).cases[0].status("v3") == "same"
+    again = cmp.replay(case.runs["v2"], release_tag="v3", progress=False)
+    assert again.id == replay.id
+
+
+def test_replayed_conversation_keeps_its_history_and_inputs(ws, server):
+    both = vnb.Conversation(carry="both")
+    talks = [{"turns": ["a", {"messages": "b", "mood": "sad"}], "mood": "calm"}]
+    cmp = ws.sweep("chat", talks, conversation=both, **BOTH).compare()
+    server.deploy(chat, name="chat", release_tags=["v3"])
+    replay = cmp.replay(release_tag="v3", progress=False)
+    assert said(replay, "v3") == said(ws.open_sweep(cmp.cases[0].runs["v1"].sweep_id), "v1")
+    first, second = sorted(replay.runs(), key=lambda run: run.turn)
+    assert second.previous_execution_id == first.execution_id
+    assert first.case_id == cmp.cases[0].case_id
+
+
+def test_replayed_conversations_and_single_cases_are_two_sweeps(ws):
+    ws.run("bot", {"message": "a"}, release_tag="v1")
+    ws.converse("bot", TURNS, release_tag="v1")
+    cmp, before = ws.compare("bot"), ws.history.count()
+    with pytest.raises(InputError, match="do not fit in one sweep"):
+        cmp.replay(release_tag="v2", progress=False)
+    assert ws.history.count() == before
+
+
+def test_conversation_without_its_sweep_is_not_replayed(ws, tmp_path):
+    ws.converse("bot", TURNS, release_tag="v1")
+    path = ws.history.to_jsonl(tmp_path / "runs.jsonl")
+    with vnb.connect(ws.client.base_url, api_key=KEY, history=":memory:") as other:
+        other.history.merge(path)
+        with pytest.raises(InputError, match="no sweep with the script of the conversation"):
+            other.compare("bot").replay(release_tag="v2")
 
 
 def test_one_conversation_is_run_and_read_back(ws):

@@ -260,3 +260,23 @@ def test_kernels_killed_in_simulated_conversations_pay_for_every_message_once(
     for run in runs:
         before = by_turn.get((run.conversation_id, run.turn - 1))
         assert run.previous_execution_id == counting.kept[run.external_id]["previous"] == before
+
+
+@pytest.mark.parametrize("turns", [[], ["a", "b"]])
+def test_replay_has_the_same_user_and_script(ws, server, turns):
+    sweep = swept(ws, turns, expected={"expected.output": "x"})
+    server.deploy(echo, name="bot", release_tags=["v3"])
+    replay = sweep.compare().replay(release_tag="v3", progress=False)
+    assert said(replay, "v3") == said(sweep)
+    assert {run.case_id for run in replay.runs()} == {run.case_id for run in sweep.runs()}
+    last = replay.compare(metrics="exact").cases[0]
+    assert (last.expected, last.earlier_expected) == ({"output": "x"}, {})
+
+
+def test_replay_where_the_user_begins_a_chat(ws, server):
+    options = {"conversation": talk(ws), "release_tags": ["v1"], "progress": False}
+    sweep = ws.sweep("chat", [{"turns": [], "goal": "less"}], **options)
+    server.deploy(chat, name="chat", release_tags=["v3"])
+    replay = sweep.compare().replay(release_tag="v3", progress=False)
+    assert {run.case_id for run in replay.runs()} == {run.case_id for run in sweep.runs()}
+    assert [run.inputs for run in replay.runs()] == [run.inputs for run in sweep.runs()]

@@ -512,16 +512,16 @@ def without_run(case: Case, release: str, run_id: str) -> Case:
 def replay_rows(
     deployment: str, cases: Sequence[Case], releases: Sequence[str], chosen: Chosen | None
 ) -> list[dict[str, Any]]:
-    """Return the chosen cases as rows of stored runs, with the label ``replay_of``."""
+    """Return the chosen cases as rows of stored runs, with the label ``replay_of``.
+
+    The row of a conversation has a `sweep_id` and the expected values of the earlier turns.
+    """
     by_id = {case.case_id: case for case in cases}
     selected: dict[str, Case | Run] = {}
     for item in cases if chosen is None else _listed(chosen):
         case = item if isinstance(item, Case | Run) else by_id.get(item)
         if case is None:
             msg = f"{format_value(item)} is not a case of this comparison; frame() has each case_id"
-            raise InputError(msg)
-        if case.turns if isinstance(case, Case) else case.turn:
-            msg = f"case_id {case.case_id} is a conversation: replay it with ws.sweep(...)"
             raise InputError(msg)
         selected[case.case_id] = case
     return [_replay_row(deployment, releases, case) for case in selected.values()]
@@ -544,20 +544,26 @@ def _listed(cases: Any) -> Iterable[Any]:
 
 def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> dict[str, Any]:
     if isinstance(case, Run):
-        replay_of, expected, labels = case.id, case.desired or {}, {}
+        run: Run | None = case
+        expected = {} if case.turn else case.desired or {}  # a turn is not the whole case
+        labels = {}
     else:
-        replay_of = next((run.id for name in releases if (run := case.counting(name))), "")
+        run = next((run for name in releases if (run := case.counting(name))), None)
         expected, labels = dict(case.expected), dict(case.labels)
-    return {
-        "id": replay_of,
+    row: dict[str, Any] = {
+        "id": run.id if run else "",
         "deployment": deployment,
         "case_id": case.case_id,
         "state": "",
         "inputs": dict(case.inputs),
         "previous_execution_id": case.previous_execution_id,
         "desired": expected,
-        "labels": labels | ({"replay_of": replay_of} if replay_of else {}),
+        "labels": labels | ({"replay_of": run.id} if run else {}),
     }
+    if case.turns if isinstance(case, Case) else case.turn:
+        earlier = case.earlier_expected if isinstance(case, Case) else {}
+        row |= {"sweep_id": run.sweep_id if run else None, "earlier_expected": earlier}
+    return row
 
 
 def outputs_meant(name: str, outputs: Iterable[str]) -> tuple[str, ...]:

@@ -970,6 +970,7 @@ class Comparison(ComparisonData):
 
         They run as a sweep, which can be stopped and resumed. Their label ``replay_of`` is the `id`
         of the replayed run: the one shown on the baseline, or on the first release that has one.
+        A conversation runs with its whole script and its simulated user, if any.
 
         Parameters
         ----------
@@ -991,7 +992,8 @@ class Comparison(ComparisonData):
         Raises
         ------
         InputError
-            A case does not exist, or this comparison has no workspace.
+            A case does not exist, the sweep with the script of a conversation is not in the
+            history, conversations are mixed with other cases, or this comparison has no workspace.
 
         Examples
         --------

@@ -31,6 +31,7 @@ from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.sweep.users import compared_cases
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.scripts import scripted
 from vellum_nb.workspace.sweeps import empty_sweep, open_case_set, start_sweep
 from vellum_nb.workspace.views import show
 
@@ -126,7 +127,9 @@ class WorkspaceActions:
         """Run `cases` and return the `Sweep`; judges share and reuse runs."""
         if not cases:
             return empty_sweep(self.runner, self.compare, deployment, [release_tag])
-        judge = options.get("judge")
+        judge, conversation = options.get("judge"), None
+        if judge is None:
+            cases, conversation = scripted(Sweeps(self.history), cases)
         plan = SweepOptions(
             release_tags=[release_tag],
             repeats=options.get("repeats", 1),
@@ -135,6 +138,7 @@ class WorkspaceActions:
             ),
             existing="resume" if judge is None else "reuse",
             progress=options.get("progress", True),
+            conversation=conversation,
         )
         sweep = start_sweep(self.runner, self.compare, deployment, cases, plan, judge=judge)
         assert isinstance(sweep, Sweep)  # noqa: S101  (not a dry run)

@@ -1,0 +1,80 @@
+"""The scripts of stored conversations, to run them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vellum_nb.errors import InputError
+from vellum_nb.history import Sweeps
+from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.sweep.conversations import Conversation
+from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.users import compared_cases, is_user
+
+_NAME = "conversation"  # label, and column without a prefix
+
+
+def scripted(
+    sweeps: Sweeps, rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], Conversation | None]:
+    """Return rows of stored runs, of conversations with their `turns`, and how these are sent.
+
+    Raises
+    ------
+    InputError
+        The script of a conversation is not in the history, or the rows do not fit in one sweep.
+    """
+    talks: list[Conversation | None] = []
+    made: list[dict[str, Any]] = []
+    for row in rows:
+        case, talk = _script(sweeps, row) if "sweep_id" in row else (dict(row), None)
+        made.append(case)
+        if talk not in talks:
+            talks.append(talk)
+    if len(talks) > 1:
+        msg = (
+            "these cases do not fit in one sweep: give conversations without single cases, and "
+            "only those that were run with the same Conversation(...)"
+        )
+        raise InputError(msg)
+    return made, talks[0] if talks else None
+
+
+def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Conversation]:
+    """Return the case of a conversation as a list of turns, and how they were sent."""
+    sweep_id, case_id = row["sweep_id"], row["case_id"]
+    record = next(iter(sweeps.every(sweep_id)), None) if sweep_id else None
+    steps = [case for case in sweeps.cases(sweep_id) if case.case_id == case_id] if record else []
+    if record is None or not steps:
+        msg = (
+            f"the history has no sweep with the script of the conversation {case_id}; run its "
+            "turns with ws.sweep(...)"
+        )
+        raise InputError(msg)
+    talk = SweepOptions.from_stored(record).conversation or Conversation()
+    starts = [at for at, step in enumerate(steps) if step.turn == 1]
+    steps = steps[: starts[1]] if len(starts) > 1 else steps
+    turns = compared_cases(steps)
+    earlier = row["earlier_expected"]
+    expected = [{**turn.expected, **earlier.get(n, {})} for n, turn in enumerate(turns, 1)]
+    expected[-1] |= row["desired"]
+    inputs = [turn.inputs for turn in turns]
+    if is_user(turns[0]):  # the user begins
+        inputs = [{**steps[1].inputs, str(talk.input): ""}]
+    cells = map(_cells, turns, inputs, expected)
+    return {"turns": [{**of_turn, "label.replay_of": row["id"]} for of_turn in cells]}, talk
+
+
+def _cells(
+    turn: SweepCase, inputs: Mapping[str, Any], expected: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a turn as a row of a table of cases."""
+    cells = {f"input.{name}": value for name, value in inputs.items()}
+    cells |= {f"expected.{name}": value for name, value in expected.items()}
+    for name, value in turn.labels.items():
+        is_name = name == _NAME and name not in inputs  # the name of a conversation
+        cells[name if is_name else f"label.{name}"] = value
+    if turn.previous_execution_id is not None:
+        cells["previous_execution_id"] = turn.previous_execution_id
+    return cells
