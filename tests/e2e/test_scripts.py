@@ -20,6 +20,7 @@ import vellum_nb
 from vellum_nb import History
 from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.cases import with_failure, without_failure
+from vellum_nb.errors import InputError
 from vellum_nb.rendering.assets import asset, script
 from vellum_nb.widgets.grid import ComparisonView
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -205,6 +206,12 @@ def named_failure(each: Any, name: str, has: Any) -> Any:
     return each.model_copy(update={"tags": tuple(change)})
 
 
+def added(name: str, _deployment: str, cases: list[Any]) -> str:
+    if name == HOSTILE:
+        raise InputError(f"no set {name}")
+    return f"{name}, version 3: {len(cases)} added"
+
+
 @pytest.fixture
 def grid(blank, monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
@@ -220,6 +227,8 @@ def grid(blank, monkeypatch):
         name_failure=named_failure,
         note=lambda each, text: each.model_copy(update={"note": text}),
         trace=lambda _: (),
+        case_sets=lambda _: ["monthly", HOSTILE],
+        add_cases=added,
     )
     view = ComparisonView(comparison, actions)
     live = Live(blank, view.table, '<div class="vnb-grid-view"><div id="el"></div></div>')
@@ -412,6 +421,31 @@ def test_key_m_writes_a_note(grid):
     assert grid.blank.violations() == []
     grid.press("Escape")
     expect(page.get_by_role("grid")).to_be_focused()
+
+
+def test_key_a_adds_the_case_to_a_case_set(grid):
+    page = grid.page
+    page.get_by_role("grid").focus()
+    grid.press("j", "j", "a")
+    assert grid.whole.wait(10)
+    grid.exchange()
+    field = page.get_by_role("combobox", name="Add case 1 to")
+    expect(field).to_be_focused()
+    names = page.locator("datalist option").evaluate_all("all => all.map((each) => each.value)")
+    assert names == ["monthly", HOSTILE]
+    outcome = page.locator(".vnb-view-outcome")
+    for name, text in ((HOSTILE, f"no set {HOSTILE}"), ("weekly", "weekly, version 3: 1 added")):
+        field.fill(name)
+        grid.press("Enter")
+        assert grid.whole.wait(10)
+        grid.exchange()
+        expect(outcome).to_have_text(text)
+        expect(field).to_have_value(name)
+    assert grid.blank.violations() == []
+    grid.press("Escape")
+    expect(page.get_by_role("grid")).to_be_focused()
+    grid.press("j", "a")
+    expect(page.get_by_role("combobox", name="Add case 2 to")).to_have_value("weekly")
 
 
 def test_key_f_names_failures(grid):

@@ -94,6 +94,12 @@ class Actions(Protocol):
     def note(self, run: Run, text: str | None) -> Run:
         """Store a note on a run, or clear it; return the updated run."""
 
+    def case_sets(self, deployment: str | None) -> list[str]:
+        """Return the names of the case sets that can take cases of a deployment; None for all."""
+
+    def add_cases(self, name: str, deployment: str | None, cases: Any) -> str:
+        """Add cases or runs to a case set, and return a summary."""
+
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""
 

@@ -40,6 +40,7 @@ from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, row
 from vellum_nb.widgets.grid_verdicts import MoreCases
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
+from vellum_nb.widgets.to_set import offer_case_sets
 
 MAX_PAGE_BYTES = 80_000  # of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -82,7 +83,7 @@ class CasesTable(TableView):
     def renew(self, *, reorder: bool = True) -> None:
         """Show the current comparison; `reorder` also sorts the cases."""
         comparison = self.comparison
-        can = ["full", *(("rate", "blind", "fail", "note") if self._has_actions else ())]
+        can = ["full", *(("rate", "blind", "fail", "note", "set") if self._has_actions else ())]
         can += ["code"] if self.replayable and comparison.figures.others else []
         with self.lock:
             self._order = CaseOrder(comparison.figures, self.metric)
@@ -240,6 +241,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         }
         table.observe(self._reopen, "inline")
         if actions is not None:
+            offer_case_sets(table, actions, self._chosen_case, self._executor.submit)
             poke = self._debouncer.poke
             self._unsubscribe = actions.history.subscribe(self._on_run, on_bulk_change=poke)
         close_with_cell(self)
@@ -453,6 +455,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         match = next((case for case in cases if case.case_id == case_id), None)
         return match or refuse(f"unknown case {case_id!r:.60}")
 
+    def _chosen_case(self, message: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+        """Return the deployment and a case, to add it to a case set."""
+        return self.comparison.deployment, [_as_row(self._case(message))]
+
     def _on_rate(self, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")
         if isinstance(quality, bool) or quality not in QUALITIES:
@@ -589,6 +595,20 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
         for release, repeats in case.tries.items()
         for run in repeats
     ]
+
+
+def _as_row(case: Case) -> dict[str, Any]:
+    """Return a case as a row of a case set; a conversation is an `InputError`."""
+    if case.turns:
+        msg = (
+            f"Case {case.number} is a conversation; add it with its turns: "
+            "suite.add([{'turns': [...]}])"
+        )
+        raise InputError(msg)
+    parts = {"input": case.inputs, "expected": case.expected, "label": case.labels}
+    row = {f"{part}.{name}": v for part, values in parts.items() for name, v in values.items()}
+    previous = case.previous_execution_id
+    return row | ({"previous_execution_id": previous} if previous else {})
 
 
 def _same_releases(comparison: Comparison, actions: Actions) -> dict[str, tuple[str, ...]]:

@@ -122,6 +122,7 @@ class Detail:
             inputs={} if case.turns else case.inputs,
             expected={} if case.turns else case.expected,
             missing=missing,
+            can_add=self._can_fail,
         )
         self._offer_replay([e for e in comparison.releases if e in replayed])
         activity = {e: "".join((busy or {}).get((case.case_id, e), IDLE)) for e in columns}
@@ -179,12 +180,15 @@ class Detail:
         inputs: Mapping[str, Any],
         expected: Mapping[str, Any],
         missing: Sequence[str] = (),
+        can_add: bool = False,
     ) -> None:
         """Show heading, inputs and bars."""
         self._edge.clear()
         self._runs = runs
         of_head = {"title": title, "labels": labels, "inputs": inputs, "expected": expected}
-        head = render("grid_case.html.j2", **of_head, missing=missing, html=_input_html)
+        head = render(
+            "grid_case.html.j2", **of_head, missing=missing, can_add=can_add, html=_input_html
+        )
         self._head.value = clean(head)
         self.bars.show(runs)
         self.widget.remove_class("vnb-none")

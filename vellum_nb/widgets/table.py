@@ -41,6 +41,7 @@ from vellum_nb.widgets.table_rows import (
 )
 from vellum_nb.widgets.table_run import RunDetail
 from vellum_nb.widgets.table_view import MAX_TEXT, Format, TableView, Window, read_int, refuse
+from vellum_nb.widgets.to_set import offer_case_sets
 
 if TYPE_CHECKING:
     from vellum_nb.widgets.form import RunForm
@@ -337,6 +338,7 @@ class HistoryView(TableView):
         self._detail: RunDetail | None = None  # made for the first open run
         self._lookups = SerialExecutor("vellum-nb-look-ups")
         can = [] if look_up is None else ["look_up"]
+        can += [] if actions is None else ["set"]
         self._source = source = HistorySource(history, filters, can)
         self._forget_order = source.forget_order
         head = source.head()
@@ -354,6 +356,8 @@ class HistoryView(TableView):
             "open": lambda message: self.open_run(message.get("id")),
             "close": lambda _message: self.close_run(),
         }
+        if actions is not None:
+            offer_case_sets(self, actions, self._chosen_runs, self._lookups.submit)
         self.observe(self._on_selected, "selected_ids")
         self._may_be_deleted = False
         poke = self._debouncer.poke
@@ -588,6 +592,15 @@ class HistoryView(TableView):
             looked_up.extend(look_up(run) for run in runs if look_up and run.in_doubt)
         finally:
             self.send({"kind": "looked_up", "text": lookup_text(looked_up) if looked_up else ""})
+
+    def _chosen_runs(self, message: Mapping[str, Any]) -> tuple[str | None, list[Run]]:
+        """Return the deployment of the selected runs, if it is one, and the runs."""
+        ids = _selection(message.get("ids"))
+        runs = self._source.history.runs(ids=ids) if ids else []
+        if not runs:
+            refuse("none of the selected runs exists")
+        deployments = {run.deployment for run in runs}
+        return deployments.pop() if len(deployments) == 1 else None, runs
 
     def _on_selected(self, _change: object) -> None:
         if self._side:

@@ -20,7 +20,7 @@ from vellum_nb.comparison.metrics import Metrics, One, as_metrics
 from vellum_nb.comparison.trend import Measurement, Period, Trend, trend_of
 from vellum_nb.comparison.watch import Watch, watch_of
 from vellum_nb.errors import APIError, InputError, NotFoundError
-from vellum_nb.history import History, Sweeps, moment
+from vellum_nb.history import History, Sweeps, case_sets_of, moment
 from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
@@ -34,7 +34,7 @@ from vellum_nb.sweep.users import compared_cases
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.scripts import scripted
-from vellum_nb.workspace.sweeps import empty_sweep, start_sweep
+from vellum_nb.workspace.sweeps import empty_sweep, open_case_set, start_sweep
 from vellum_nb.workspace.views import show
 
 _MAX_LISTED_IDS = 5
@@ -231,6 +231,16 @@ class WorkspaceActions:
         """Store a note on a run, or clear it; return the updated run."""
         self.history.annotate(run.id, note=text)
         return self.history.get(run.id)
+
+    def case_sets(self, deployment: str | None) -> list[str]:
+        """Return the names of the case sets that can take cases of a deployment; None for all."""
+        newest = case_sets_of(self.history).latest()
+        fits = {None, deployment}
+        return [each.name for each in newest if deployment is None or each.deployment in fits]
+
+    def add_cases(self, name: str, deployment: str | None, cases: Cases) -> str:
+        """Add cases or runs to a case set, and return a summary."""
+        return str(open_case_set(self.runner, name, deployment).add(cases))
 
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""

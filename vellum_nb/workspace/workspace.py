@@ -292,7 +292,7 @@ class Workspace:
             return None
 
         def save_case(name: str, case: Mapping[str, Any]) -> str:
-            return str(self.case_set(name, deployment=deployment).add([case]))
+            return self._actions.add_cases(name, deployment, [case])
 
         return RunForm(
             form_spec(

@@ -742,6 +742,51 @@ def test_invalid_note_is_refused(graded, text):
     assert "a note is a text of at most 2,000 characters" in graded.state("error")
 
 
+def add_to_set(page, name):
+    page.act("add_to_set", 1, name=name)
+    assert page.whole.wait(10)
+    return page.wire.customs("added")[-1]
+
+
+def test_case_is_added_to_a_case_set_once(graded, ws):
+    assert add_to_set(graded, " weekly ")["text"] == "weekly, version 1: 1 added"
+    assert add_to_set(graded, "weekly")["text"] == "weekly, unchanged: 1 already there"
+    with vnb.connect(ws.server, history=graded.history) as opened:
+        (case_id,) = opened.case_set("weekly").frame().index
+    assert case_id == graded.whole.comparison.cases[0].case_id
+
+
+def test_case_sets_of_the_deployment_are_offered(graded):
+    add_to_set(graded, "weekly")
+    graded.act("case_sets", 1)
+    assert graded.whole.wait(10)
+    assert graded.wire.customs("case_sets")[-1]["names"] == ["weekly"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        (7, "7 is not the name of a case set"),
+        ("x" * 501, "is not the name of a case set"),
+        ("x" * 201, "a text of at most 200 characters"),
+        (" ", "a text of at most 200 characters"),
+    ],
+)
+def test_invalid_name_of_a_case_set_is_refused(graded, name, error):
+    assert error in add_to_set(graded, name)["error"]
+
+
+def test_conversation_is_not_added_to_a_case_set(grid):
+    turns = [
+        run(at, tag, turn=at + 1, conversation_id=tag, case_id="talk")
+        for tag in ("v1", "v2")
+        for at in (0, 1)
+    ]
+    actions = SomeActions(trace=None, rate=None, add_cases=None)
+    error = add_to_set(grid(turns, actions=actions), "weekly")["error"]
+    assert error.startswith("Case 1 is a conversation; add it with its turns")
+
+
 def test_naming_failures_does_not_move_the_cases(graded):
     before = graded.numbers()
     fail(graded, 2, "too short")

@@ -7,8 +7,9 @@ import threading
 import pytest
 import traitlets
 from dom_kit import dom, text_of, texts
-from view_kit import ids, run
+from view_kit import TablePage, ids, run
 
+import vellum_nb as vnb
 from vellum_nb import HistoryView
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -366,3 +367,38 @@ def test_closed_table_ignores_recorded_runs(record, table):
     record(0)
     assert len(page.wire.sent) == before
     assert "vellum-nb-history-view" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.fixture
+def selection(views):
+    """Return the page of a table of a workspace with two runs, and their ids."""
+    with vnb.connect("local", history=":memory:") as ws:
+        for ticket in ("I was charged twice", "The app crashes"):
+            ws.run("ticket-triage", {"ticket": ticket}, release_tag="v1")
+        views.append(ws.history.view())
+        yield TablePage(views[-1]), [run.id for run in ws.history.runs()]
+
+
+def add_to_set(page, **content):
+    page.send(kind="add_to_set", **content)
+    assert page.view.wait(10)
+    return page.wire.customs("added")[-1]
+
+
+def test_selected_runs_are_added_to_a_case_set(selection):
+    page, run_ids = selection
+    assert "set" in page.state("_head")["can"]
+    assert add_to_set(page, ids=run_ids, name="weekly")["text"] == "weekly, version 1: 2 added"
+    page.send(kind="case_sets", ids=run_ids)
+    assert page.view.wait(10)
+    assert page.wire.customs("case_sets")[-1]["names"] == ["weekly"]
+
+
+@pytest.mark.parametrize("ids_given", [["unknown"], [], "x", None])
+def test_unknown_runs_are_not_added_to_a_case_set(selection, ids_given):
+    page, _ = selection
+    assert "The table left something out" in add_to_set(page, ids=ids_given, name="weekly")["error"]
+
+
+def test_table_without_a_workspace_offers_no_case_sets(table):
+    assert "set" not in table().state("_head")["can"]

@@ -206,7 +206,10 @@ class TableView extends WidgetView {
       if (message.restart) this.page(0);
       else this.requestRows(this.offset, true);
     } else if (message.kind === "exported") this.exported(message);
-    else if (message.kind === "status") setText(this.status, message.text);
+    else if (message.kind === "added") this.showOutcome(message.error, message.text);
+    else if (message.kind === "case_sets") {
+      this.suiteNames?.replaceChildren(...message.names.map((value) => h("option", { value })));
+    } else if (message.kind === "status") setText(this.status, message.text);
     else if (message.kind === "progress" && isMine) this.progress(message);
     else if (message.kind === "total" && this.latest && !this.waiting) {
       Object.assign(this, {
@@ -329,7 +332,8 @@ class TableView extends WidgetView {
   openIn(container) {
     const onKey = (event) => {
       if (event.defaultPrevented || !this.get("opened")) return;
-      const isKey = /^[jkhlndtf1-5]$/.test(event.key) && this.details?.contains(event.target);
+      const isPlain = !event.ctrlKey && !event.metaKey && /^[ajkhlndtf1-5]$/.test(event.key);
+      const isKey = isPlain && this.details?.contains(event.target);
       if (event.key === "Escape") {
         event.stopPropagation();
         this.send("close");
@@ -547,10 +551,47 @@ class TableView extends WidgetView {
   }
 
   exported({ error, path, count }) {
+    this.showOutcome(error, `Wrote ${plural(count, this.noun)} to ${path}`);
+  }
+
+  showOutcome(error, text) {
     if (!this.outcome) return;
     this.outcome.classList.toggle("vnb-view-bad", Boolean(error));
-    const words = error || `Wrote ${plural(count, this.noun)} to ${path}`;
-    this.outcome.replaceChildren(icon(error ? "FAILED" : "FULFILLED"), ` ${words}`);
+    this.outcome.replaceChildren(icon(error ? "FAILED" : "FULFILLED"), ` ${error || text}`);
+  }
+
+  // Open a panel below the grid: the rows must not move.
+  below(name, build) {
+    this.opened = "";
+    this.grid.after(this.panel);
+    this.toggle(name, build);
+  }
+
+  // Panel that adds cases to a case set. `cases` returns what identifies them.
+  suitePanel(title, cases) {
+    this.suiteNames = h("datalist", { id: `${this.id}-sets` });
+    const field = h("input", {
+      class: "vnb-view-field",
+      "aria-label": title,
+      placeholder: "name of a case set; Escape goes back",
+      maxlength: 200,
+      list: this.suiteNames.id,
+      spellcheck: "false",
+      value: this.suiteName ?? "",
+    });
+    this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
+    const onsubmit = (event) => {
+      event.preventDefault();
+      if (!field.value.trim()) return;
+      this.suiteName = field.value;
+      this.outcome.className = "vnb-view-outcome";
+      setText(this.outcome, "Adding…");
+      this.send("add_to_set", { ...cases(), name: field.value });
+    };
+    const add = button("button", null, { type: "submit" }, "Add");
+    const parts = [title, field, this.suiteNames, add, this.outcome];
+    this.panel.replaceChildren(h("form", { class: "vnb-view-form", onsubmit }, parts));
+    this.send("case_sets", cases());
   }
 
   note(text = this.get("error")) {
@@ -588,6 +629,7 @@ class RunsTable extends TableView {
       icon("doubt"),
       "Look up",
     );
+    this.suiteButton = button("button", () => this.addRuns(), {}, "Add to a case set…");
     this.lookedUp = h("span", { role: "status", class: "vnb-view-quiet" });
     const closeSide = () => {
       this.send("close_side");
@@ -622,6 +664,7 @@ class RunsTable extends TableView {
       this.pager,
       this.lookedUp,
       this.lookUpButton,
+      this.suiteButton,
       this.sideButton,
     );
     this.root.append(
@@ -915,7 +958,8 @@ class RunsTable extends TableView {
       count && `${formatNumber(count)} selected`,
     );
     this.clearSelection.hidden = !count;
-    this.sideButton.disabled = !count;
+    this.sideButton.disabled = this.suiteButton.disabled = !count;
+    this.suiteButton.hidden = !this.get("_head").can.includes("set");
     this.lookUpState();
     this.sideButton.title = count ? "Show the selected runs side by side" : "Select runs first";
     super.footer(
@@ -1005,6 +1049,11 @@ class RunsTable extends TableView {
     if (!this.selected.length) return;
     this.send("side_by_side", { ids: this.selected });
     this.sideBox.scrollIntoView({ block: "nearest" });
+  }
+
+  addRuns() {
+    const title = "Add the selected runs to";
+    this.below("set", () => this.suitePanel(title, () => ({ ids: this.selected })));
   }
 
   side() {
@@ -1140,6 +1189,7 @@ export class CasesGrid extends TableView {
       canUnfold && "c rows · d differences",
       can.includes("rate") && "1–5 rate",
       can.includes("fail") && "f failure · m note",
+      can.includes("set") && "a adds to a case set",
       can.includes("blind") && "b blind",
     ];
     setText(this.keys, keys.filter(Boolean).join(" · "));
@@ -1259,6 +1309,7 @@ export class CasesGrid extends TableView {
     else if (event.key === "d" && can.includes("full")) this.filter({ inline: !this.state.inline });
     else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "m" && can.includes("note")) this.writeNote();
+    else if (event.key === "a" && can.includes("set")) this.addCase();
     else if (event.key === "b" && can.includes("blind")) this.blind();
     else if (event.key === "c" && can.includes("full")) this.showFull(!this.state.full);
     else return false;
@@ -1286,13 +1337,6 @@ export class CasesGrid extends TableView {
     if (this.failing) this.below("failure", () => this.failurePanel());
   }
 
-  // Open a panel below the grid: the rows must not move.
-  below(name, build) {
-    this.opened = "";
-    this.grid.after(this.panel);
-    this.toggle(name, build);
-  }
-
   writeNote() {
     const answer = this.activeAnswer();
     if (!answer) return;
@@ -1318,6 +1362,14 @@ export class CasesGrid extends TableView {
         h("form", { class: "vnb-view-form", onsubmit }, title, field, save),
       );
     });
+  }
+
+  addCase() {
+    const { id, number } = this.rows[Math.max(0, this.active)] ?? {};
+    if (!id) return;
+    if (this.active < 0) this.activate(0);
+    const title = `Add case ${formatNumber(number)} to`;
+    this.below("set", () => this.suitePanel(title, () => ({ id })));
   }
 
   failurePanel() {
