@@ -253,7 +253,7 @@ def side_by_side_html(
                 *rows_of(run, names, baseline, other=other if run is baseline else None),
                 below.get(run.release_tag, ""),
             ],
-            len(names) + bool(below),
+            len(names) + (2 if below else 0),  # failures and a note
             # Rows of outputs are aligned across columns; an error is not.
             classes=("" if run.outputs else " vnb-out-alone")
             + (" vnb-out-compared" if compared and run is other else ""),
@@ -286,7 +286,7 @@ def heads_html(
             visible_name(run.release_tag),
             _head(run, remarks.get(run.release_tag, "")),
             [below.get(run.release_tag, "")],
-            1,
+            2,
             classes=" vnb-out-compared"
             if run is not runs[0] and run.release_tag == compared
             else "",

@@ -695,7 +695,9 @@ def test_open_case_shows_failures_below_the_outputs(graded):
     grid = graded.whole
     grid.open_case(grid.comparison.cases[0])
     fail(graded, 1, "<b>rude</b>")
-    rows = dom(FullCase(grid).answers).select(".vnb-out-run .vnb-out-row:last-child")
+    rows = dom(FullCase(grid).answers).select(
+        ".vnb-out-grid > .vnb-out-run .vnb-out-row:last-child"
+    )
     assert [text_of(row) for row in rows] == [
         "failures too short? Name a failure Add a note",
         "failures <b>rude</b> too short? Name a failure Add a note",
