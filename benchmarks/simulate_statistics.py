@@ -14,6 +14,10 @@ how often they decide so, `fixed` is the power of the tests for the planned numb
 sequence and the interval for a fixed number of cases hold after a stop.
 Pilots: `delivered` is how often a comparison of equal releases that was open is decided after the
 number of additional cases that it named, whose median is `more`; the margin is half the effect.
+Trends (`--trends`): `reported` is how often a trend of a set that grows by 12 % a week reports a
+change of a release that does not change. Watches (`--watches`): `false alarms` is the share of
+healthy years of daily checks with an alarm; `found` the share of drops of ten points, after some
+healthy checks of 40 cases, that have an alarm within 180 checks, and `delay` its median in checks.
 
 Exits with 1 where an interval holds less than 93 %, a rate is above 6 %, or that of a decision
 above 5 %, or where pilots deliver less than 70 or more than 95 %.
@@ -26,7 +30,7 @@ import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +42,8 @@ from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.comparison.pairs import Scored
 from vellum_nb.comparison.statistics import (
+    NO_ESTIMATE,
+    drop_evidence,
     gain_evidence,
     mcnemar,
     mean_ratio,
@@ -46,6 +52,8 @@ from vellum_nb.comparison.statistics import (
     sequential_test,
     win_rate,
 )
+from vellum_nb.comparison.trend import levels
+from vellum_nb.comparison.watch import ALARM
 
 Values = NDArray[np.float64]
 SIZES = (6, 10, 20, 50, 200)
@@ -60,6 +68,7 @@ DECISIONS = ("at the margin", "A/A worse", "flips")
 STOPS = ("may", "should not", "fixed", "saved", "reported", "sequence holds", "fixed holds")
 PILOTS = ("delivered", "more", "open")
 DELIVERED = 0.70, 0.95
+KINDS = ("stable", "almost", "noisy")  # cases: few or many answers differ by chance
 RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
 
 
@@ -386,6 +395,109 @@ def simulate_pilots(title: str, number: int, times: int, seed: int = 0) -> dict[
     return dict(zip(PILOTS, found, strict=True))
 
 
+def scored_of(values: Values) -> Scored:
+    """Return the figures of cases by time, all pass or fail."""
+    cases = tuple(Case(str(at), "v1", at) for at in range(len(values)))
+    two = np.full((len(values), 2, 1), 1.0)
+    return replace(figures_of(two, cases, cluster=None).scored["m"], mean=values)
+
+
+def chances(kind: str, rng: np.random.Generator, number: int) -> Values:
+    """Return how likely each case passes: three of four on average."""
+    if kind == "stable":
+        return np.where(rng.random(number) < 0.75, 1.0, 0.0)
+    if kind == "almost":
+        return np.where(rng.random(number) < 0.75, 0.98, 0.02)
+    return rng.beta(6.0, 2.0, number)
+
+
+def dropped(chance: Values, rng: np.random.Generator, kind: str) -> Values:
+    """Return the chances after a drop of ten points: other answers to some cases, or to all."""
+    if kind == "noisy":
+        return chance * (1 - 0.1 / chance.mean())
+    passing = np.flatnonzero(chance > 0.5)
+    lost = rng.choice(passing, min(len(passing), round(len(chance) / 10)), replace=False)
+    return np.where(np.isin(np.arange(len(chance)), lost), chance.min(), chance)
+
+
+def grown(
+    rng: np.random.Generator,
+    kind: str,
+    number: int,
+    times: int,
+    *,
+    growth: float,
+    drop_at: int = -1,
+) -> Values:
+    """Return passes by case and time, NaN before a case was added; later cases are harder."""
+    sizes = np.minimum(120, np.round(number * (1 + growth) ** np.arange(times))).astype(int)
+    chance = chances(kind, rng, sizes[-1])
+    chance[number:] *= 0.6
+    by_time = np.tile(chance[:, None], (1, times))
+    if drop_at >= 0:
+        by_time[:, drop_at:] = dropped(chance, rng, kind)[:, None]
+    values = (rng.random(by_time.shape) < by_time).astype(np.float64)
+    values[np.arange(sizes[-1])[:, None] >= sizes] = np.nan
+    return values
+
+
+def print_trends(times: int, seed: int, only: str) -> int:
+    """Print how often trends report a change of an unchanged release; return 1 if too often."""
+    sys.stdout.write("| cases | weeks | at first | reported | shown |\n|---|---|---|---|---|\n")
+    bad = 0
+    for kind in (kind for kind in KINDS if only in kind):
+        for weeks, number in ((2, 40), (8, 10), (8, 40), (26, 20)):
+            rng = np.random.default_rng([seed, weeks, number, KINDS.index(kind)])
+            hits = Counter[str]()
+            for _ in range(times):
+                values = grown(rng, kind, number, weeks, growth=0.12)
+                _, _, change = dict(levels(values, scored_of(values), None)).get(
+                    weeks - 1, (0, 0.0, NO_ESTIMATE)
+                )
+                hits["shown"] += not math.isnan(change.low)
+                hits["reported"] += change.p is not None and change.p <= WRONG
+            bad += hits["reported"] / times > MOST
+            cells = [f"{100 * hits[name] / times:.1f}" for name in ("reported", "shown")]
+            sys.stdout.write(f"| {kind} | {weeks} | {number} | {' | '.join(cells)} |\n")
+            sys.stdout.flush()
+    return int(bad > 0)
+
+
+def alarms(values: Values) -> list[int]:
+    """Return the checks after which a watch of passes by case and check has an alarm."""
+    has = ~np.isnan(values)
+    earlier = has.cumsum(axis=1)  # and this one
+    mean = np.where(has, values, 0.0).cumsum(axis=1) / np.maximum(earlier, 1)
+    gains = np.where(earlier > 1, mean - values, 0.0)  # as a watch has them
+    evidence, _ = drop_evidence(gains.T[has.T], np.nonzero(has.T)[0], -1.0)
+    return np.flatnonzero(evidence >= ALARM).tolist()
+
+
+def print_watches(times: int, seed: int, only: str) -> int:
+    """Print false alarms and delays of watches; return 1 if there are too many false alarms."""
+    head = "| cases | false alarms | growing | drop after | found | delay | 9 of 10 |"
+    sys.stdout.write(f"{head}\n|---|---|---|---|---|---|---|\n")
+    bad = 0
+    for kind in (kind for kind in KINDS if only in kind):
+        rng = np.random.default_rng([seed, KINDS.index(kind)])
+        rates = []
+        for growth in (0.0, 1.12 ** (1 / 7) - 1):  # 12 % a week
+            years = (grown(rng, kind, 40, 365, growth=growth) for _ in range(times))
+            rates.append(sum(bool(alarms(values)) for values in years) / times)
+        bad += max(rates) > WRONG
+        for healthy in (7, 28, 90):
+            delays = []
+            for _ in range(max(1, times // 5)):
+                found = alarms(grown(rng, kind, 40, healthy + 180, growth=0.0, drop_at=healthy))
+                delays.append(next((at - healthy + 1 for at in found if at >= healthy), math.inf))
+            quantiles = (f"{np.quantile(delays, q, method='lower'):.0f}" for q in (0.5, 0.9))
+            cells = [f"{100 * rate:.1f}" for rate in rates] + [str(healthy)]
+            cells += [f"{100 * np.isfinite(delays).mean():.0f}", *quantiles]
+            sys.stdout.write(f"| {kind} | {' | '.join(cells)} |\n")
+            sys.stdout.flush()
+    return int(bad > 0)
+
+
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
     """Return the names of figures that are beyond their limit by more than `margin`."""
     high = [name for name in RATES if found.get(name, 0.0) > MOST + margin]
@@ -406,7 +518,13 @@ def main() -> int:
     options.add_argument("--decisions", action="store_true", help="with a margin, instead")
     options.add_argument("--stops", action="store_true", help="sweeps that stop early, instead")
     options.add_argument("--pilots", action="store_true", help="additional cases, instead")
+    options.add_argument("--trends", action="store_true", help="of weeks, instead")
+    options.add_argument("--watches", action="store_true", help="of years, instead")
     given = options.parse_args()
+    if given.trends or given.watches:
+        return (print_trends if given.trends else print_watches)(
+            given.times, given.seed, given.only
+        )
     if given.stops:
         return print_stops(given.times, given.sizes, given.seed)
     names = (*DECISIONS, "A/A passes") if given.decisions else (*INTERVALS, "shown", *RATES)

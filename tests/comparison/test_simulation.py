@@ -61,3 +61,26 @@ def test_equal_releases_win_few_duels_and_abilities_are_in_their_intervals():
         # by more than three standard errors of so few comparisons
         assert wins <= module.MOST + 0.1, (title, wins)
         assert held >= module.LEAST - 0.11, (title, held)
+
+
+@pytest.mark.slow
+def test_unchanged_releases_rarely_have_a_trend():
+    module, rng = simulation("statistics"), np.random.default_rng(17)
+    reported = 0
+    for _ in range(150):
+        values = module.grown(rng, "noisy", 20, 8, growth=0.12)
+        change = dict(module.levels(values, module.scored_of(values), None))[7][2]
+        reported += change.p <= module.WRONG
+    assert reported / 150 <= module.WRONG + 0.054  # three standard errors
+
+
+@pytest.mark.slow
+def test_watches_find_a_drop_and_rarely_err():
+    module, rng = simulation("statistics"), np.random.default_rng(17)
+    years = [module.alarms(module.grown(rng, "noisy", 40, 365, growth=0.0)) for _ in range(60)]
+    assert sum(map(bool, years)) <= 6  # 5 of 100, and two standard errors
+    drops = [
+        module.alarms(module.grown(rng, "almost", 40, 60, growth=0.0, drop_at=28))
+        for _ in range(20)
+    ]
+    assert sum(bool(alarms) and alarms[0] <= 28 + 20 for alarms in drops) == 20

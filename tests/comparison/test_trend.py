@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from xml.etree import ElementTree as ET
 
 import pandas as pd
 import pytest
@@ -153,6 +154,64 @@ def test_names_are_escaped():
     made = trend(swept("yyyyyyyy", tag="<b>x</b>", release="<i>"), tags=("<b>x</b>",))
     assert "<b>x" not in html_of(made)
     assert "<i>" not in html_of(made)
+
+
+def drawn(made) -> ET.Element:
+    return ET.fromstring(made.chart().svg())  # noqa: S314
+
+
+def test_chart_has_a_point_per_period_and_tag():
+    production = [swept("yyyyyynn", week) for week in range(3)]
+    candidate = [swept("yyyyyyyn", week, tag="candidate") for week in range(3)]
+    made = trend(*production, *candidate, tags=("production", "candidate"))
+    assert sum(text.endswith("(8 common cases)") for text in drawn(made).itertext()) == 6
+
+
+def test_chart_names_releases_and_changes_of_the_cases():
+    made = trend(
+        swept("yyyyyynn"), swept("yyyyyynn", 1, release="r2"), swept("yyyyyynnnn", 2, release="r2")
+    )
+    texts = set(drawn(made).itertext())
+    assert {"r1", "r2", "8 cases", "10 cases, 2 added"} <= texts
+
+
+def test_chart_draws_a_change_of_release_dotted():
+    same, moved = (
+        trend(swept("yyyyyynn"), swept("yyyyyynn", 1, release=name)) for name in ("r1", "r2")
+    )
+    dotted = 'stroke-dasharray="2 3"'
+    assert (dotted in same.chart().svg(), dotted in moved.chart().svg()) == (False, True)
+
+
+def test_chart_counts_what_it_does_not_draw():
+    days = [swept("yyyyyynn", at / 7) for at in range(110)]
+    assert "6 older periods not drawn." in set(drawn(trend(*days, by="day")).itertext())
+
+
+def test_chart_of_hostile_names_is_well_formed():
+    tag = "</text><script>alert(1)</script>"
+    weeks = swept("yyyyyynn", tag=tag), swept("yyyyyynn", 1, tag=tag, release="]]>")
+    made = trend(*weeks, tags=(tag,))
+    assert not [element for element in drawn(made).iter() if element.tag.endswith("script")]
+
+
+def test_page_has_the_chart():
+    assert html_of(trend(swept("yyyyyynn"), swept("yyyyyynn", 1))).count("<svg ") == 1
+
+
+def test_chart_is_saved(tmp_path):
+    path = trend(swept("yyyyyynn"), swept("yyyyyynn", 1)).chart().save(tmp_path / "trend.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_chart_without_a_line_is_refused():
+    with pytest.raises(InputError, match="no line has two points to draw"):
+        trend(swept("yyyyyynn")).chart()
+
+
+def test_intervals_end_at_the_bounds_of_the_metric():
+    frame = trend(swept("yyyyyyyynn"), swept("yyyyyyyyyy", 1)).frame()
+    assert frame["high"].iloc[1] == 1.0
 
 
 def test_other_period_is_refused():

@@ -45,3 +45,10 @@ def test_unknown_tag_is_refused(ws):
     swept(ws)
     with pytest.raises(InputError, match="no runs of shout on production; available: v1"):
         ws.trend("shout")
+
+
+def test_case_set_selects_its_cases(ws):
+    swept(ws)
+    suite = ws.case_set("weekly", deployment="shout")
+    suite.add(CASES[:7])
+    assert ws.trend("shout", suite, release_tags="v1").frame()["cases"].tolist() == [7]

@@ -13,6 +13,7 @@ from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare, compare
 from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep, sweep
+from vellum_nb.cli.watch import add_watch, watch
 
 DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sample deployments"
 
@@ -44,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     text = "run many cases on release tags; the same command resumes"
     add_sweep(_command(commands, "sweep", text, sweep, both))
     add_compare(_command(commands, "compare", "compare stored runs of release tags", compare, both))
+    text = "check whether a release tag has become worse, from stored runs"
+    add_watch(_command(commands, "watch", text, watch, both))
     history = _command(commands, "history", "read, check or add to the history")
     _add_history(history.add_subparsers(required=True, metavar="ACTION"))
     return made

@@ -38,17 +38,22 @@ _PAGE = _theme("layout-color1", "#fff", "#212121")
 _STRONG = _theme("ui-font-color0", "#000", "#fff")
 _GREEN = _theme("success-color1", "#388e3c", "#4caf50")
 _RED = _theme("error-color1", "#d32f2f", "#f44336")
+_WARN = _theme("warn-color1", "#f57c00", "#ff9800")
+_BRAND = _theme("brand-color1", "#1976d2", "#2196f3")
 _COLOURS = {  # in the page, and their values in JupyterLab's light and dark theme
     "page": (_PAGE, "#ffffff", "#212121"),
     "ink": (_mix(_STRONG, 87, _PAGE), "#212121", "#e2e2e2"),
     "quiet": (_mix(_STRONG, 64, _PAGE), "#5c5c5c", "#afafaf"),
     "band": (_mix(_STRONG, 9, _PAGE), "#e8e8e8", "#353535"),
     "line": (_theme("border-color2", "#e0e0e0", "#424242"), "#e0e0e0", "#424242"),
-    "brand": (_theme("brand-color1", "#1976d2", "#2196f3"), "#1976d2", "#2196f3"),
+    "brand": (_BRAND, "#1976d2", "#2196f3"),
     "better": (_mix(_GREEN, 34, _PAGE), "#bbd9bd", "#305131"),
     "worse": (_mix(_RED, 34, _PAGE), "#f0b8b8", "#692d28"),
     "good": (_mix(_GREEN, 72, _STRONG), "#28662b", "#7ec581"),
     "bad": (_mix(_RED, 72, _STRONG), "#982222", "#f7786e"),
+    "warn": (_theme("warn-color0", "#e65100", "#f57c00"), "#e65100", "#f57c00"),
+    "notice": (_mix(_WARN, 13, _PAGE), "#feeede", "#3e301d"),
+    "chosen": (_mix(_BRAND, 14, _PAGE), "#dfecf9", "#21313e"),
     "same": (_theme("layout-color2", "#eee", "#424242"), "#eeeeee", "#424242"),
 }
 THEMED, LIGHT, DARK = ({name: colours[at] for name, colours in _COLOURS.items()} for at in range(3))

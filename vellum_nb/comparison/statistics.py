@@ -23,6 +23,7 @@ LEAST_UNITS = 6  # smallest number of values, or of clusters, for an interval
 LEAST_UNEQUAL = 4  # smallest number of differences other than zero
 _LARGEST_SKEW = 0.9  # of a mean of clusters, times the critical value
 _BETS = 64  # half of them on positive differences
+_CHECKS = 365  # of an e-detector, among which false alarms are limited
 _LEAST_ERROR = 1e-100  # values with a smaller standard error are equal
 _LARGEST_EXPONENT = 700.0  # exp() overflows above 709
 _POWER = 0.8
@@ -397,6 +398,33 @@ def gain_evidence(gains: Floats, least: float) -> Floats:
     stakes = np.log1p(np.outer(gains / max(-least, _EQUAL), bets)).cumsum(axis=0)
     worth: Floats = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
     return np.maximum.accumulate(worth)
+
+
+def drop_evidence(gains: Floats, checks: Ints, least: float) -> tuple[Floats, int]:
+    """Return the e value after each check that the mean gain is above 0 since a check, and which.
+
+    An e-detector (Shin, Ramdas and Rinaldo 2023): from each check on, a stake of 1 / 365 is bet on
+    positive gains, with the bets of `gain_evidence`. Of series without a positive mean gain, at
+    most 5 in 100 reach 20 within 365 checks. `checks` has the index of the check of each gain, in
+    ascending order without gaps, and `least` is the smallest possible gain, below 0.
+
+    >>> import numpy as np
+    >>> gains = np.repeat([0.0, 0.1], 400)  # 40 cases, a drop after ten checks
+    >>> evidence, start = drop_evidence(gains, np.arange(800) // 40, least=-1.0)
+    >>> int((evidence < 20).sum()), start
+    (12, 10)
+    """
+    bets = np.cos(np.pi * (np.arange(_BETS // 2) + 0.5) / _BETS)
+    logs = np.log1p(np.outer(gains / max(-least, _EQUAL), bets))
+    steps = np.add.reduceat(logs, np.flatnonzero(np.diff(checks, prepend=-1)))
+    worth, evidence = np.full(len(bets), -np.inf), []
+    for step in steps:
+        worth = np.logaddexp(worth, -math.log(_CHECKS)) + step
+        evidence.append(float(np.logaddexp.reduce(worth)) - math.log(len(bets)))
+    until = steps.cumsum(axis=0)
+    since = (until[-1] - until + steps).max(axis=1)  # of the best bet, from each check on
+    start = np.flatnonzero(since >= since.max() - _EQUAL)[-1]
+    return np.exp(np.minimum(evidence, _LARGEST_EXPONENT)), int(start)
 
 
 def confidence_sequence(values: Floats, ends: tuple[float, float]) -> tuple[float, float]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from html import escape
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.comparison import compare_runs
-from vellum_nb.comparison.figures import ComparisonFigures
+from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.comparison import compare_runs, judged
+from vellum_nb.comparison.duels import charts_required
 from vellum_nb.comparison.metrics import One, as_metrics
 from vellum_nb.comparison.pairs import ERROR_RATE, Scored
 from vellum_nb.comparison.slices import NOT_ENOUGH
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
+from vellum_nb.comparison.trend_chart import trend_svg, trend_text
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.history import frame_of_records
@@ -26,6 +29,9 @@ from vellum_nb.models import Run
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import interval_digits, plural, signed
+
+if TYPE_CHECKING:
+    from vellum_nb.comparison.charts import Picture
 
 Period = Literal["sweep", "day", "week", "month"]
 
@@ -53,6 +59,18 @@ class Measurement:
     release_tag: str
     sweep_id: str
     time: datetime
+    period: object = None  # sweep, day, week (from Monday) or month
+
+    def by(self, period: Period) -> Measurement:
+        """Return the measurement with its period."""
+        time = self.time
+        periods = {
+            "sweep": self.sweep_id,
+            "day": time.date(),
+            "week": tuple(time.isocalendar())[:2],
+            "month": (time.year, time.month),
+        }
+        return replace(self, period=periods[period])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,12 @@ class TrendPoint:
     release_changed: bool = False
     added: int = 0  # cases, since the previous point
     removed: int = 0
+    period: object = None  # day, week, month or sweep
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is enough data."""
+        return not math.isnan(self.level)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,6 +114,7 @@ class Trend:
     by: Period
     release_tags: tuple[str, ...]
     points: tuple[TrendPoint, ...]
+    bounds: tuple[float, float]  # of the metric
     sign: int
     alpha: float
 
@@ -104,8 +129,7 @@ class Trend:
         ``removed`` since the previous point, and ``note``: "not enough data" with fewer than six
         common cases, else empty.
         """
-        rows = [row for tag in self.release_tags for row in _rows(self.of_tag(tag))]
-        return frame_of_records(_COLUMNS, rows)
+        return frame_of_records(_COLUMNS, list(self._rows()))
 
     def of_tag(self, release_tag: str) -> list[TrendPoint]:
         """Return the points of a release tag, oldest first."""
@@ -117,7 +141,7 @@ class Trend:
         return {tag: printable(self._sentence(tag)) for tag in self.release_tags}
 
     def _sentence(self, tag: str) -> str:
-        line = [point for point in self.of_tag(tag) if not math.isnan(point.level)]
+        line = [point for point in self.of_tag(tag) if point.is_known]
         if len(line) < 2:  # noqa: PLR2004
             return f"{tag}: {NOT_ENOUGH}, a trend needs two points with six common cases"
         first, last = line[0], line[-1]
@@ -136,6 +160,31 @@ class Trend:
             f"{moved if first.release_id != last.release_id else ''}"
         )
 
+    def ends(self, point: TrendPoint) -> tuple[float, float]:
+        """Return the interval of the change since the first point, around its level."""
+        if math.isnan(point.change.low):
+            return math.nan, math.nan
+        start, change = point.level - point.change.mean, point.change
+        low, high = min(self.bounds[0], point.level), max(self.bounds[1], point.level)
+        return max(start + change.low, low), min(start + change.high, high)
+
+    def chart(self) -> Picture:
+        """Return the chart as a picture, to save as PNG or SVG. Requires the extra ``charts``.
+
+        A dotted segment is a change between two releases of a tag. At most four tags are drawn.
+
+        Raises
+        ------
+        InputError
+            No line has two points, or Altair is not installed.
+        """
+        with charts_required():
+            from vellum_nb.comparison.charts import Picture
+        if not trend_svg(self):
+            msg = f"no line has two points to draw. {'. '.join(self.sentences.values())}"
+            raise InputError(msg)
+        return Picture(None, printable(trend_text(self)), partial(trend_svg, self))
+
     def date(self, time: datetime) -> str:
         """Return the time of a point as text."""
         return time.strftime(_FORMATS[self.by])
@@ -147,27 +196,23 @@ class Trend:
     @printed
     def _repr_html_(self) -> str:
         sentences = "".join(f"<p>{escape(text)}.</p>" for text in self.sentences.values())
-        shown = [name for name in _COLUMNS if name not in {"release_id", "change", "p"}]
-        return sentences + self.frame()[shown].to_html(index=False, border=0)
+        return sentences + trend_svg(self)
 
-
-def _rows(points: Iterable[TrendPoint]) -> Iterator[dict[str, object]]:
-    """Yield the rows of the points of one tag; ends of intervals surround the first level."""
-    start = math.nan
-    for point in points:
-        change = point.change
-        start = point.level if math.isnan(start) else start
-        yield {
-            **{name: getattr(point, name) for name in _COLUMNS if hasattr(point, name)},
-            "time": micros(point.time),
-            "release_id": point.release_id or "",
-            "cases": len(point.cases),
-            "low": start + change.low,
-            "high": start + change.high,
-            "change": change.mean,
-            "p": math.nan if change.p is None else change.p,
-            "note": NOT_ENOUGH if math.isnan(point.level) else "",
-        }
+    def _rows(self) -> Iterator[dict[str, object]]:
+        """Yield the rows of the frame."""
+        for point in (point for tag in self.release_tags for point in self.of_tag(tag)):
+            change, (low, high) = point.change, self.ends(point)
+            yield {
+                **{name: getattr(point, name) for name in _COLUMNS if hasattr(point, name)},
+                "time": micros(point.time),
+                "release_id": point.release_id or "",
+                "cases": len(point.cases),
+                "low": low,
+                "high": high,
+                "change": change.mean,
+                "p": math.nan if change.p is None else change.p,
+                "note": "" if point.is_known else NOT_ENOUGH,
+            }
 
 
 def trend_of(
@@ -181,15 +226,16 @@ def trend_of(
     only: Iterable[str] | None = None,
     cluster: str | None = None,
     names: Mapping[str, str] | None = None,
+    actions: Actions | None = None,
 ) -> Trend:
     """Return the trend of measurements. `names` are names of releases by id.
 
-    `cases` have expected outputs, and `only` selects cases by id. Judges are not run.
+    `cases` have expected outputs, and `only` selects cases by id. Judges make no calls.
     """
     if by not in get_args(Period):
         refuse("by", by, "'sweep', 'day', 'week' or 'month'")
     only = None if only is None else frozenset(only)
-    groups = _grouped((m for m in measured if only is None or m.run.case_id in only), by)
+    groups = _grouped(m.by(by) for m in measured if only is None or m.run.case_id in only)
     if not groups:
         msg = (
             f"no sweep of {deployment} has runs of these cases on {', '.join(release_tags)}: run "
@@ -199,7 +245,7 @@ def trend_of(
     (chosen,) = as_metrics(metric)
     labels = [str(at) for at in range(len(groups))]
     of_label = list(zip(labels, groups, strict=True))
-    figures = compare_runs(
+    comparison = compare_runs(
         [one.run for group in groups for one in group],
         groups=[label for label, group in of_label for _ in group],
         deployment=deployment,
@@ -209,7 +255,8 @@ def trend_of(
         cases=cases,
         only=only,
         cluster=cluster,
-    ).figures
+    )
+    figures = judged(comparison, actions, {"max_calls": 0, "progress": False}).figures
     scored = figures.scored[chosen.name]
     if not scored.count.any():
         msg = f"no run has a figure of {chosen.name}: give expected outputs or another metric="
@@ -217,13 +264,21 @@ def trend_of(
     points: list[TrendPoint] = []
     for tag in release_tags:
         columns = [at for at, group in enumerate(groups) if group[0].release_tag == tag]
-        of_tag = [groups[at] for at in columns]
-        points += _line(of_tag, scored, np.array(columns, dtype=np.intp), figures, names or {})
-    sign, alpha = chosen.sign, ERROR_RATE
-    return Trend(deployment, chosen.name, by, tuple(release_tags), tuple(points), sign, alpha)
+        of_tag, values = [groups[at] for at in columns], scored.counted[:, columns]
+        points += _line(of_tag, values, scored, figures.clusters, partial(_name, names or {}))
+    return Trend(
+        deployment=deployment,
+        metric=chosen.name,
+        by=by,
+        release_tags=tuple(release_tags),
+        points=tuple(points),
+        bounds=scored.bounds or chosen.bounds or (-math.inf, math.inf),
+        sign=chosen.sign,
+        alpha=ERROR_RATE,
+    )
 
 
-def _grouped(measured: Iterable[Measurement], by: Period) -> list[list[Measurement]]:
+def _grouped(measured: Iterable[Measurement]) -> list[list[Measurement]]:
     """Return the runs of each point, oldest first; of each case, those of its newest sweep.
 
     A period in which a tag moved has a point per release.
@@ -232,41 +287,38 @@ def _grouped(measured: Iterable[Measurement], by: Period) -> list[list[Measureme
     groups: dict[object, list[Measurement]] = {}
     for one in sorted(measured, key=lambda each: each.time, reverse=True):
         run = one.run
-        period = one.sweep_id if by == "sweep" else _period(one.time, by)
-        key = one.release_tag, period, run.environment, run.release_id
+        key = one.release_tag, one.period, run.environment, run.release_id
         if newest.setdefault((key, run.case_id), one.sweep_id) == one.sweep_id:
             groups.setdefault(key, []).append(one)
     return sorted((group[::-1] for group in groups.values()), key=lambda group: group[0].time)
 
 
-def _period(time: datetime, by: Period) -> object:
-    """Return the period of a time; a week begins on Monday."""
-    if by == "week":
-        return tuple(time.isocalendar())[:2]
-    return (time.year, time.month) if by == "month" else time.date()
+def _name(names: Mapping[str, str], release_id: str | None) -> str:
+    if release_id is None:
+        return "release unknown"
+    return names.get(release_id, release_id[:_ID_CHARS])
 
 
 def _line(
     groups: Sequence[Sequence[Measurement]],
+    values: Floats,
     scored: Scored,
-    columns: Ints,
-    figures: ComparisonFigures,
-    names: Mapping[str, str],
+    clusters: Ints | None,
+    name_of: Callable[[str | None], str],
 ) -> Iterator[TrendPoint]:
-    """Yield the points of one tag."""
-    values = scored.counted[:, columns]
-    levels = dict(_levels(values, scored, figures.clusters))
+    """Yield the points of one tag, whose figures are columns of `values`."""
+    of_point = dict(levels(values, scored, clusters))
     before: tuple[frozenset[str], str | None] | None = None
     for at, group in enumerate(groups):
         first = group[0]
         release_id = first.run.release_id
         ids, has = frozenset(one.run.case_id for one in group), ~np.isnan(values[:, at])
         old_ids, old_release = before or (ids, release_id)
-        n, level, change = levels.get(at, (0, math.nan, NO_ESTIMATE))
+        n, level, change = of_point.get(at, (0, math.nan, NO_ESTIMATE))
         yield TrendPoint(
             time=first.time,
             release_tag=first.release_tag,
-            release=names.get(release_id or "", (release_id or "release unknown")[:_ID_CHARS]),
+            release=name_of(release_id),
             release_id=release_id,
             cases=ids,
             mean=float(values[has, at].mean()) if has.any() else math.nan,
@@ -276,6 +328,7 @@ def _line(
             release_changed=release_id != old_release,
             added=len(ids - old_ids),
             removed=len(old_ids - ids),
+            period=first.period,
         )
         before = ids, release_id
 
@@ -290,7 +343,7 @@ def _linked(has: Bools) -> list[int]:
     return linked[::-1]
 
 
-def _levels(
+def levels(
     values: Floats, scored: Scored, clusters: Ints | None
 ) -> list[tuple[int, tuple[int, float, Estimate]]]:
     """Return n, level and change of each point of the line, from the differences on common cases.

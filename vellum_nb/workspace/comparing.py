@@ -18,6 +18,7 @@ from vellum_nb.comparison.comparison import CompareOptions, compare_options, jud
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.metrics import Metrics, One, as_metrics
 from vellum_nb.comparison.trend import Measurement, Period, Trend, trend_of
+from vellum_nb.comparison.watch import Watch, watch_of
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, case_sets_of, moment
 from vellum_nb.lazy import pd
@@ -25,6 +26,7 @@ from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.sweep.case_sets import CaseSet
 from vellum_nb.sweep.cases import Cases, Releases, checked_cases, mocks_metadata, read_table
 from vellum_nb.sweep.options import Limits, StopWhen, SweepOptions
 from vellum_nb.sweep.sweep import Sweep, control_of
@@ -37,7 +39,7 @@ from vellum_nb.workspace.views import show
 
 _MAX_LISTED_IDS = 5
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
-Chosen: TypeAlias = Cases | Sequence[str]
+Chosen: TypeAlias = Cases | CaseSet | Sequence[str]
 
 
 @compare_options
@@ -329,7 +331,30 @@ def stored_trend(
         only=only,
         cluster=cluster,
         names={release.id: name for release in releases if (name := _name_of(release, tags))},
+        actions=actions,
     )
+
+
+def stored_watch(
+    actions: WorkspaceActions,
+    deployment: str,
+    cases: Chosen | None,
+    *,
+    release_tag: str,
+    reference: str | None,
+    since: datetime | str | None,
+    **options: Any,
+) -> Watch:
+    """Return the status of a release tag, from its stored runs."""
+    tags = list(dict.fromkeys(filter(None, (release_tag, reference))))
+    runs, sweep_cases, _ = _runs_and_cases(actions.history, deployment, tags, None, since)
+    if not runs:
+        _raise_no_runs(actions, deployment, tags, since)
+    chosen, only, _ = _chosen_cases(actions, deployment, tags, cases)
+    _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
+    options |= {"cases": [*chosen, *sweep_cases], "only": only, "actions": actions}
+    tags_of: Any = {"release_tag": release_tag, "reference": reference}
+    return watch_of(runs, deployment=deployment, **tags_of, **options)
 
 
 def _name_of(release: WorkflowDeploymentRelease, tags: Sequence[str]) -> str | None:
@@ -476,6 +501,6 @@ def _chosen_cases(
                 raise InputError(msg)
         return [], ids, ()
     releases = {tag: actions.release(deployment, tag) for tag in tags}
-    table = read_table(chosen)  # type: ignore[arg-type]
+    table = read_table(chosen.frame() if isinstance(chosen, CaseSet) else chosen)  # type: ignore[arg-type]
     checked, notes = checked_cases(table, releases, deployment)[:2]
     return checked, [case.case_id for case in checked], notes

@@ -19,6 +19,7 @@ from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
 from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
 from vellum_nb.comparison.trend import Period, Trend
+from vellum_nb.comparison.watch import Watch
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import (
@@ -55,6 +56,7 @@ from vellum_nb.workspace.comparing import (
     WorkspaceActions,
     stored_comparison,
     stored_trend,
+    stored_watch,
 )
 from vellum_nb.workspace.executions import find_run, rate_run, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
@@ -853,7 +855,7 @@ p = 0.50 · noise floor unknown>
         Parameters
         ----------
         cases : optional
-            Only these cases: a table as for `sweep`, or each `case_id`. Default: all.
+            Only these cases: a case set, a table as for `sweep`, or each `case_id`. Default: all.
         release_tags : sequence of str, default ("production",)
             The tags; each has a line. If a tag moved within a period, each release has a point.
         metric : str, Metric or callable, default "score"
@@ -881,6 +883,61 @@ p = 0.50 · noise floor unknown>
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         options: Any = {"metric": metric, "by": by, "since": since, "cluster": cluster}
         return stored_trend(self._actions, deployment, check_tags(release_tags), cases, **options)
+
+    def watch(
+        self,
+        deployment: str,
+        cases: Chosen | None = None,
+        *,
+        tag: str = "production",
+        reference: str | None = None,
+        metric: One = "score",
+        every: str = "1d",
+        margin: float = 0.0,
+        since: datetime | str | None = None,
+        paired: bool = True,
+    ) -> Watch:
+        """Test whether a release tag has become worse, from its stored runs.
+
+        Each run is compared with the mean of all earlier runs of its case. Call it after every
+        sweep: the test is valid at any time, and gives at most 5 false alarms in 100 series of 365
+        checks. It has no state of its own. Nothing is executed.
+
+        Parameters
+        ----------
+        cases : optional
+            Only these cases: a case set, a table as for `sweep`, or each `case_id`. Default: all.
+        tag, reference : str
+            The release tag to watch, and another one whose runs also count as earlier runs, such as
+            the tag of the release that you approved.
+        metric : str, Metric or callable, default "score"
+            A metric with finite bounds.
+        every : str, default "1d"
+            Time between two checks. If the newest run is older than two, the status is "cannot
+            tell yet".
+        margin : float, default 0
+            Acceptable loss: smaller ones are no alarm.
+        since : optional
+            Ignore runs before this time, for example after you accepted a loss.
+        paired : bool, default True
+            Whether to compare the runs of sweeps case by case. False: compare all other runs, such
+            as imported executions with ratings, with the mean of the earlier ones.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": f"Refund {n}", "expected.category": "billing"} for n in range(8)]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v2"], progress=False)
+        >>> ws.watch("ticket-triage", tag="v2").status
+        'cannot tell yet'
+        """
+        cases = parse_location(cases)  # before anything can fail: a traceback may show it
+        check_text("tag", tag)
+        check_text("reference", reference, optional=True)
+        options: Any = {"metric": metric, "every": every, "margin": margin, "since": since}
+        tags: Any = {"release_tag": tag, "reference": reference, "paired": paired}
+        return stored_watch(self._actions, deployment, cases, **tags, **options)
 
     def judge(
         self,
