@@ -732,6 +732,14 @@ def test_open_case_shows_the_note(graded):
     assert text_of(shown) == "counts <b>nothing</b>"
 
 
+@pytest.mark.parametrize("text", ["", "odd"])
+def test_elements_of_an_open_case_are_closed(graded, text):
+    note(graded, text)
+    graded.act("open", 1)
+    html = FullCase(graded.whole).answers
+    assert html.count("<div") == html.count("</div>") > 0
+
+
 def test_empty_note_is_removed(graded):
     note(graded, "odd")
     note(graded, "")
