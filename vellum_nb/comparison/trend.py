@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
@@ -21,6 +21,7 @@ from vellum_nb.comparison.pairs import ERROR_RATE, Scored
 from vellum_nb.comparison.slices import NOT_ENOUGH
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.trend_chart import trend_svg, trend_text
+from vellum_nb.comparison.trend_figures import Period, TrendFigures, TrendPoint
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
 from vellum_nb.history import frame_of_records
@@ -28,12 +29,9 @@ from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.format import interval_digits, plural, signed
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.charts import Picture
-
-Period = Literal["sweep", "day", "week", "month"]
 
 _COLUMNS = {
     "time": "time",
@@ -48,7 +46,6 @@ _COLUMNS = {
     "note": "text",
 }
 _ID_CHARS = 8  # of an abridged release id
-_FORMATS = {"sweep": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +70,8 @@ class Measurement:
         return replace(self, period=periods[period])
 
 
-@dataclass(frozen=True, slots=True)
-class TrendPoint:
-    """Figures of a release tag in one period, on one release."""
-
-    time: datetime  # of the first run
-    release_tag: str
-    release: str
-    release_id: str | None
-    cases: frozenset[str]  # ids
-    mean: float  # of all cases
-    n: int = 0  # cases in common with the previous point of the line; all cases of the first
-    level: float = math.nan
-    change: Estimate = NO_ESTIMATE  # since the first point of the line
-    release_changed: bool = False
-    added: int = 0  # cases, since the previous point
-    removed: int = 0
-    period: object = None  # day, week, month or sweep
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is enough data."""
-        return not math.isnan(self.level)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Trend:
+class Trend(TrendFigures):
     """Figures of release tags over time. Made by ``ws.trend(...)``.
 
     Attributes
@@ -108,15 +81,6 @@ class Trend:
     release_tags : tuple of str
         The release tags; each has a line.
     """
-
-    deployment: str
-    metric: str
-    by: Period
-    release_tags: tuple[str, ...]
-    points: tuple[TrendPoint, ...]
-    bounds: tuple[float, float]  # of the metric
-    sign: int
-    alpha: float
 
     def frame(self) -> pd.DataFrame:
         """Return one row per point, by release tag and time.
@@ -130,43 +94,6 @@ class Trend:
         common cases, else empty.
         """
         return frame_of_records(_COLUMNS, list(self._rows()))
-
-    def of_tag(self, release_tag: str) -> list[TrendPoint]:
-        """Return the points of a release tag, oldest first."""
-        return [point for point in self.points if point.release_tag == release_tag]
-
-    @property
-    def sentences(self) -> dict[str, str]:
-        """One sentence per release tag: whether its last point differs from its first."""
-        return {tag: printable(self._sentence(tag)) for tag in self.release_tags}
-
-    def _sentence(self, tag: str) -> str:
-        line = [point for point in self.of_tag(tag) if point.is_known]
-        if len(line) < 2:  # noqa: PLR2004
-            return f"{tag}: {NOT_ENOUGH}, a trend needs two points with six common cases"
-        first, last = line[0], line[-1]
-        change, since = last.change, self.date(first.time)
-        found = f"no change shown since {since}"
-        if change.p is not None and change.p <= self.alpha and change.mean:
-            found = f"{'better' if self.sign * change.mean > 0 else 'worse'} than on {since}"
-        ends = {"low": change.low, "high": change.high}
-        digits = interval_digits([] if math.isnan(change.low) else [ends], "low", "high")
-        low, high = (signed(end, digits=digits) for end in ends.values())
-        interval = "no interval" if math.isnan(change.low) else f"{low} to {high}, 95 %"
-        figures = f"{signed(change.mean, digits=digits)} ({interval})"
-        moved = f"; {first.release} then, {last.release} now"
-        return (
-            f"{tag}: {found}: {self.metric} {figures} on {plural(change.n, 'common case')}"
-            f"{moved if first.release_id != last.release_id else ''}"
-        )
-
-    def ends(self, point: TrendPoint) -> tuple[float, float]:
-        """Return the interval of the change since the first point, around its level."""
-        if math.isnan(point.change.low):
-            return math.nan, math.nan
-        start, change = point.level - point.change.mean, point.change
-        low, high = min(self.bounds[0], point.level), max(self.bounds[1], point.level)
-        return max(start + change.low, low), min(start + change.high, high)
 
     def chart(self) -> Picture:
         """Return the chart as a picture, to save as PNG or SVG. Requires the extra ``charts``.
@@ -184,10 +111,6 @@ class Trend:
             msg = f"no line has two points to draw. {'. '.join(self.sentences.values())}"
             raise InputError(msg)
         return Picture(None, printable(trend_text(self)), partial(trend_svg, self))
-
-    def date(self, time: datetime) -> str:
-        """Return the time of a point as text."""
-        return time.strftime(_FORMATS[self.by])
 
     @printed
     def __repr__(self) -> str:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vellum_nb.comparison.forest import DARK, LIGHT, THEMED, Axis
+from vellum_nb.comparison.trend_figures import TrendFigures, TrendPoint
 from vellum_nb.models.checks import cut
 from vellum_nb.rendering.format import (
     figure,
@@ -19,9 +20,6 @@ from vellum_nb.rendering.format import (
     xml_text,
 )
 from vellum_nb.rendering.html import render
-
-if TYPE_CHECKING:
-    from vellum_nb.comparison.trend import Trend, TrendPoint
 
 _STYLES = (  # colour, dashes and point of each tag
     ("quiet", "none", "disc"),
@@ -36,7 +34,7 @@ _FORMATS = {"sweep": "%d %b %H:%M", "day": "%d %b", "week": "%d %b", "month": "%
 
 
 def trend_svg(
-    trend: Trend, *, colours: Mapping[str, str] = THEMED, width: int | None = None
+    trend: TrendFigures, *, colours: Mapping[str, str] = THEMED, width: int | None = None
 ) -> str:
     """Return the chart as one ``<svg class="vnb-trend">``, or "" without two points of a line."""
     layout = _Layout.of(trend)
@@ -55,7 +53,7 @@ def trend_svg(
     )
 
 
-def trend_text(trend: Trend) -> str:
+def trend_text(trend: TrendFigures) -> str:
     """Describe the chart in words."""
     return f"{trend.metric} by {trend.by}. {'. '.join(trend.sentences.values())}"
 
@@ -64,14 +62,14 @@ def trend_text(trend: Trend) -> str:
 class _Layout:
     """Positions of the points in slots of equal width, and the scale of their levels."""
 
-    trend: Trend
+    trend: TrendFigures
     lines: dict[str, dict[int, TrendPoint]]  # by tag and slot
     slots: int
     axis: Axis
     hidden: int  # older slots
 
     @classmethod
-    def of(cls, trend: Trend) -> _Layout | None:
+    def of(cls, trend: TrendFigures) -> _Layout | None:
         """Return the layout, or None if there is nothing to draw."""
         lines, slots = _slotted(trend)
         hidden = max(0, slots - _MAX_SLOTS)
@@ -216,7 +214,7 @@ def _case_change(point: TrendPoint) -> str:
     return "".join(f", {change}" for change in changes)
 
 
-def _slotted(trend: Trend) -> tuple[dict[str, dict[int, TrendPoint]], int]:
+def _slotted(trend: TrendFigures) -> tuple[dict[str, dict[int, TrendPoint]], int]:
     """Return the points by tag and slot, and the number of slots.
 
     Tags share the slot of a period; a release that follows another within it has its own.

@@ -17,7 +17,8 @@ from vellum_nb.comparison.cases import Case, with_failure, without_failure
 from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged, metric_options
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.metrics import Metrics, One, as_metrics
-from vellum_nb.comparison.trend import Measurement, Period, Trend, trend_of
+from vellum_nb.comparison.trend import Measurement, Trend, trend_of
+from vellum_nb.comparison.trend_figures import Period
 from vellum_nb.comparison.watch import Watch, watch_of
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, case_sets_of, moment

@@ -18,7 +18,8 @@ from vellum_nb.comparison.comparison import CompareOptions, compare_options, jud
 from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
 from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
-from vellum_nb.comparison.trend import Period, Trend
+from vellum_nb.comparison.trend import Trend
+from vellum_nb.comparison.trend_figures import Period
 from vellum_nb.comparison.watch import Watch
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
