@@ -40,7 +40,7 @@ def test_notebook_shows_the_line_with_the_message(tmp_path):
     assert message.endswith(": none.csv cannot be read: No such file or directory")
 
 
-NO_NAME = "NotFoundError: There is no deployment 'triage'; available: docs-qa, "
+NO_NAME = "NotFoundError: There is no deployment 'triage'; available: angry-customer, "
 NO_TAG = "NotFoundError: docs-qa has no release tag 'v9'; available: "
 LINES = {
     "ws.run('triage', {'ticket': 'a'})": NO_NAME,

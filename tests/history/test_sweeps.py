@@ -20,12 +20,12 @@ CASES = [SweepCase(0, "c0", {"a": 1}, {"b": 2}, {"who": "ann"}), SweepCase(1, "c
 def a_sweep(**fields):
     usual = {
         "id": "3f2a0000-0000-0000-0000-000000000001",
-        "deployment": "echo",
+        "deployment": "ticket-triage",
         "environment": "production",
         "release_tags": ("v1", "v2"),
         "repeats": 2,
         "cases": 2,
-        "signature": signature("echo", ("v1", "v2"), 2, ["c0", "c1"]),
+        "signature": signature("ticket-triage", ("v1", "v2"), 2, ["c0", "c1"]),
         "created": datetime(2026, 7, 1, tzinfo=UTC),
         "releases": {"v1": "r1", "v2": None},
         "options": {"max_calls": 7},
@@ -309,7 +309,9 @@ def test_seconds_of_a_sweep_count_overlapping_runs_once(history, sweep, ended_ru
 @pytest.mark.usefixtures("ended_runs")
 def test_figures_of_a_sweep(history, sweep):
     sweeps = Sweeps(history)
-    assert sweeps.spent(sweep.id) == [("v1", 0.25, 0.5), ("v1", 0.25, 1.5), ("v1", 0.25, 2.5)]
+    ids = [run.id for run in sorted(history.runs(), key=lambda run: run.latency_s or 0)]
+    spent = [("v1", 0.25, 0.5), ("v1", 0.25, 1.5), ("v1", 0.25, 2.5)]
+    assert sweeps.spent(sweep.id) == [(id_, *each) for id_, each in zip(ids, spent, strict=True)]
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
 

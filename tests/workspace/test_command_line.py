@@ -113,7 +113,7 @@ def test_abbreviated_options_are_refused(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("run", "nope"), "no deployment 'nope'; available: docs-qa"),
+        (("run", "nope"), "no deployment 'nope'; available: angry-customer"),
         (("run", "ticket-triage", "--input", "ticket"), "ticket: is not name=value"),
         ((*TRIAGE, "sla_hours=soon"), "sla_hours: the text 'soon' is given; a number is exp"),
         ((*TRIAGE, "vip=yes"), "vip: the text 'yes' is given; true or false is"),

@@ -143,6 +143,9 @@ def as_version_2(path):
     """Make a history what version 2 of the schema would have written."""
     with closing(sqlite3.connect(path)) as db:
         db.executescript(
+            "DROP TABLE case_set_changes; DROP TABLE case_set_versions;"
+            "ALTER TABLE sweeps DROP COLUMN case_set;"
+            "ALTER TABLE sweeps DROP COLUMN case_set_version;"
             "DROP INDEX runs_of_conversation; ALTER TABLE sweep_cases DROP COLUMN turn;"
             "ALTER TABLE runs DROP COLUMN turn; ALTER TABLE runs DROP COLUMN conversation_id;"
             "ALTER TABLE sweeps DROP COLUMN notes;"

@@ -13,6 +13,7 @@ from typing import Any
 
 from vellum_nb.comparison.conversations import ConversationRuns
 from vellum_nb.errors import InputError
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import available, check_text, refuse
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, planned_id, planned_ids
@@ -41,6 +42,7 @@ class SimulatedUser:
         if self.inputs is not None and not isinstance(self.inputs, Mapping):
             refuse("inputs", self.inputs, "a dict, such as inputs={'goal': 'label.goal'}")
 
+    @printed
     def __str__(self) -> str:
         return f"{self.deployment} on {self.release_tag}"
 
