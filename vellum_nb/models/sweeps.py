@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,18 @@ class SweepCase:
     previous_execution_id: str | None = None  # the execution that it continues
     turn: int = 0  # of a conversation, from 1; it continues the case before it
     is_open: bool = False  # a simulated user continues the conversation; not stored
+
+
+def conversations(cases: Iterable[SweepCase]) -> Iterator[list[SweepCase]]:
+    """Yield the turns of each conversation together, and every other case alone."""
+    turns: list[SweepCase] = []
+    for case in cases:
+        if turns and case.turn <= 1:
+            yield turns
+            turns = []
+        turns.append(case)
+    if turns:
+        yield turns
 
 
 class SweepRecord(Model):

@@ -16,7 +16,7 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import canonical_json
 from vellum_nb.models.case_sets import CaseSetVersion, Member
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import SweepCase, conversations
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.case_formats import inspect_samples, promptfoo_tests
 from vellum_nb.sweep.cases import PREVIOUS, Cases, Releases, Table, checked_cases, read_table
@@ -399,9 +399,11 @@ class CaseSet:
             table = turn_table(table, Conversation().resolved(releases), releases)
         checked = checked_cases(table, releases, deployment)
         shared = dict(labels or {})
-        cases_read = [replace(case, labels={**case.labels, **shared}) for case in checked.cases]
+        cases_read = [
+            replace(case, position=0, labels={**case.labels, **shared}) for case in checked.cases
+        ]
         self._deployment = deployment
-        return list(_grouped(cases_read)), checked.notes
+        return [tuple(turns) for turns in conversations(cases_read)], checked.notes
 
     def _deployment_of(self, table: Table) -> str:
         """Return the deployment of the runs of a table."""
@@ -553,18 +555,6 @@ def _with_rated_outputs(table: Table) -> Table:
 
 
 _EXPECTED = ("expected.", "desired.")  # prefixes of columns
-
-
-def _grouped(cases: Iterable[SweepCase]) -> Iterator[Member]:
-    """Yield the turns of each conversation together, and every other case alone."""
-    turns: list[SweepCase] = []
-    for case in cases:
-        if turns and case.turn <= 1:
-            yield tuple(turns)
-            turns = []
-        turns.append(replace(case, position=0))
-    if turns:
-        yield tuple(turns)
 
 
 _ORDER = ("case_id", _CONVERSATION, _TURN, "input", "expected", "label", PREVIOUS)

@@ -16,7 +16,13 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import available, check_text, refuse
-from vellum_nb.models.sweeps import SweepCase, SweepRecord, planned_id, planned_ids
+from vellum_nb.models.sweeps import (
+    SweepCase,
+    SweepRecord,
+    conversations,
+    planned_id,
+    planned_ids,
+)
 
 _PARTS = ("transcript", "messages", "turn")
 _SIDES = ("label", "expected")
@@ -59,13 +65,13 @@ class SimulatedUser:
         version = None if release is None else release.workflow_version
         variables = {v.key: v for v in version.input_variables} if version else {}
         outputs = {v.key: v for v in version.output_variables} if version else {}
-        known = set(labels)
+        label_names = set(labels)
         columns = dict(self.inputs or {})
         for name, variable in variables.items():
-            inferred = _column(variable, known)
+            inferred = _column(variable, label_names)
             if inferred is not None:
                 columns.setdefault(name, inferred)
-        self._check_columns(columns, variables, known)
+        self._check_columns(columns, variables, label_names)
         texts = [name for name, v in outputs.items() if v.type == "STRING" and name != self.stop]
         message = self.message or (texts[0] if len(texts) == 1 else None)
         for option, output in (("message", message), ("stop", self.stop)):
@@ -82,15 +88,15 @@ class SimulatedUser:
         variables: Mapping[str, VellumVariable],
         labels: Iterable[str],
     ) -> None:
-        known = {*_PARTS, *(f"label.{name}" for name in labels)}
+        valid = {*_PARTS, *(f"label.{name}" for name in labels)}
         for name, column in columns.items():
             if variables and name not in variables:
                 self._refuse(f"inputs: it has no input {name!r}{available(variables)}")
-            if column not in known and not str(column).startswith("expected."):
-                self._refuse(f"inputs: {column!r:.80} is not a column{available(sorted(known))}")
+            if column not in valid and not str(column).startswith("expected."):
+                self._refuse(f"inputs: {column!r:.80} is not a column{available(sorted(valid))}")
         for name, variable in variables.items():
             if variable.is_required and name not in columns:
-                self._refuse(f"inputs: {name!r} has no column{available(sorted(known))}")
+                self._refuse(f"inputs: {name!r} has no column{available(sorted(valid))}")
 
     def _refuse(self, problem: str) -> None:
         msg = f"ws.user({self.deployment!r}): {problem}; nothing was sent"
@@ -159,7 +165,7 @@ def with_users(
     """
     steps: list[SweepCase] = []
     identity = {"user": asdict(user), "max_turns": max_turns}
-    for script in _conversations(cases):
+    for script in conversations(cases):
         opening, last = script[0], script[-1]
         blank = [] if isinstance(opening.inputs.get(message), list) else ""  # of a chat input
         simulated = replace(opening, inputs={**opening.inputs, message: blank}, expected={})
@@ -182,17 +188,6 @@ def is_unscripted(script: Sequence[SweepCase], message: str) -> bool:
     return len(script) == 1 and not any(texts)
 
 
-def _conversations(cases: Sequence[SweepCase]) -> Iterable[list[SweepCase]]:
-    made: list[SweepCase] = []
-    for case in cases:
-        if case.turn <= 1 and made:
-            yield made
-            made = []
-        made.append(case)
-    if made:
-        yield made
-
-
 def turn_numbers(cases: Sequence[SweepCase]) -> list[int]:
     """Return the turn of each step: a message of a simulated user has that of its answer."""
     numbers, number = [], 0
@@ -206,7 +201,7 @@ def turn_numbers(cases: Sequence[SweepCase]) -> list[int]:
 def compared_cases(cases: Sequence[SweepCase]) -> list[SweepCase]:
     """Return the turns of scripts; the last of one that a simulated user continues is open."""
     made: list[SweepCase] = []
-    for steps in _conversations(cases):
+    for steps in conversations(cases):
         first = next((at for at, step in enumerate(steps) if is_user(step)), len(steps))
         script = list(steps[: max(1, first)])
         if first < len(steps):
@@ -227,7 +222,7 @@ def states_with_ends(
     `stops` are the ids of the runs that ended one.
     """
     made, ended = dict(states), set(stops)
-    for run_id, place in planned_ids(sweep, made.keys() & states.keys()) if ended else ():
+    for run_id, place in planned_ids(sweep, states) if ended else ():
         position = place.position + 1
         while run_id in ended and position < len(cases) and cases[position].turn > 1:
             made[planned_id(sweep, replace(place, position=position), sweep.round)] = "OVER"

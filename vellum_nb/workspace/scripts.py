@@ -7,7 +7,7 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.history import Sweeps
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import SweepCase, conversations
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import SweepOptions
 from vellum_nb.sweep.users import compared_cases, is_user
@@ -53,8 +53,7 @@ def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Con
         )
         raise InputError(msg)
     talk = SweepOptions.from_stored(record).conversation or Conversation()
-    starts = [at for at, step in enumerate(steps) if step.turn == 1]
-    steps = steps[: starts[1]] if len(starts) > 1 else steps
+    steps = next(conversations(steps))
     turns = compared_cases(steps)
     earlier = row["earlier_expected"]
     expected = [{**turn.expected, **earlier.get(n, {})} for n, turn in enumerate(turns, 1)]
