@@ -111,6 +111,7 @@ class TableView extends WidgetView {
   get(name) {
     return this.model.get(name);
   }
+
   traits() {
     return Object.fromEntries(this.fields.map((name) => [name, this.get(name)]));
   }
@@ -131,21 +132,10 @@ class TableView extends WidgetView {
     this.waiting = true;
     setAttribute(this.grid, "aria-busy", "true");
     clearTimeout(this.busyTimer);
-    if (!quiet) {
-      this.busyTimer = setTimeout(
-        () =>
-          this.busy(this.state.search ? "Searching…" : `Reading ${formatNumber(this.total)} rows…`),
-        BUSY_DELAY_MS,
-      );
-    }
-    this.send("rows", {
-      view: this.id,
-      seq: this.seq,
-      offset: Math.max(0, offset),
-      limit: this.size,
-      query: this.state,
-      ...options,
-    });
+    const busy = this.state.search ? "Searching…" : `Reading ${formatNumber(this.total)} rows…`;
+    if (!quiet) this.busyTimer = setTimeout(() => this.busy(busy), BUSY_DELAY_MS);
+    const { id: view, seq, size: limit, state: query } = this;
+    this.send("rows", { view, seq, offset: Math.max(0, offset), limit, query, ...options });
   }
 
   busy(text) {
@@ -157,9 +147,8 @@ class TableView extends WidgetView {
     this.active = -1;
     this.onLoaded = onLoaded;
     this.grid.scrollTop = 0;
-    this.requestRows(
-      Math.floor(Math.min(offset, Math.max(0, this.total - 1)) / this.size) * this.size,
-    );
+    const index = Math.min(offset, Math.max(0, this.total - 1));
+    this.requestRows(Math.floor(index / this.size) * this.size);
   }
 
   filter(changes) {
@@ -187,18 +176,14 @@ class TableView extends WidgetView {
     } else if (message.kind === "changed") {
       if (message.restart) this.page(0);
       else this.requestRows(this.offset, true);
-    } else if (message.kind === "exported") this.exported(message);
-    else if (message.kind === "added") this.showOutcome(message.error, message.text);
+    } else if (message.kind === "outcome") this.showOutcome(message);
     else if (message.kind === "case_sets") {
       this.suiteNames?.replaceChildren(...message.names.map((value) => h("option", { value })));
     } else if (message.kind === "status") setText(this.status, message.text);
     else if (message.kind === "progress" && isMine) this.progress(message);
     else if (message.kind === "total" && this.latest && !this.waiting) {
-      Object.assign(this, {
-        total: message.total,
-        all: message.all,
-        latest: { ...this.latest, rough: false },
-      });
+      const { total, all } = message;
+      Object.assign(this, { total, all, latest: { ...this.latest, rough: false } });
       this.footer();
     } else if (message.kind === "row") {
       this.rows = this.rows.map((row) => (row.id === message.row.id ? message.row : row));
@@ -523,7 +508,6 @@ class TableView extends WidgetView {
     const options = formats.map(({ name, label }) => [name, label]);
     const kinds =
       options.length < 2 ? format.label : select("Format", options, format.name, choose);
-    this.noun = noun;
     this.amount = h("span", `${plural(count, noun)} as`);
     const field = this.textForm({
       label: "File to write",
@@ -548,11 +532,7 @@ class TableView extends WidgetView {
     setText(this.outcome, text);
   }
 
-  exported({ error, path, count }) {
-    this.showOutcome(error, `Wrote ${plural(count, this.noun)} to ${path}`);
-  }
-
-  showOutcome(error, text) {
+  showOutcome({ error, text }) {
     if (!this.outcome) return;
     this.outcome.classList.toggle("vnb-view-bad", Boolean(error));
     this.outcome.replaceChildren(icon(error ? "FAILED" : "FULFILLED"), ` ${error || text}`);
@@ -687,27 +667,17 @@ class RunsTable extends TableView {
   head() {
     const { title, chips, filters, columns } = this.get("_head");
     setText(this.title, title ?? "");
-    replaceChildren(
-      this.chips,
-      ...(chips ?? []).map(({ name, text }) =>
-        button(
-          ".vnb-view-chip",
-          () => this.send("drop_filter", { name }),
-          {
-            title: "Remove this filter",
-            "aria-label": `Remove the filter ${text}`,
-            "data-key": name,
-          },
-          icon("close"),
-          ` ${text}`,
-        ),
-      ),
-      ...(filters ?? []).map(({ name, values }) =>
-        select(name, [["", `${name}: all`], ...values], "", (value) =>
-          this.send("filter", { name, value }),
-        ),
-      ),
-    );
+    const chip = ({ name, text }) => {
+      const label = `Remove the filter ${text}`;
+      const options = { title: "Remove this filter", "aria-label": label, "data-key": name };
+      const drop = () => this.send("drop_filter", { name });
+      return button(".vnb-view-chip", drop, options, icon("close"), ` ${text}`);
+    };
+    const menu = ({ name, values }) =>
+      select(name, [["", `${name}: all`], ...values], "", (value) =>
+        this.send("filter", { name, value }),
+      );
+    replaceChildren(this.chips, ...(chips ?? []).map(chip), ...(filters ?? []).map(menu));
     this.kinds = new Map((columns ?? []).map((column) => [column.name, column]));
     this.columnsLabel();
     if (this.opened === "columns") this.columnsPanel();
@@ -767,33 +737,28 @@ class RunsTable extends TableView {
         tabindex: "-1",
         onchange: () => (this.selected.length ? this.select([]) : this.selectAll()),
       });
-      replaceChildren(
-        this.headRow,
-        h("div.vnb-table-box", { role: "columnheader" }, h("label", this.allBox)),
-        ...this.visible.map((column) => {
-          const isSorted = column.name === orderBy;
-          const direction = descending ? "descending" : "ascending";
-          const sort = column.sortable && (isSorted ? direction : "none");
-          const name = h("span.vnb-view-cut", column.name);
-          const arrow =
-            isSorted && icon(descending ? "down-arrow" : "up-arrow", "vnb-glyph vnb-table-arrow");
-          const options = { "data-key": column.name, title: `${column.name}: sort` };
-          return h(
-            "div",
-            {
-              role: "columnheader",
-              class: `vnb-table-cell vnb-table-${column.kind}`,
-              "aria-sort": sort,
-            },
-            column.sortable
-              ? button(".vnb-table-sort", () => this.sort(column), options, arrow, name)
-              : name,
-          );
-        }),
-      );
+      const box = h("div.vnb-table-box", { role: "columnheader" }, h("label", this.allBox));
+      const headers = this.visible.map((column) => this.header(column, orderBy, descending));
+      replaceChildren(this.headRow, box, ...headers);
       setAttribute(this.grid, "aria-colcount", this.visible.length + 1);
     }
     this.footer();
+  }
+
+  header(column, orderBy, descending) {
+    const { name, kind, sortable } = column;
+    const isSorted = name === orderBy;
+    const text = h("span.vnb-view-cut", name);
+    const glyph = descending ? "down-arrow" : "up-arrow";
+    const arrow = isSorted && icon(glyph, "vnb-glyph vnb-table-arrow");
+    const options = { "data-key": name, title: `${name}: sort` };
+    const sort = () => this.sort(column);
+    const direction = descending ? "descending" : "ascending";
+    return h(
+      `div.vnb-table-cell.vnb-table-${kind}`,
+      { role: "columnheader", "aria-sort": sortable && (isSorted ? direction : "none") },
+      sortable ? button(".vnb-table-sort", sort, options, arrow, text) : text,
+    );
   }
 
   sort({ name, kind }) {
@@ -818,19 +783,17 @@ class RunsTable extends TableView {
       "aria-label": `Select row ${index + 1}`,
       checked: isSelected,
     });
-    return h(
-      "div.vnb-table-row",
-      {
-        role: "row",
-        id: `${this.id}-${index}`,
-        "aria-rowindex": index + 2,
-        "aria-selected": String(isSelected),
-      },
-      h("div.vnb-table-box", { role: "gridcell" }, h("label", box)),
-      ...this.visible.map((column, position) =>
-        runCell(column, row.cells[this.cellIndexes[position]], row),
-      ),
+    const options = {
+      role: "row",
+      id: `${this.id}-${index}`,
+      "aria-rowindex": index + 2,
+      "aria-selected": String(isSelected),
+    };
+    const cells = this.visible.map((column, position) =>
+      runCell(column, row.cells[this.cellIndexes[position]], row),
     );
+    const boxCell = h("div.vnb-table-box", { role: "gridcell" }, h("label", box));
+    return h("div.vnb-table-row", options, boxCell, cells);
   }
 
   // --- selection
@@ -1033,12 +996,9 @@ export class CasesGrid extends TableView {
     this.top = h("div.vnb-grid-summary-box");
     this.looks = h("span.vnb-grid-looks", { role: "group", "aria-label": "Rows" });
     this.codeBody = h("div.vnb-grid-code-body");
-    this.code = h(
-      "details.vnb-grid-code",
-      { ontoggle: () => this.showCode(true) },
-      h("summary", "Code and prompts of the releases"),
-      this.codeBody,
-    );
+    const codeSummary = h("summary", "Code and prompts of the releases");
+    const ontoggle = () => this.showCode(true);
+    this.code = h("details.vnb-grid-code", { ontoggle }, codeSummary, this.codeBody);
     this.chips = h("span.vnb-grid-filters", { role: "group", "aria-label": "Filters" });
     this.about = h("span.vnb-grid-remark");
     this.keys = h("span.vnb-grid-keys");
@@ -1048,11 +1008,12 @@ export class CasesGrid extends TableView {
     const { bar, panel, verdicts, adding, top, code, alert, grid, empty, foot } = this;
     this.root.append(bar, panel, verdicts, adding, top, code, filters, alert, grid, empty, foot);
     this.on("change:code", () => this.showCode());
-    this.on("change:adding", () => this.showAdding());
+    const showAdding = () => setTrustedHtml(this.adding, this.get("adding"));
+    this.on("change:adding", showAdding);
     requestAnimationFrame(() => this.openIn(this.el.closest(".vnb-grid-view")));
     this.start();
     this.showCode();
-    this.showAdding();
+    showAdding();
   }
 
   footer() {
@@ -1074,18 +1035,12 @@ export class CasesGrid extends TableView {
       this.get("_head");
     setAttribute(this.root, "aria-label", `Comparison of ${title}`);
     const stem = `${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`;
-    const choice = (caption, label, options, value, kind, key) =>
-      options.length > 1 &&
-      h(
-        "label.vnb-grid-choice",
-        caption,
-        select(
-          label,
-          options.map((option) => [option.name, option.label]),
-          value,
-          (name) => this.send(kind, { [key]: name }),
-        ),
-      );
+    const choice = (caption, label, options, value, kind, key) => {
+      const pairs = options.map((option) => [option.name, option.label]);
+      const menu = select(label, pairs, value, (name) => this.send(kind, { [key]: name }));
+      return options.length > 1 && h("label.vnb-grid-choice", caption, menu);
+    };
+    const blindOptions = { "aria-label": "Rate blind", "data-key": "blind" };
     replaceChildren(
       this.bar,
       h("b.vnb-view-title", "Compare"),
@@ -1093,12 +1048,7 @@ export class CasesGrid extends TableView {
       choice("by", "Metric that decides", metrics, metric, "metric", "name"),
       choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
       can.includes("blind") &&
-        button(
-          ".vnb-view-button",
-          () => this.blind(),
-          { "aria-label": "Rate blind", "data-key": "blind" },
-          "Blind…",
-        ),
+        button(".vnb-view-button", () => this.blind(), blindOptions, "Blind…"),
       this.panelButton("export", () => this.exportPanel(stem, "case", this.all), "Export…"),
     );
     setTrustedHtml(this.verdicts, verdicts);
@@ -1108,20 +1058,18 @@ export class CasesGrid extends TableView {
     this.filterChips();
     setText(this.about, foot);
     this.size = this.state.full ? 25 : 40;
-    const look = (name, text, full) =>
-      button(
-        ".vnb-view-button",
-        () => this.showFull(full),
-        { title: text, "aria-pressed": String(this.state.full === full), "data-key": name },
-        icon(name),
-      );
+    const look = (name, text, full) => {
+      const pressed = {
+        title: text,
+        "aria-pressed": String(this.state.full === full),
+        "data-key": name,
+      };
+      return button(".vnb-view-button", () => this.showFull(full), pressed, icon(name));
+    };
     const canUnfold = can.includes("full");
     this.looks.hidden = !canUnfold;
-    replaceChildren(
-      this.looks,
-      look("lines", "One line per case (c)", false),
-      look("blocks", "Outputs in full (c)", true),
-    );
+    const lines = look("lines", "One line per case (c)", false);
+    replaceChildren(this.looks, lines, look("blocks", "Outputs in full (c)", true));
     const keys = [
       "j k cases · h l releases · Enter opens · n next difference",
       canUnfold && "c rows · d differences",
@@ -1137,26 +1085,17 @@ export class CasesGrid extends TableView {
     const { columns } = this.get("_head");
     this.root.style.setProperty("--vnb-others", Math.max(1, columns.length - 1));
     setAttribute(this.grid, "aria-colcount", columns.length + 1);
+    const heading = (selector, ...children) =>
+      h(`div.vnb-grid-cell${selector}`, { role: "columnheader" }, ...children);
     this.headRow.replaceChildren(
-      h("div.vnb-grid-cell.vnb-grid-case", { role: "columnheader" }, h("b", "case")),
-      ...columns.map(({ label, remark }, position) =>
-        h(
-          "div",
-          {
-            role: "columnheader",
-            class: `vnb-grid-cell ${position ? "" : "vnb-grid-at-baseline"}`,
-          },
-          position ? null : icon("pin"),
-          h("b.vnb-view-code", label),
-          h("span.vnb-grid-remark", remark),
-        ),
-      ),
+      heading(".vnb-grid-case", h("b", "case")),
+      ...columns.map(({ label, remark }, position) => {
+        const parts = [h("b.vnb-view-code", label), h("span.vnb-grid-remark", remark)];
+        return position
+          ? heading("", ...parts)
+          : heading(".vnb-grid-at-baseline", icon("pin"), ...parts);
+      }),
     );
-  }
-
-  // How to add cases, if the user has asked for it.
-  showAdding() {
-    setTrustedHtml(this.adding, this.get("adding"));
   }
 
   showCode(load = false) {
@@ -1166,10 +1105,8 @@ export class CasesGrid extends TableView {
   }
 
   fit() {
-    this.root.classList.toggle(
-      "vnb-grid-narrow",
-      this.root.clientWidth > 0 && this.root.clientWidth < NARROW_WIDTH_PX,
-    );
+    const width = this.root.clientWidth;
+    this.root.classList.toggle("vnb-grid-narrow", width > 0 && width < NARROW_WIDTH_PX);
     this.place();
   }
 
