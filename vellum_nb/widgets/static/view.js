@@ -481,8 +481,8 @@ class TableView extends WidgetView {
     (opener ?? this.grid).focus();
   }
 
-  // Replace the panel by a form with one text field; Enter or `action` submits it. `label` names the
-  // field; `before` and `after` are other parts of the form.
+  // Replace the panel by a form with one text field; Enter or `action` submits it. `label` names
+  // the field; `before` and `after` are other parts of the form.
   textForm({ label, action, submit, before = [label], after = [], ...attributes }) {
     const field = h("input.vnb-view-field", {
       "aria-label": label,
