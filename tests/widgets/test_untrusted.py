@@ -53,9 +53,11 @@ def test_export_by_the_page_stays_in_the_folder(ws, wired, tmp_path, kind):
     outside = ["../out.csv", "/vnb-out.csv", "~/vnb-out.csv", "a/../../b.md"]
     for name in names + outside:
         Page(view).send(kind="export", format=kind, path=name)
-    done = view.comm.customs("exported")
+    done = view.comm.customs("outcome")
     ending = kind.replace("markdown", "md")
-    assert [each["path"] for each in done[:4]] == [str(tmp_path / f"{n}.{ending}") for n in names]
+    noun = "2 runs" if kind == "csv" else "1 case"
+    paths = [tmp_path / f"{n}.{ending}" for n in names]
+    assert [each["text"] for each in done[:4]] == [f"Wrote {noun} to {path}" for path in paths]
     assert all("folder" in each["error"] for each in done[4:])
 
 

@@ -132,9 +132,9 @@ class CasesTable(TableView):
         return frozenset(tags & set(comparison.releases))
 
     @property
-    def exported_rows(self) -> int:
-        """The number of exported cases."""
-        return len(self.comparison.cases)
+    def exported_rows(self) -> str:
+        """The number of exported cases as text."""
+        return plural(len(self.comparison.cases), "case")
 
     def send_case(self, case: Case) -> None:
         """Send one row, which is redrawn if it is visible."""

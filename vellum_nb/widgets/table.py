@@ -466,9 +466,9 @@ class HistoryView(TableView):
         return {"csv": Format("CSV", ".csv", partial(write, progress=False, **filters))}
 
     @property
-    def exported_rows(self) -> int:
-        """The number of exported runs."""
-        return self._source.count(self.query, exact=True).total
+    def exported_rows(self) -> str:
+        """The number of exported runs as text."""
+        return plural(self._source.count(self.query, exact=True).total, "run")
 
     def _on_rows(self, message: Mapping[str, Any]) -> None:
         window = Window.of(message, 1)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NoReturn
 import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
+from vellum_nb.history import clean
 from vellum_nb.rendering.assets import asset, script
 from vellum_nb.widgets.base import ThreadSafeWidget, export_target
 
@@ -123,8 +124,8 @@ class TableView(ThreadSafeWidget):
         raise NotImplementedError
 
     @property
-    def exported_rows(self) -> int:
-        """The number of exported rows."""
+    def exported_rows(self) -> str:
+        """What an export has, such as "12 runs"."""
         raise NotImplementedError
 
     def submit(self, topic: str, call: Callable[[], None]) -> None:
@@ -193,17 +194,21 @@ class TableView(ThreadSafeWidget):
         return str(proposal["value"])[:MAX_TEXT]
 
     def _on_export(self, message: Mapping[str, Any]) -> None:
-        def write() -> None:
-            try:
-                formats = self.formats()
-                name = message.get("format", next(iter(formats)))
-                if not isinstance(name, str) or name not in formats:
-                    refuse(f"an export is saved as {' or '.join(formats)}, not as {name!r:.60}")
-                path = export_target(message.get("path"), formats[name].suffix, self.export_folder)
-                formats[name].write(path)
-                answer = {"path": str(path), "count": self.exported_rows}
-            except (OSError, ImportError, VellumNBError) as exc:
-                answer = {"error": str(exc)}
-            self.send({"kind": "exported", **answer})
+        def write() -> str:
+            formats = self.formats()
+            name = message.get("format", next(iter(formats)))
+            if not isinstance(name, str) or name not in formats:
+                refuse(f"an export is saved as {' or '.join(formats)}, not as {name!r:.60}")
+            path = export_target(message.get("path"), formats[name].suffix, self.export_folder)
+            formats[name].write(path)
+            return f"Wrote {self.exported_rows} to {path}"
 
-        self.submit("action", write)
+        self.submit("action", lambda: self.send_outcome(write))
+
+    def send_outcome(self, act: Callable[[], str]) -> None:
+        """Send the text that `act` returns, or its error, to the open panel of the page."""
+        try:
+            answer = {"text": act()}
+        except (OSError, ImportError, VellumNBError) as exc:
+            answer = {"error": str(exc)}
+        self.send({"kind": "outcome"} | {part: clean(text) for part, text in answer.items()})

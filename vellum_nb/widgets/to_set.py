@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vellum_nb.comparison.actions import Actions
-from vellum_nb.errors import VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.widgets.table_view import MAX_TEXT, TableView, refuse
 
@@ -32,14 +31,13 @@ def offer_case_sets(
         table.send({"kind": "case_sets", "names": list(map(clean, names))})
 
     def add(message: Mapping[str, Any]) -> None:
-        name = message.get("name")
-        try:
+        def act() -> str:
+            name = message.get("name")
             if not isinstance(name, str) or len(name) > MAX_TEXT:
                 refuse(f"{name!r:.60} is not the name of a case set")
-            answer = {"text": actions.add_cases(name.strip(), *chosen(message))}
-        except VellumNBError as exc:
-            answer = {"error": str(exc)}
-        table.send({"kind": "added"} | {part: clean(text) for part, text in answer.items()})
+            return actions.add_cases(name.strip(), *chosen(message))
+
+        table.send_outcome(act)
 
     def in_thread(call: Callable[[Mapping[str, Any]], None], message: Mapping[str, Any]) -> None:
         submit(lambda: table.guarded("action", lambda: call(message)))

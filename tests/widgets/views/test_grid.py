@@ -755,7 +755,7 @@ def test_invalid_note_is_refused(graded, text):
 def add_to_set(page, name):
     page.act("add_to_set", 1, name=name)
     assert page.whole.wait(10)
-    return page.wire.customs("added")[-1]
+    return page.wire.customs("outcome")[-1]
 
 
 def test_case_is_added_to_a_case_set_once(graded, ws):

@@ -8,6 +8,7 @@ from view_kit import run
 
 from vellum_nb import read_csv
 from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.table import HistoryView
 
 
 @pytest.fixture
@@ -98,12 +99,13 @@ def test_export_never_replaces_a_file(page, most, tmp_path):
     getattr(page, "whole", page.view).export_folder = tmp_path
     page.send(kind="export", format="csv", path="found")
     path = tmp_path / "found.csv"
-    done = {"kind": "exported", "path": str(path), "count": 80}
-    assert page.wire.customs("exported") == [done]
+    noun = "runs" if isinstance(page.view, HistoryView) else "cases"
+    done = {"kind": "outcome", "text": f"Wrote 80 {noun} to {path}"}
+    assert page.wire.customs("outcome") == [done]
     before = path.read_bytes()
     assert len(read_csv(path)) == 80
     page.send(kind="export", format="csv", path="found.csv")
-    assert "already exists" in page.wire.customs("exported")[-1]["error"]
+    assert "already exists" in page.wire.customs("outcome")[-1]["error"]
     assert path.read_bytes() == before
 
 
@@ -125,7 +127,7 @@ def test_export_never_replaces_a_file(page, most, tmp_path):
 def test_invalid_export_is_refused(page, most, asked, error, tmp_path):
     getattr(page, "whole", page.view).export_folder = tmp_path
     page.send(kind="export", **{"format": "csv"} | asked)
-    assert error in page.wire.customs("exported")[-1]["error"]
+    assert error in page.wire.customs("outcome")[-1]["error"]
     assert list(tmp_path.glob("**/*.csv")) == []
 
 

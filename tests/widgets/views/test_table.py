@@ -382,7 +382,7 @@ def selection(views):
 def add_to_set(page, **content):
     page.send(kind="add_to_set", **content)
     assert page.view.wait(10)
-    return page.wire.customs("added")[-1]
+    return page.wire.customs("outcome")[-1]
 
 
 def test_selected_runs_are_added_to_a_case_set(selection):

@@ -1,10 +1,7 @@
 // Actions under each answer, and the text of streaming answers. The kernel renders the answers as
 // static HTML and replaces it for each new answer. The bars of actions are reused, because an open
 // editor must keep its text.
-import { WidgetView, h, setAttribute, setText, waitFor, widget } from "./kit.js";
-
-const actionButton = (name, onclick, ...children) =>
-  h("button", { type: "button", class: `vnb-act ${name}`, onclick }, ...children);
+import { WidgetView, button, h, setAttribute, setText, waitFor, widget } from "./kit.js";
 
 function showLive(section, live) {
   const facts = section.querySelector(".vnb-live-facts");
@@ -27,10 +24,10 @@ function showLive(section, live) {
 function correctionField(kind) {
   if (kind === "number") return h("input", { type: "text", inputmode: "decimal" });
   if (kind === "boolean") {
-    return h("select", {}, h("option", {}, "true"), h("option", {}, "false"));
+    return h("select", h("option", "true"), h("option", "false"));
   }
-  const isText = kind === "text";
-  return h("textarea", { class: isText ? "" : "vnb-json", rows: "1", spellcheck: String(isText) });
+  if (kind === "json") return h("textarea.vnb-json", { rows: "1", spellcheck: "false" });
+  return h("textarea", { rows: "1", spellcheck: "true" });
 }
 
 const drafts = new Map(); // values of corrections that are not saved, by run id
@@ -39,74 +36,43 @@ class ActionBar {
   constructor(model, index) {
     Object.assign(this, { model, index, state: { id: "", tag: "", saved: 0 } });
     this.open = ""; // "editor", "trace" or neither
-    this.status = h("span", { role: "status", class: "vnb-sr-only" });
-    this.busy = h("span", { role: "status", class: "vnb-sr-only" });
-    this.note = h("div", { class: "vnb-act-note vnb-act-line" });
-    this.problem = h("div", { class: "vnb-act-problem" });
-    this.trace = h("div", { class: "vnb-act-trace" });
-    this.lookUpResult = h("div", { role: "status", class: "vnb-act-note vnb-act-line" });
-    this.lookUpButton = actionButton("vnb-look-up", () => this.send("look up"), "Look up");
-    this.thumbs = [
-      ["up", 1, "good"],
-      ["down", 0, "bad"],
-    ].map(([name, quality, word]) => {
-      const button = actionButton(`vnb-thumb-${name}`, () => this.rate(button));
-      return Object.assign(button, { quality, word });
-    });
-    this.correctButton = actionButton("vnb-correct", () => this.toggle("editor"), "Correct…");
-    this.continueButton = actionButton("vnb-go-on", () => this.send("continue"), "Continue");
-    this.traceButton = actionButton("vnb-traced", () => this.toggle("trace"), "Trace");
-    this.copyLabel = h("span", {}, "Copy");
-    this.copyButton = actionButton("vnb-copy", () => this.copy(), this.copyLabel);
-    this.saveButton = actionButton("vnb-save", () => this.send("save", { texts: this.values }));
-    this.rows = h("div", {
-      class: "vnb-edit-rows",
-      oninput: () => drafts.set(this.state.id, this.values),
-    });
-    const buttons = h(
-      "div",
-      { class: "vnb-edit-buttons" },
-      this.saveButton,
-      actionButton("", () => this.leave(), "Cancel"),
-    );
-    this.editor = h(
-      "div",
-      {
-        class: "vnb-edit",
-        role: "group",
-        onkeydown: (event) => {
-          if (event.key === "Escape") {
-            event.stopPropagation();
-            this.leave();
-          }
-        },
-      },
-      this.rows,
-      buttons,
-    );
+    this.status = h("span.vnb-sr-only", { role: "status" });
+    this.busy = h("span.vnb-sr-only", { role: "status" });
+    this.note = h("div.vnb-act-note.vnb-act-line");
+    this.problem = h("div.vnb-act-problem");
+    this.trace = h("div.vnb-act-trace");
+    this.lookUpResult = h("div.vnb-act-note.vnb-act-line", { role: "status" });
+    this.lookUpButton = button(".vnb-act.vnb-look-up", () => this.send("look up"), "Look up");
+    const thumb = (name, quality, word) => {
+      const node = button(`.vnb-act.vnb-thumb-${name}`, () => this.rate(node));
+      return Object.assign(node, { quality, word });
+    };
+    this.thumbs = [thumb("up", 1, "good"), thumb("down", 0, "bad")];
+    this.correctButton = button(".vnb-act.vnb-correct", () => this.toggle("editor"), "Correct…");
+    this.continueButton = button(".vnb-act.vnb-go-on", () => this.send("continue"), "Continue");
+    this.traceButton = button(".vnb-act.vnb-traced", () => this.toggle("trace"), "Trace");
+    this.copyLabel = h("span", "Copy");
+    this.copyButton = button(".vnb-act.vnb-copy", () => this.copy(), this.copyLabel);
+    this.saveButton = button(".vnb-act.vnb-save", () => this.send("save", { texts: this.values }));
+    this.rows = h("div.vnb-edit-rows", { oninput: () => drafts.set(this.state.id, this.values) });
+    const cancel = button(".vnb-act", () => this.leave(), "Cancel");
+    const buttons = h("div.vnb-edit-buttons", this.saveButton, cancel);
+    const onkeydown = (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      this.leave();
+    };
+    this.editor = h("div.vnb-edit", { role: "group", onkeydown }, this.rows, buttons);
     const has = (control) => model.get("controls").includes(control);
-    const row = h(
-      "div",
-      { class: "vnb-acts" },
-      has("look up") ? this.lookUpButton : "",
-      has("rate") ? [...this.thumbs, this.correctButton] : [],
-      h("span", { class: "vnb-acts-gap" }),
-      this.copyButton,
-      has("continue") ? this.continueButton : "",
-      has("trace") ? this.traceButton : "",
-    );
-    this.node = h(
-      "div",
-      { class: "vnb-out-foot", "data-lm-suppress-shortcuts": "true" },
-      row,
-      this.lookUpResult,
-      this.note,
-      this.editor,
-      this.problem,
-      this.trace,
-      this.busy,
-      this.status,
-    );
+    const left = has("rate") ? [...this.thumbs, this.correctButton] : [];
+    if (has("look up")) left.unshift(this.lookUpButton);
+    const right = [this.copyButton];
+    if (has("continue")) right.push(this.continueButton);
+    if (has("trace")) right.push(this.traceButton);
+    const row = h("div.vnb-acts", left, h("span.vnb-acts-gap"), right);
+    this.node = h("div.vnb-out-foot", { "data-lm-suppress-shortcuts": "true" });
+    this.node.append(row, this.lookUpResult, this.note, this.editor);
+    this.node.append(this.problem, this.trace, this.busy, this.status);
   }
 
   get fields() {
@@ -123,8 +89,8 @@ class ActionBar {
 
   rate(thumb) {
     const quality = thumb.getAttribute("aria-pressed") === "true" ? null : thumb.quality;
-    for (const button of this.thumbs) {
-      button.setAttribute("aria-pressed", String(button.quality === quality));
+    for (const other of this.thumbs) {
+      other.setAttribute("aria-pressed", String(other.quality === quality));
     }
     this.send("rate", { quality });
   }
@@ -178,9 +144,7 @@ class ActionBar {
       const field = correctionField(kind);
       field.name = name;
       field.value = drafts.get(this.state.id)?.[name] ?? text;
-      this.rows.append(
-        h("label", {}, h("span", {}, kind === "json" ? `${label} (JSON)` : label), field),
-      );
+      this.rows.append(h("label", h("span", kind === "json" ? `${label} (JSON)` : label), field));
     }
   }
 
@@ -190,7 +154,7 @@ class ActionBar {
     if (isNew) this.fillEditor();
     this.editor.hidden = this.open !== "editor" || !this.fields.length;
     if (isNew) this.fields[0].focus();
-    if (!trace) this.trace.replaceChildren(h("div", { class: "vnb-act-note vnb-act-line" }, busy));
+    if (!trace) this.trace.replaceChildren(h("div.vnb-act-note.vnb-act-line", busy));
     this.trace.hidden = this.open !== "trace" || !(trace || busy);
     setText(this.saveButton, busy ? "Saving…" : "Save correction");
     setAttribute(this.correctButton, "aria-expanded", this.open === "editor");
@@ -218,9 +182,9 @@ class ActionBar {
       [this.traceButton, `Trace of ${tag}`],
       ...this.thumbs.map((thumb) => [thumb, `Rate the answer of ${tag}: ${thumb.word}`]),
     ];
-    for (const [button, name] of names) {
-      setAttribute(button, "title", name);
-      setAttribute(button, "aria-label", name);
+    for (const [node, name] of names) {
+      setAttribute(node, "title", name);
+      setAttribute(node, "aria-label", name);
     }
     const hadFocus = document.activeElement === this.lookUpButton;
     this.lookUpButton.hidden = !next.in_doubt;
@@ -234,7 +198,7 @@ class ActionBar {
     }
     if (hadFocus && this.lookUpButton.hidden) {
       [this.copyButton, this.continueButton, this.traceButton]
-        .find((button) => button.isConnected && !button.disabled)
+        .find((node) => node.isConnected && !node.disabled)
         ?.focus();
     }
     setText(this.busy, next.busy);

@@ -2,6 +2,7 @@
 // the result are HTML escaped by the kernel.
 import {
   WidgetView,
+  button,
   formatNumber,
   setTrustedHtml,
   h,
@@ -14,25 +15,15 @@ import {
 
 const BUSY_DELAY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
-const REVEAL = "Show the results";
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
 
-function block(name, ...children) {
-  return h("div", { class: `vnb-blind-${name}` }, ...children);
-}
-function quietText(name, ...children) {
-  return h("span", { class: `vnb-blind-quiet vnb-blind-${name}` }, ...children);
-}
+const block = (name, ...children) => h(`div.vnb-blind-${name}`, ...children);
+const quietText = (name, ...children) => h(`span.vnb-blind-quiet.vnb-blind-${name}`, ...children);
 
-function button(label, onclick, { key = "", css = "", keys = key } = {}) {
+function keyButton(label, onclick, { key = "", css = "", keys = key } = {}) {
   const hint = key && h("kbd", { "aria-hidden": "true" }, key);
-  const options = {
-    type: "button",
-    class: css && `vnb-blind-${css}`,
-    "aria-keyshortcuts": keys || null,
-    onclick,
-  };
-  return h("button", { ...options, title: key ? null : keys || null }, hint, h("span", {}, label));
+  const options = { "aria-keyshortcuts": keys || null, title: key ? null : keys || null };
+  return button(css && `.vnb-blind-${css}`, onclick, options, hint, h("span", label));
 }
 
 class Blind extends WidgetView {
@@ -60,101 +51,59 @@ class Blind extends WidgetView {
 
   build() {
     this.facts = quietText("facts");
-    this.progressBar = h(
-      "span",
-      {
-        class: "vnb-blind-progress",
-        role: "progressbar",
-        "aria-label": "rated",
-        "aria-valuemin": 0,
-      },
-      h("i"),
-    );
+    const progress = { role: "progressbar", "aria-label": "rated", "aria-valuemin": 0 };
+    this.progressBar = h("span.vnb-blind-progress", progress, h("i"));
     this.count = h("b");
     this.totalText = h("span");
-    this.progress = h(
-      "span",
-      { class: "vnb-blind-count" },
-      this.progressBar,
-      h("span", {}, this.count, this.totalText),
-    );
-    this.alert = h("div", { class: "vnb-notice", role: "alert" });
-    this.question = block("body vnb-out");
-    this.message = block("body vnb-blind-words");
-    this.result = h("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
-    this.noteField = h("textarea", {
-      rows: 2,
-      "aria-label": "Note on this case",
-      maxlength: 10000,
-    });
-    this.note = block(
-      "note",
-      this.noteField,
-      quietText("", "kept with your rating of this case; Esc goes back to the keys"),
-    );
+    const counts = h("span", this.count, this.totalText);
+    this.progress = h("span.vnb-blind-count", this.progressBar, counts);
+    this.alert = h("div.vnb-notice", { role: "alert" });
+    this.question = block("body.vnb-out");
+    this.message = block("body");
+    this.result = h("div.vnb-blind-body.vnb-blind-result", { tabindex: -1 });
+    const noteOptions = { rows: 2, "aria-label": "Note on this case", maxlength: 10000 };
+    this.noteField = h("textarea", noteOptions);
+    const help = "kept with your rating of this case; Esc goes back to the keys";
+    this.note = block("note", this.noteField, h("span.vnb-blind-quiet", help));
     this.note.hidden = true;
     this.foot = block("foot");
-    this.status = h("span", { class: "vnb-sr-only", role: "status" });
+    this.status = h("span.vnb-sr-only", { role: "status" });
     this.buildBars();
-    this.root = h(
-      "div",
-      {
-        class: "vnb-blind",
-        role: "region",
-        tabindex: 0,
-        "data-lm-suppress-shortcuts": "true",
-        onkeydown: (event) => this.key(event),
-      },
-      block("head", h("b", {}, "Blind rating"), this.facts, this.progress),
-      this.alert,
-      this.question,
-      this.message,
-      this.result,
-      this.rating,
-      this.ending,
-      this.actualsBar,
-      this.note,
-      this.foot,
-      this.status,
-    );
+    const head = block("head", h("b", "Blind rating"), this.facts, this.progress);
+    this.root = h("div.vnb-blind", {
+      role: "region",
+      tabindex: 0,
+      "data-lm-suppress-shortcuts": "true",
+      onkeydown: (event) => this.key(event),
+    });
+    this.root.append(head, this.alert, this.question, this.message, this.result, this.rating);
+    this.root.append(this.ending, this.actualsBar, this.note, this.foot, this.status);
   }
 
   buildBars() {
-    const undo = () => button("Undo", () => this.act("undo"), { key: "u", css: "plain" });
-    const choice = (key, said, label) => button(label, () => this.rate(said), { key });
+    const undo = () => keyButton("Undo", () => this.act("undo"), { key: "u", css: "plain" });
+    const choice = (key, said, label) => keyButton(label, () => this.rate(said), { key });
     const bar = (label, ...children) =>
-      h("div", { class: "vnb-blind-keys", role: "group", "aria-label": label }, ...children);
+      h("div.vnb-blind-keys", { role: "group", "aria-label": label }, ...children);
     this.undoButton = undo();
     this.last = quietText("last");
-    const note = button("Add a note…", () => this.openNote(), {
-      key: "n",
-      css: "plain vnb-blind-right",
-    });
-    const skip = button("Skip", () => this.rate("skip"), { key: "s", css: "plain" });
-    this.endButton = button("End rating…", () => this.act("end"), { css: "plain" });
-    this.rating = bar(
-      "Your rating",
-      choice("1", "A", "A better"),
-      choice("2", "B", "B better"),
-      choice("3", "tie", "Tie"),
-      this.undoButton,
-      this.last,
-      note,
-      skip,
-      this.endButton,
-    );
-    this.rateSkipped = button("Rate the skipped", () => this.act("again"));
-    this.ending = bar(
-      "Results",
-      button(REVEAL, () => this.act("finish"), { css: "main" }),
-      (this.keepButton = button("Continue rating", () => this.act("keep"), { keys: "Escape" })),
-      this.rateSkipped,
-      (this.undoLast = undo()),
-    );
-    this.actualsButton = button("", () => {
+    const noteOptions = { key: "n", css: "plain.vnb-blind-right" };
+    const note = keyButton("Add a note…", () => this.openNote(), noteOptions);
+    const skip = keyButton("Skip", () => this.rate("skip"), { key: "s", css: "plain" });
+    this.endButton = keyButton("End rating…", () => this.act("end"), { css: "plain" });
+    const choices = [choice("1", "A", "A better"), choice("2", "B", "B better")];
+    choices.push(choice("3", "tie", "Tie"));
+    const others = [this.undoButton, this.last, note, skip, this.endButton];
+    this.rating = bar("Your rating", choices, others);
+    const show = keyButton("Show the results", () => this.act("finish"), { css: "main" });
+    this.keepButton = keyButton("Continue rating", () => this.act("keep"), { keys: "Escape" });
+    this.rateSkipped = keyButton("Rate the skipped", () => this.act("again"));
+    this.undoLast = undo();
+    this.ending = bar("Results", show, this.keepButton, this.rateSkipped, this.undoLast);
+    this.actualsButton = keyButton("", () => {
       if (!this.ended) this.model.send({ kind: "actuals" });
     });
-    this.actualsStatus = h("span", { class: "vnb-blind-quiet", role: "status" });
+    this.actualsStatus = h("span.vnb-blind-quiet", { role: "status" });
     this.actualsBar = bar("Actuals", this.actualsButton, this.actualsStatus);
   }
 

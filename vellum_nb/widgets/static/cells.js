@@ -33,7 +33,7 @@ function localTime(iso) {
 // Highlight the matches of a search. They are the elements at odd positions.
 function highlighted(value) {
   if (!Array.isArray(value)) return [String(value)];
-  return value.map((piece, index) => (index % 2 ? h("b", {}, piece) : piece));
+  return value.map((piece, index) => (index % 2 ? h("b", piece) : piece));
 }
 
 function numberText(value) {
@@ -64,16 +64,13 @@ export function gridTracks(columns) {
 const RENDERERS = {
   state: (value, row) => {
     const glyph = icon(row.doubt ? "doubt" : value, `vnb-glyph vnb-is-${value}`);
-    return [glyph, ` ${value}`, row.doubt && h("span", { class: "vnb-sr-only" }, ", in doubt")];
+    return [glyph, ` ${value}`, row.doubt && h("span.vnb-sr-only", ", in doubt")];
   },
   tag: (value, row) => {
-    const name = h("span", { class: "vnb-view-code vnb-view-cut" }, value);
+    const name = h("span.vnb-view-code.vnb-view-cut", value);
     if (!row.moved) return [name];
     const title = "This tag pointed at another release after the call than before it";
-    return [
-      name,
-      h("span", { class: "vnb-table-moved", title }, icon("moved"), h("span", {}, " moved")),
-    ];
+    return [name, h("span.vnb-table-moved", { title }, icon("moved"), h("span", " moved"))];
   },
   time: (value) => [localTime(value)],
   seconds: (value) => [value.toFixed(value !== 0 && Math.abs(value) < 0.1 ? 3 : 2)],
@@ -82,7 +79,7 @@ const RENDERERS = {
     if (value !== 0 && value !== 1) return [numberText(value)];
     return [icon(value ? "thumb-up" : "thumb-down"), ` ${value}`];
   },
-  code: (value) => [h("span", { class: "vnb-view-code" }, ...highlighted(value))],
+  code: (value) => [h("span.vnb-view-code", ...highlighted(value))],
   text: (value) => highlighted(value),
 };
 

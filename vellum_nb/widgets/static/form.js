@@ -79,7 +79,7 @@ function moveFocus(view, root, button) {
 
 function watch(view, root) {
   const answers = root.querySelector(".vnb-answers");
-  const status = h("span", { class: "vnb-sr-only", role: "status" });
+  const status = h("span.vnb-sr-only", { role: "status" });
   root.append(status); // last, because Jupyter relies on the positions of its widgets' nodes
   let blurred = null; // button that lost the focus when it was disabled
   let timer = null;

@@ -5,18 +5,19 @@ const KERNEL_ENDS = ["restarting", "autorestarting", "terminating", "dead"];
 
 /**
  * Create an element.
- * @param {string} tag
- * @param {Record<string, any>} [options] Attributes; `on…` adds a listener. Null, undefined and
- *   false are ignored.
- * @param {...any} children Nodes, strings, numbers or arrays of them. Other falsy values are
- *   ignored.
+ * @param {string} selector Tag and classes, such as "div.vnb-view-bar"
+ * @param {...any} parts Attributes as an object, which can be omitted; then the children: nodes,
+ *   strings, numbers or arrays of them. `on…` adds a listener. Null, undefined and false are
+ *   ignored, and so are falsy children other than 0.
  * @returns {any} The new HTMLElement
  */
-export function h(tag, options = {}, ...children) {
+export function h(selector, ...parts) {
+  const [tag, ...classes] = selector.split(".");
+  const [attributes, children] = splitParts(parts);
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(options)) {
+  if (classes.length) node.className = classes.join(" ");
+  for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "class") node.className = value;
     else if (value !== null && value !== undefined && value !== false) {
       node.setAttribute(name, value === true ? "" : value);
     }
@@ -25,20 +26,20 @@ export function h(tag, options = {}, ...children) {
   return node;
 }
 
+function splitParts([first, ...others]) {
+  return first?.constructor === Object ? [first, others] : [{}, [first, ...others]];
+}
+
 /**
- * Create a button of the class `vnb-view-<kind>`.
- * @param {string} kind Further class names follow after a space.
- * @param {(event: MouseEvent) => void} onclick
- * @param {Record<string, any>} [options]
- * @param {...any} children
+ * Create a button.
+ * @param {string} selector Its classes, such as ".vnb-act.vnb-copy"
+ * @param {((event: MouseEvent) => void) | null} onclick
+ * @param {...any} parts Attributes, which can be omitted, and children
  * @returns {HTMLButtonElement}
  */
-export function button(kind, onclick, options, ...children) {
-  return h(
-    "button",
-    { type: "button", class: `vnb-view-${kind}`, onclick, ...options },
-    ...children,
-  );
+export function button(selector, onclick, ...parts) {
+  const [attributes, children] = splitParts(parts);
+  return h(`button${selector}`, { type: "button", onclick, ...attributes }, ...children);
 }
 
 /**

@@ -1,43 +1,25 @@
 // Heading and tabs of the lab panel.
-import { WidgetView, h, setText, consume, waitFor, widget } from "./kit.js";
+import { WidgetView, button, h, setText, consume, waitFor, widget } from "./kit.js";
 
 function createView(model, el) {
   const view = new WidgetView(model, el);
   const id = `vnb-lab-${model.model_id ?? ""}-${Math.random().toString(36).slice(2, 8)}`;
-  const text = (css, role) => h("span", { class: css, role });
   const texts = {
-    heading: h("b", { class: "vnb-lab-title" }),
-    source: text("vnb-source"),
-    count: text("vnb-lab-count"),
-    status: text("vnb-lab-count", "status"),
+    heading: h("b.vnb-lab-title"),
+    source: h("span.vnb-source"),
+    count: h("span.vnb-lab-count"),
+    status: h("span.vnb-lab-count", { role: "status" }),
   };
-  const tabs = model
-    .get("tabs")
-    .map((_, index) =>
-      h(
-        "button",
-        {
-          type: "button",
-          role: "tab",
-          id: `${id}-tab-${index}`,
-          "aria-controls": `${id}-pane-${index}`,
-          onclick: () => choose(index),
-        },
-        h("span"),
-        h("span", { class: "vnb-lab-detail" }),
-      ),
-    );
-  const list = h(
-    "div",
-    { role: "tablist", class: "vnb-lab-list", "aria-label": "Parts of the lab", onkeydown: move },
-    tabs,
-  );
-  const root = h(
-    "div",
-    { class: "vnb-lab-head", "data-lm-suppress-shortcuts": "true" },
-    h("div", { class: "vnb-lab-name" }, texts.heading, texts.source, texts.count),
-    h("div", { class: "vnb-lab-bar" }, list, texts.status),
-  );
+  const tabs = model.get("tabs").map((_, index) => {
+    const ids = { id: `${id}-tab-${index}`, "aria-controls": `${id}-pane-${index}` };
+    const parts = [h("span"), h("span.vnb-lab-detail")];
+    return button("", () => choose(index), { role: "tab", ...ids }, ...parts);
+  });
+  const options = { role: "tablist", "aria-label": "Parts of the lab", onkeydown: move };
+  const list = h("div.vnb-lab-list", options, tabs);
+  const name = h("div.vnb-lab-name", texts.heading, texts.source, texts.count);
+  const root = h("div.vnb-lab-head", { "data-lm-suppress-shortcuts": "true" });
+  root.append(name, h("div.vnb-lab-bar", list, texts.status));
   el.append(root);
 
   function choose(index) {

@@ -91,8 +91,8 @@ async function start() {
     return null;
   }
   need.hidden = true;
-  const [grid, detail] = [h("div"), h("div", { class: "vnb vnb-case vnb-none" })];
-  need.after(h("div", { class: "vnb-grid-view" }, grid, detail));
+  const [grid, detail] = [h("div"), h("div.vnb.vnb-case.vnb-none")];
+  need.after(h("div.vnb-grid-view", grid, detail));
   const showRows = (isPrinted) => (isPrinted ? need.after(cases) : cases.remove());
   addEventListener("beforeprint", () => showRows(true));
   addEventListener("afterprint", () => showRows(false));

@@ -2,6 +2,7 @@
 // built once and then updated, to keep the focus.
 import {
   WidgetView,
+  button,
   setTrustedHtml,
   h,
   icon,
@@ -21,18 +22,14 @@ const moment = (t) =>
     ? clock(t)
     : `${t.toLocaleDateString("sv")} ${clock(t)}`;
 
-function span(name, role, ...children) {
-  return h("span", { class: `vnb-sweep-${name}`, role }, ...children);
-}
-function setAction(button, action, label, enabled) {
-  button.dataset.act = action;
-  setAttribute(button, "aria-disabled", !enabled);
-  button.firstChild.replaceWith(icon({ cut: "stop", resume: "play" }[action] ?? action));
-  setText(button.lastChild, label);
-}
+const span = (name, ...parts) => h(`span.vnb-sweep-${name}`, ...parts);
+const div = (name, ...children) => h(`div.vnb-sweep-${name}`, ...children);
 
-function div(name, ...children) {
-  return h("div", { class: `vnb-sweep-${name}` }, ...children);
+function setAction(node, action, label, enabled) {
+  node.dataset.act = action;
+  setAttribute(node, "aria-disabled", !enabled);
+  node.firstChild.replaceWith(icon({ cut: "stop", resume: "play" }[action] ?? action));
+  setText(node.lastChild, label);
 }
 
 class SweepView extends WidgetView {
@@ -55,13 +52,13 @@ class SweepView extends WidgetView {
   }
 
   build() {
-    this.hint = span("hint", "note");
-    this.pause = this.button("pause");
-    this.stop = this.button("stop");
-    this.compare = this.button("compare");
-    this.buttons = span("buttons", null, this.pause, this.stop, this.compare);
-    this.alert = h("div", { class: "vnb-notice", role: "alert" }, icon("FAILED"), h("span"));
-    this.status = span("status", "status");
+    this.hint = span("hint", { role: "note" });
+    this.pause = this.action("pause");
+    this.stop = this.action("stop");
+    this.compare = this.action("compare");
+    this.buttons = span("buttons", this.pause, this.stop, this.compare);
+    this.alert = h("div.vnb-notice", { role: "alert" }, icon("FAILED"), h("span"));
+    this.status = span("status", { role: "status" });
     const tags = h("div", { role: "table", "aria-label": "Release tags" });
     const facts = span("facts");
     const names = ["resumed", "notes", "verdicts", "adding", "legend"];
@@ -72,43 +69,27 @@ class SweepView extends WidgetView {
       if (show) this.send({ kind: "compare", show, release, metric });
     });
     this.parts = { facts, resumed, notes, verdicts, adding, tags, legend, figures: h("div") };
-    this.root = h(
-      "div",
-      { class: "vnb-sweep", role: "region", "data-lm-suppress-shortcuts": "true" },
-      div("head", facts, this.hint, this.buttons),
-      this.alert,
-      resumed,
-      notes,
-      verdicts,
-      adding,
-      tags,
-      div("foot", legend, this.status),
-      this.parts.figures,
-    );
+    const head = div("head", facts, this.hint, this.buttons);
+    const foot = div("foot", legend, this.status);
+    const options = { role: "region", "data-lm-suppress-shortcuts": "true" };
+    this.root = h("div.vnb-sweep", options, head, this.alert, resumed, notes, verdicts);
+    this.root.append(adding, tags, foot, this.parts.figures);
   }
 
   send(message) {
     this.model.send(message);
     clearTimeout(this.timer);
-    this.timer = setTimeout(
-      () =>
-        setText(this.hint, "the kernel is busy and will do this later; interrupt it to stop now"),
-      BUSY_DELAY_MS,
-    );
+    const hint = "the kernel is busy and will do this later; interrupt it to stop now";
+    this.timer = setTimeout(() => setText(this.hint, hint), BUSY_DELAY_MS);
   }
 
   // Uses aria-disabled because a disabled button loses the focus.
-  button(name) {
-    const onclick = ({ currentTarget: button, detail }) => {
-      if (button.getAttribute("aria-disabled") === "true" || detail > 1) return; // a double click
-      this.send({ kind: button.dataset.act });
+  action(name) {
+    const onclick = ({ currentTarget: node, detail }) => {
+      if (node.getAttribute("aria-disabled") === "true" || detail > 1) return; // a double click
+      this.send({ kind: node.dataset.act });
     };
-    return h(
-      "button",
-      { type: "button", class: `vnb-sweep-${name}`, onclick },
-      icon(""),
-      h("span"),
-    );
+    return button(`.vnb-sweep-${name}`, onclick, icon(""), h("span"));
   }
 
   show() {

@@ -16,15 +16,15 @@ function createView(model, el) {
       input.value = "";
     },
   });
-  const status = h("span", { class: "vnb-upload-status", role: "status" });
+  const status = h("span.vnb-upload-status", { role: "status" });
   const drop = (event) => {
     event.preventDefault();
     start(event.dataTransfer.files);
   };
   el.append(
     h(
-      "label",
-      { class: "vnb-upload", ondragover: (event) => event.preventDefault(), ondrop: drop },
+      "label.vnb-upload",
+      { ondragover: (event) => event.preventDefault(), ondrop: drop },
       "Choose a file…",
       input,
     ),

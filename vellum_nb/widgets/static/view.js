@@ -47,61 +47,43 @@ function remember(key, value) {
 class TableView extends WidgetView {
   constructor(model, el, size, fields) {
     super(model, el);
-    Object.assign(this, {
-      size,
-      fields,
-      seq: 0,
-      offset: 0,
-      total: 0,
-      all: 0,
-      rows: [],
-      active: -1,
-      nodes: new Map(),
-      subject: "case", // what a row shows when it is opened
-    });
+    Object.assign(this, { size, fields, rows: [], active: -1, nodes: new Map() });
+    Object.assign(this, { seq: 0, offset: 0, total: 0, all: 0 });
+    this.subject = "case"; // what a row shows when it is opened
     this.id = `vnb-view-${Math.random().toString(36).slice(2)}`;
     this.state = this.traits();
-    this.bar = h("div", { class: "vnb-view-bar" });
-    this.panel = h("div", {
-      class: "vnb-view-panel",
+    this.bar = h("div.vnb-view-bar");
+    this.panel = h("div.vnb-view-panel", {
       hidden: true,
       onkeydown: (event) => this.panelKey(event),
     });
-    this.alert = h("div", { class: "vnb-view-alert", role: "alert", hidden: true });
-    this.headRow = h("div", { role: "row", class: "vnb-view-head", "aria-rowindex": 1 });
+    this.alert = h("div.vnb-view-alert", { role: "alert", hidden: true });
+    this.headRow = h("div.vnb-view-head", { role: "row", "aria-rowindex": 1 });
     this.body = h("div", { role: "rowgroup" });
     this.grid = h(
-      "div",
+      "div.vnb-view-grid",
       {
         role: "grid",
         tabindex: "0",
-        class: "vnb-view-grid",
         "data-lm-suppress-shortcuts": "true",
         onkeydown: (event) => this.gridKey(event),
         onclick: (event) => this.click(event),
       },
-      h("div", { role: "rowgroup", class: "vnb-view-headgroup" }, this.headRow),
+      h("div.vnb-view-headgroup", { role: "rowgroup" }, this.headRow),
       this.body,
     );
-    this.empty = h("div", { class: "vnb-view-empty", hidden: true });
-    this.count = h("span", { role: "status", class: "vnb-view-count" });
-    this.status = h("span", { role: "status", class: "vnb-sr-only" });
-    this.previous = button("button", () => this.page(this.offset - this.size), {}, "Previous");
-    this.next = button("button", () => this.page(this.offset + this.size), {}, "Next");
-    this.pageRange = h("span", { class: "vnb-view-where" });
-    this.pager = h(
-      "span",
-      { class: "vnb-view-pager", role: "group", "aria-label": "Pages" },
-      this.previous,
-      this.pageRange,
-      this.next,
-    );
-    this.foot = h("div", { class: "vnb-view-foot" });
-    this.root = h("div", {
-      class: "vnb-view",
-      role: "region",
-      "data-lm-suppress-shortcuts": "true",
-    });
+    this.empty = h("div.vnb-view-empty", { hidden: true });
+    this.count = h("span.vnb-view-count", { role: "status" });
+    this.status = h("span.vnb-sr-only", { role: "status" });
+    const turn = (step, text) =>
+      button(".vnb-view-button", () => this.page(this.offset + step * this.size), text);
+    this.previous = turn(-1, "Previous");
+    this.next = turn(1, "Next");
+    this.pageRange = h("span.vnb-view-where");
+    const pages = [this.previous, this.pageRange, this.next];
+    this.pager = h("span.vnb-view-pager", { role: "group", "aria-label": "Pages" }, pages);
+    this.foot = h("div.vnb-view-foot");
+    this.root = h("div.vnb-view", { role: "region", "data-lm-suppress-shortcuts": "true" });
   }
 
   // Called by subclasses after they have added their own elements.
@@ -129,6 +111,7 @@ class TableView extends WidgetView {
   get(name) {
     return this.model.get(name);
   }
+
   traits() {
     return Object.fromEntries(this.fields.map((name) => [name, this.get(name)]));
   }
@@ -149,25 +132,14 @@ class TableView extends WidgetView {
     this.waiting = true;
     setAttribute(this.grid, "aria-busy", "true");
     clearTimeout(this.busyTimer);
-    if (!quiet) {
-      this.busyTimer = setTimeout(
-        () =>
-          this.busy(this.state.search ? "Searching…" : `Reading ${formatNumber(this.total)} rows…`),
-        BUSY_DELAY_MS,
-      );
-    }
-    this.send("rows", {
-      view: this.id,
-      seq: this.seq,
-      offset: Math.max(0, offset),
-      limit: this.size,
-      query: this.state,
-      ...options,
-    });
+    const busy = this.state.search ? "Searching…" : `Reading ${formatNumber(this.total)} rows…`;
+    if (!quiet) this.busyTimer = setTimeout(() => this.busy(busy), BUSY_DELAY_MS);
+    const { id: view, seq, size: limit, state: query } = this;
+    this.send("rows", { view, seq, offset: Math.max(0, offset), limit, query, ...options });
   }
 
   busy(text) {
-    this.count.replaceChildren(h("span", { class: "vnb-view-quiet" }, text));
+    this.count.replaceChildren(h("span.vnb-view-quiet", text));
   }
 
   // Show the page that contains the row at `offset`. Call `onLoaded` when it has all its rows.
@@ -175,9 +147,8 @@ class TableView extends WidgetView {
     this.active = -1;
     this.onLoaded = onLoaded;
     this.grid.scrollTop = 0;
-    this.requestRows(
-      Math.floor(Math.min(offset, Math.max(0, this.total - 1)) / this.size) * this.size,
-    );
+    const index = Math.min(offset, Math.max(0, this.total - 1));
+    this.requestRows(Math.floor(index / this.size) * this.size);
   }
 
   filter(changes) {
@@ -205,18 +176,14 @@ class TableView extends WidgetView {
     } else if (message.kind === "changed") {
       if (message.restart) this.page(0);
       else this.requestRows(this.offset, true);
-    } else if (message.kind === "exported") this.exported(message);
-    else if (message.kind === "added") this.showOutcome(message.error, message.text);
+    } else if (message.kind === "outcome") this.showOutcome(message);
     else if (message.kind === "case_sets") {
       this.suiteNames?.replaceChildren(...message.names.map((value) => h("option", { value })));
     } else if (message.kind === "status") setText(this.status, message.text);
     else if (message.kind === "progress" && isMine) this.progress(message);
     else if (message.kind === "total" && this.latest && !this.waiting) {
-      Object.assign(this, {
-        total: message.total,
-        all: message.all,
-        latest: { ...this.latest, rough: false },
-      });
+      const { total, all } = message;
+      Object.assign(this, { total, all, latest: { ...this.latest, rough: false } });
       this.footer();
     } else if (message.kind === "row") {
       this.rows = this.rows.map((row) => (row.id === message.row.id ? message.row : row));
@@ -352,10 +319,15 @@ class TableView extends WidgetView {
     container?.addEventListener("click", onClick, listeners);
     this.cleanups.push(() => listeners.abort());
     const step = (press, title) =>
-      button("step", null, { title, "aria-label": title, "data-press": press }, icon("chevron"));
+      button(
+        ".vnb-view-step",
+        null,
+        { title, "aria-label": title, "data-press": press },
+        icon("chevron"),
+      );
     this.where = h("span");
     const buttons = [step("k", "Previous (k)"), step("j", "Next (j)")];
-    this.steps = h("span", { class: "vnb-case-steps" }, this.where, buttons);
+    this.steps = h("span.vnb-case-steps", this.where, buttons);
     this.labelDetails();
   }
 
@@ -449,7 +421,7 @@ class TableView extends WidgetView {
       oninput: () => this.typed(DEBOUNCE_MS),
       onkeydown: (event) => this.fieldKey(event),
     });
-    return h("div", { class: "vnb-view-search" }, icon("search"), this.field);
+    return h("div.vnb-view-search", icon("search"), this.field);
   }
 
   typed(delay) {
@@ -474,7 +446,7 @@ class TableView extends WidgetView {
   // Button that opens a panel under the bar. `build` adds the content of the panel.
   panelButton(name, build, ...children) {
     return button(
-      "button",
+      ".vnb-view-button",
       () => {
         this.bar.after(this.panel);
         this.toggle(name, build);
@@ -509,52 +481,58 @@ class TableView extends WidgetView {
     (opener ?? this.grid).focus();
   }
 
+  // Replace the panel by a form with one text field; Enter or `action` submits it. `label` names
+  // the field; `before` and `after` are other parts of the form.
+  textForm({ label, action, submit, before = [label], after = [], ...attributes }) {
+    const field = h("input.vnb-view-field", {
+      "aria-label": label,
+      spellcheck: "false",
+      ...attributes,
+    });
+    const onsubmit = (event) => {
+      event.preventDefault();
+      submit(field.value);
+    };
+    const save = button(".vnb-view-button", null, { type: "submit" }, action);
+    this.panel.replaceChildren(h("form.vnb-view-form", { onsubmit }, before, field, save, after));
+    return field;
+  }
+
   exportPanel(stem, noun, count) {
     const { formats } = this.get("_head");
     let format = formats[0];
-    const field = h("input", {
-      class: "vnb-view-field",
-      "aria-label": "File to write",
-      spellcheck: "false",
-      value: stem + format.suffix,
-    });
-    const kinds =
-      formats.length < 2
-        ? format.label
-        : select(
-            "Format",
-            formats.map(({ name, label }) => [name, label]),
-            format.name,
-            (name) => {
-              format = formats.find((candidate) => candidate.name === name);
-              field.value = field.value.replace(/\.[a-z]+$/, "") + format.suffix;
-            },
-          );
-    this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
-    this.noun = noun;
-    this.amount = h("span", {}, `${plural(count, noun)} as`);
-    const onsubmit = (event) => {
-      event.preventDefault();
-      this.outcome.className = "vnb-view-outcome";
-      setText(this.outcome, "Writing…");
-      this.send("export", { format: format.name, path: field.value });
+    const choose = (name) => {
+      format = formats.find((candidate) => candidate.name === name);
+      field.value = field.value.replace(/\.[a-z]+$/, "") + format.suffix;
     };
-    this.panel.replaceChildren(
-      h(
-        "form",
-        { class: "vnb-view-form", onsubmit },
-        [this.amount, kinds, "to", field],
-        button("button", null, { type: "submit" }, "Save"),
-        this.outcome,
-      ),
-    );
+    const options = formats.map(({ name, label }) => [name, label]);
+    const kinds =
+      options.length < 2 ? format.label : select("Format", options, format.name, choose);
+    this.amount = h("span", `${plural(count, noun)} as`);
+    const field = this.textForm({
+      label: "File to write",
+      value: stem + format.suffix,
+      before: [this.amount, kinds, "to"],
+      action: "Save",
+      submit: (path) => {
+        this.announce("Writing…");
+        this.send("export", { format: format.name, path });
+      },
+      after: this.newOutcome(),
+    });
   }
 
-  exported({ error, path, count }) {
-    this.showOutcome(error, `Wrote ${plural(count, this.noun)} to ${path}`);
+  newOutcome() {
+    this.outcome = h("span.vnb-view-outcome", { role: "status" });
+    return this.outcome;
   }
 
-  showOutcome(error, text) {
+  announce(text) {
+    this.outcome.className = "vnb-view-outcome";
+    setText(this.outcome, text);
+  }
+
+  showOutcome({ error, text }) {
     if (!this.outcome) return;
     this.outcome.classList.toggle("vnb-view-bad", Boolean(error));
     this.outcome.replaceChildren(icon(error ? "FAILED" : "FULFILLED"), ` ${error || text}`);
@@ -570,33 +548,27 @@ class TableView extends WidgetView {
   // Panel that adds cases to a case set. `cases` returns what identifies them.
   suitePanel(title, cases) {
     this.suiteNames = h("datalist", { id: `${this.id}-sets` });
-    const field = h("input", {
-      class: "vnb-view-field",
-      "aria-label": title,
+    this.textForm({
+      label: title,
       placeholder: "name of a case set; Escape goes back",
       maxlength: 200,
       list: this.suiteNames.id,
-      spellcheck: "false",
       value: this.suiteName ?? "",
+      action: "Add",
+      submit: (name) => {
+        if (!name.trim()) return;
+        this.suiteName = name;
+        this.announce("Adding…");
+        this.send("add_to_set", { ...cases(), name });
+      },
+      after: [this.suiteNames, this.newOutcome()],
     });
-    this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
-    const onsubmit = (event) => {
-      event.preventDefault();
-      if (!field.value.trim()) return;
-      this.suiteName = field.value;
-      this.outcome.className = "vnb-view-outcome";
-      setText(this.outcome, "Adding…");
-      this.send("add_to_set", { ...cases(), name: field.value });
-    };
-    const add = button("button", null, { type: "submit" }, "Add");
-    const parts = [title, field, this.suiteNames, add, this.outcome];
-    this.panel.replaceChildren(h("form", { class: "vnb-view-form", onsubmit }, parts));
     this.send("case_sets", cases());
   }
 
   note(text = this.get("error")) {
     this.alert.hidden = !text;
-    replaceChildren(this.alert, text && icon("FAILED"), text && h("span", {}, text));
+    replaceChildren(this.alert, text && icon("FAILED"), text && h("span", text));
     if (!text) return;
     this.waiting = false;
     clearTimeout(this.busyTimer);
@@ -613,70 +585,41 @@ class RunsTable extends TableView {
     setAttribute(this.root, "aria-label", "History");
     setAttribute(this.grid, "aria-label", "Runs");
     setAttribute(this.grid, "aria-multiselectable", "true");
-    this.title = h("span", { class: "vnb-view-subtitle" });
-    this.chips = h("span", { class: "vnb-view-chips" });
+    this.title = h("span.vnb-view-subtitle");
+    this.chips = h("span.vnb-view-chips");
     this.columnsButton = this.panelButton("columns", () => this.columnsPanel());
-    this.clearSelection = button("bare", () => this.select([]), {}, "Clear");
-    this.sideButton = button("button vnb-view-accent", () => this.showSide(), {}, "Side by side");
-    this.lookUpButton = button(
-      "button",
-      () => this.lookUp(),
-      {
-        hidden: true,
-        title: "Look up the selected runs that are in doubt (l)",
-        "aria-keyshortcuts": "l",
-      },
-      icon("doubt"),
-      "Look up",
-    );
-    this.suiteButton = button("button", () => this.addRuns(), {}, "Add to a case set…");
-    this.lookedUp = h("span", { role: "status", class: "vnb-view-quiet" });
+    this.clearSelection = button(".vnb-view-bare", () => this.select([]), "Clear");
+    const showSide = () => this.showSide();
+    this.sideButton = button(".vnb-view-button.vnb-view-accent", showSide, "Side by side");
+    const lookUpOptions = {
+      hidden: true,
+      title: "Look up the selected runs that are in doubt (l)",
+      "aria-keyshortcuts": "l",
+    };
+    const lookUp = () => this.lookUp();
+    this.lookUpButton = button(".vnb-view-button", lookUp, lookUpOptions, icon("doubt"), "Look up");
+    this.suiteButton = button(".vnb-view-button", () => this.addRuns(), "Add to a case set…");
+    this.lookedUp = h("span.vnb-view-quiet", { role: "status" });
     const closeSide = () => {
       this.send("close_side");
       this.sideButton.focus();
     };
     const closeOptions = { "aria-label": "Close side by side", title: "Close" };
+    const close = button(".vnb-view-bare", closeSide, closeOptions, icon("close"));
     this.sideBody = h("div");
-    this.sideBox = h(
-      "section",
-      { class: "vnb-view-side", "aria-label": "Selected runs side by side", hidden: true },
-      h(
-        "div",
-        { class: "vnb-view-sidebar" },
-        h("b", { class: "vnb-view-fill" }, "Side by side"),
-        button("bare", closeSide, closeOptions, icon("close")),
-      ),
-      this.sideBody,
-    );
-    this.bar.append(
-      h("b", { class: "vnb-view-title" }, "History"),
-      this.title,
-      this.search("Filter runs by text", "Filter runs"),
-      this.chips,
-      h("span", { class: "vnb-view-fill" }),
-      this.columnsButton,
-      this.panelButton("export", () => this.exportPanel("runs", "run", this.total), "Export…"),
-    );
-    this.foot.append(
-      this.count,
-      this.clearSelection,
-      h("span", { class: "vnb-view-fill" }),
-      this.pager,
-      this.lookedUp,
-      this.lookUpButton,
-      this.suiteButton,
-      this.sideButton,
-    );
-    this.root.append(
-      this.bar,
-      this.panel,
-      this.alert,
-      this.grid,
-      this.empty,
-      this.foot,
-      this.sideBox,
-      this.status,
-    );
+    const sideHead = h("div.vnb-view-sidebar", h("b.vnb-view-fill", "Side by side"), close);
+    const sideOptions = { "aria-label": "Selected runs side by side", hidden: true };
+    this.sideBox = h("section.vnb-view-side", sideOptions, sideHead, this.sideBody);
+    const fill = () => h("span.vnb-view-fill");
+    const openExport = () => this.exportPanel("runs", "run", this.total);
+    const exportButton = this.panelButton("export", openExport, "Export…");
+    const heading = [h("b.vnb-view-title", "History"), this.title];
+    const search = this.search("Filter runs by text", "Filter runs");
+    this.bar.append(...heading, search, this.chips, fill(), this.columnsButton, exportButton);
+    const { bar, panel, alert, grid, empty, foot, sideBox, status } = this;
+    foot.append(this.count, this.clearSelection, fill(), this.pager, this.lookedUp);
+    foot.append(this.lookUpButton, this.suiteButton, this.sideButton);
+    this.root.append(bar, panel, alert, grid, empty, foot, sideBox, status);
     this.on("change:_side", () => this.side());
     this.on("change:details", () => this.addDetails());
     this.on("change:selected_ids", () => {
@@ -724,27 +667,17 @@ class RunsTable extends TableView {
   head() {
     const { title, chips, filters, columns } = this.get("_head");
     setText(this.title, title ?? "");
-    replaceChildren(
-      this.chips,
-      ...(chips ?? []).map(({ name, text }) =>
-        button(
-          "chip",
-          () => this.send("drop_filter", { name }),
-          {
-            title: "Remove this filter",
-            "aria-label": `Remove the filter ${text}`,
-            "data-key": name,
-          },
-          icon("close"),
-          ` ${text}`,
-        ),
-      ),
-      ...(filters ?? []).map(({ name, values }) =>
-        select(name, [["", `${name}: all`], ...values], "", (value) =>
-          this.send("filter", { name, value }),
-        ),
-      ),
-    );
+    const chip = ({ name, text }) => {
+      const label = `Remove the filter ${text}`;
+      const options = { title: "Remove this filter", "aria-label": label, "data-key": name };
+      const drop = () => this.send("drop_filter", { name });
+      return button(".vnb-view-chip", drop, options, icon("close"), ` ${text}`);
+    };
+    const menu = ({ name, values }) =>
+      select(name, [["", `${name}: all`], ...values], "", (value) =>
+        this.send("filter", { name, value }),
+      );
+    replaceChildren(this.chips, ...(chips ?? []).map(chip), ...(filters ?? []).map(menu));
     this.kinds = new Map((columns ?? []).map((column) => [column.name, column]));
     this.columnsLabel();
     if (this.opened === "columns") this.columnsPanel();
@@ -784,8 +717,8 @@ class RunsTable extends TableView {
     const hidden = columns.filter((name) => !visible.includes(name));
     this.columnsButton.replaceChildren(
       icon("columns"),
-      h("span", { class: "vnb-view-word" }, "Columns"),
-      h("span", { class: "vnb-view-subtitle" }, `${visible.length} of ${this.kinds?.size ?? 0}`),
+      h("span.vnb-view-word", "Columns"),
+      h("span.vnb-view-subtitle", `${visible.length} of ${this.kinds?.size ?? 0}`),
     );
     this.columnsButton.title = hidden.length
       ? `No room for: ${hidden.join(", ")}`
@@ -804,35 +737,28 @@ class RunsTable extends TableView {
         tabindex: "-1",
         onchange: () => (this.selected.length ? this.select([]) : this.selectAll()),
       });
-      replaceChildren(
-        this.headRow,
-        h("div", { role: "columnheader", class: "vnb-table-box" }, h("label", {}, this.allBox)),
-        ...this.visible.map((column) => {
-          const isSorted = column.name === orderBy;
-          const direction = descending ? "descending" : "ascending";
-          const sort = column.sortable && (isSorted ? direction : "none");
-          const name = h("span", { class: "vnb-view-cut" }, column.name);
-          const arrow =
-            isSorted && icon(descending ? "down-arrow" : "up-arrow", "vnb-glyph vnb-table-arrow");
-          const options = {
-            class: "vnb-table-sort",
-            "data-key": column.name,
-            title: `${column.name}: sort`,
-          };
-          return h(
-            "div",
-            {
-              role: "columnheader",
-              class: `vnb-table-cell vnb-table-${column.kind}`,
-              "aria-sort": sort,
-            },
-            column.sortable ? button("", () => this.sort(column), options, arrow, name) : name,
-          );
-        }),
-      );
+      const box = h("div.vnb-table-box", { role: "columnheader" }, h("label", this.allBox));
+      const headers = this.visible.map((column) => this.header(column, orderBy, descending));
+      replaceChildren(this.headRow, box, ...headers);
       setAttribute(this.grid, "aria-colcount", this.visible.length + 1);
     }
     this.footer();
+  }
+
+  header(column, orderBy, descending) {
+    const { name, kind, sortable } = column;
+    const isSorted = name === orderBy;
+    const text = h("span.vnb-view-cut", name);
+    const glyph = descending ? "down-arrow" : "up-arrow";
+    const arrow = isSorted && icon(glyph, "vnb-glyph vnb-table-arrow");
+    const options = { "data-key": name, title: `${name}: sort` };
+    const sort = () => this.sort(column);
+    const direction = descending ? "descending" : "ascending";
+    return h(
+      `div.vnb-table-cell.vnb-table-${kind}`,
+      { role: "columnheader", "aria-sort": sortable && (isSorted ? direction : "none") },
+      sortable ? button(".vnb-table-sort", sort, options, arrow, text) : text,
+    );
   }
 
   sort({ name, kind }) {
@@ -857,20 +783,17 @@ class RunsTable extends TableView {
       "aria-label": `Select row ${index + 1}`,
       checked: isSelected,
     });
-    return h(
-      "div",
-      {
-        role: "row",
-        class: "vnb-table-row",
-        id: `${this.id}-${index}`,
-        "aria-rowindex": index + 2,
-        "aria-selected": String(isSelected),
-      },
-      h("div", { role: "gridcell", class: "vnb-table-box" }, h("label", {}, box)),
-      ...this.visible.map((column, position) =>
-        runCell(column, row.cells[this.cellIndexes[position]], row),
-      ),
+    const options = {
+      role: "row",
+      id: `${this.id}-${index}`,
+      "aria-rowindex": index + 2,
+      "aria-selected": String(isSelected),
+    };
+    const cells = this.visible.map((column, position) =>
+      runCell(column, row.cells[this.cellIndexes[position]], row),
     );
+    const boxCell = h("div.vnb-table-box", { role: "gridcell" }, h("label", box));
+    return h("div.vnb-table-row", options, boxCell, cells);
   }
 
   // --- selection
@@ -946,10 +869,10 @@ class RunsTable extends TableView {
     if (this.amount) setText(this.amount, `${plural(total, "run")} as`);
     const doubts = this.rows.filter((row) => row.doubt).length;
     const scope = this.rows.length < total ? " on this page" : "";
-    const dot = () => h("span", { class: "vnb-table-dot" }, "·");
+    const dot = () => h("span.vnb-table-dot", "·");
     replaceChildren(
       this.count,
-      h("b", {}, formatNumber(total) + (latest?.rough ? "+" : "")),
+      h("b", formatNumber(total) + (latest?.rough ? "+" : "")),
       total === all ? ` ${total === 1 ? "run" : "runs"}` : ` of ${plural(all, "run")}`,
       doubts && dot(),
       doubts && icon("doubt", "vnb-glyph vnb-table-doubt"),
@@ -1019,18 +942,13 @@ class RunsTable extends TableView {
         checked: this.state.columns.includes(name),
         onchange: () => this.choose(name, box.checked),
       });
-      return h(
-        "label",
-        { class: "vnb-table-choice", title: name },
-        box,
-        h("span", { class: "vnb-view-cut" }, name),
-      );
+      return h("label.vnb-table-choice", { title: name }, box, h("span.vnb-view-cut", name));
     });
     replaceChildren(
       this.panel,
-      h("fieldset", { class: "vnb-table-choices" }, h("legend", {}, "Columns shown"), boxes),
-      button("button", () => this.filter({ columns: defaultColumns }), {}, "Default columns"),
-      h("div", { class: "vnb-view-quiet" }, note),
+      h("fieldset.vnb-table-choices", h("legend", "Columns shown"), boxes),
+      button(".vnb-view-button", () => this.filter({ columns: defaultColumns }), "Default columns"),
+      h("div.vnb-view-quiet", note),
     );
   }
 
@@ -1073,47 +991,29 @@ export class CasesGrid extends TableView {
     setAttribute(this.grid, "aria-label", "Cases and releases");
     this.column = 2;
     const onclick = (event) => this.showCases(event);
-    this.verdicts = h("div", { class: "vnb-grid-verdicts", onclick });
-    this.adding = h("div", { class: "vnb-grid-adding", "aria-live": "polite" });
-    this.top = h("div", { class: "vnb-grid-summary-box" });
-    this.looks = h("span", { class: "vnb-grid-looks", role: "group", "aria-label": "Rows" });
-    this.codeBody = h("div", { class: "vnb-grid-code-body" });
-    this.code = h(
-      "details",
-      { class: "vnb-grid-code", ontoggle: () => this.showCode(true) },
-      h("summary", {}, "Code and prompts of the releases"),
-      this.codeBody,
-    );
-    this.chips = h("span", { class: "vnb-grid-filters", role: "group", "aria-label": "Filters" });
-    this.about = h("span", { class: "vnb-grid-remark" });
-    this.keys = h("span", { class: "vnb-grid-keys" });
+    this.verdicts = h("div.vnb-grid-verdicts", { onclick });
+    this.adding = h("div.vnb-grid-adding", { "aria-live": "polite" });
+    this.top = h("div.vnb-grid-summary-box");
+    this.looks = h("span.vnb-grid-looks", { role: "group", "aria-label": "Rows" });
+    this.codeBody = h("div.vnb-grid-code-body");
+    const codeSummary = h("summary", "Code and prompts of the releases");
+    const ontoggle = () => this.showCode(true);
+    this.code = h("details.vnb-grid-code", { ontoggle }, codeSummary, this.codeBody);
+    this.chips = h("span.vnb-grid-filters", { role: "group", "aria-label": "Filters" });
+    this.about = h("span.vnb-grid-remark");
+    this.keys = h("span.vnb-grid-keys");
     this.foot.append(this.pager, this.status, this.about, this.keys);
-    this.root.append(
-      this.bar,
-      this.panel,
-      this.verdicts,
-      this.adding,
-      this.top,
-      this.code,
-      h(
-        "div",
-        { class: "vnb-grid-filterbar" },
-        this.search("Search inputs and outputs", "search inputs and outputs"),
-        this.chips,
-        this.count,
-        this.looks,
-      ),
-      this.alert,
-      this.grid,
-      this.empty,
-      this.foot,
-    );
+    const search = this.search("Search inputs and outputs", "search inputs and outputs");
+    const filters = h("div.vnb-grid-filterbar", search, this.chips, this.count, this.looks);
+    const { bar, panel, verdicts, adding, top, code, alert, grid, empty, foot } = this;
+    this.root.append(bar, panel, verdicts, adding, top, code, filters, alert, grid, empty, foot);
     this.on("change:code", () => this.showCode());
-    this.on("change:adding", () => this.showAdding());
+    const showAdding = () => setTrustedHtml(this.adding, this.get("adding"));
+    this.on("change:adding", showAdding);
     requestAnimationFrame(() => this.openIn(this.el.closest(".vnb-grid-view")));
     this.start();
     this.showCode();
-    this.showAdding();
+    showAdding();
   }
 
   footer() {
@@ -1135,32 +1035,20 @@ export class CasesGrid extends TableView {
       this.get("_head");
     setAttribute(this.root, "aria-label", `Comparison of ${title}`);
     const stem = `${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`;
-    const choice = (caption, label, options, value, kind, key) =>
-      options.length > 1 &&
-      h(
-        "label",
-        { class: "vnb-grid-choice" },
-        caption,
-        select(
-          label,
-          options.map((option) => [option.name, option.label]),
-          value,
-          (name) => this.send(kind, { [key]: name }),
-        ),
-      );
+    const choice = (caption, label, options, value, kind, key) => {
+      const pairs = options.map((option) => [option.name, option.label]);
+      const menu = select(label, pairs, value, (name) => this.send(kind, { [key]: name }));
+      return options.length > 1 && h("label.vnb-grid-choice", caption, menu);
+    };
+    const blindOptions = { "aria-label": "Rate blind", "data-key": "blind" };
     replaceChildren(
       this.bar,
-      h("b", { class: "vnb-view-title" }, "Compare"),
-      h("span", { class: "vnb-grid-about" }, [title, about].filter(Boolean).join(" · ")),
+      h("b.vnb-view-title", "Compare"),
+      h("span.vnb-grid-about", [title, about].filter(Boolean).join(" · ")),
       choice("by", "Metric that decides", metrics, metric, "metric", "name"),
       choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
       can.includes("blind") &&
-        button(
-          "button",
-          () => this.blind(),
-          { "aria-label": "Rate blind", "data-key": "blind" },
-          "Blind…",
-        ),
+        button(".vnb-view-button", () => this.blind(), blindOptions, "Blind…"),
       this.panelButton("export", () => this.exportPanel(stem, "case", this.all), "Export…"),
     );
     setTrustedHtml(this.verdicts, verdicts);
@@ -1170,20 +1058,18 @@ export class CasesGrid extends TableView {
     this.filterChips();
     setText(this.about, foot);
     this.size = this.state.full ? 25 : 40;
-    const look = (name, text, full) =>
-      button(
-        "button",
-        () => this.showFull(full),
-        { title: text, "aria-pressed": String(this.state.full === full), "data-key": name },
-        icon(name),
-      );
+    const look = (name, text, full) => {
+      const pressed = {
+        title: text,
+        "aria-pressed": String(this.state.full === full),
+        "data-key": name,
+      };
+      return button(".vnb-view-button", () => this.showFull(full), pressed, icon(name));
+    };
     const canUnfold = can.includes("full");
     this.looks.hidden = !canUnfold;
-    replaceChildren(
-      this.looks,
-      look("lines", "One line per case (c)", false),
-      look("blocks", "Outputs in full (c)", true),
-    );
+    const lines = look("lines", "One line per case (c)", false);
+    replaceChildren(this.looks, lines, look("blocks", "Outputs in full (c)", true));
     const keys = [
       "j k cases · h l releases · Enter opens · n next difference",
       canUnfold && "c rows · d differences",
@@ -1199,26 +1085,17 @@ export class CasesGrid extends TableView {
     const { columns } = this.get("_head");
     this.root.style.setProperty("--vnb-others", Math.max(1, columns.length - 1));
     setAttribute(this.grid, "aria-colcount", columns.length + 1);
+    const heading = (selector, ...children) =>
+      h(`div.vnb-grid-cell${selector}`, { role: "columnheader" }, ...children);
     this.headRow.replaceChildren(
-      h("div", { role: "columnheader", class: "vnb-grid-cell vnb-grid-case" }, h("b", {}, "case")),
-      ...columns.map(({ label, remark }, position) =>
-        h(
-          "div",
-          {
-            role: "columnheader",
-            class: `vnb-grid-cell ${position ? "" : "vnb-grid-at-baseline"}`,
-          },
-          position ? null : icon("pin"),
-          h("b", { class: "vnb-view-code" }, label),
-          h("span", { class: "vnb-grid-remark" }, remark),
-        ),
-      ),
+      heading(".vnb-grid-case", h("b", "case")),
+      ...columns.map(({ label, remark }, position) => {
+        const parts = [h("b.vnb-view-code", label), h("span.vnb-grid-remark", remark)];
+        return position
+          ? heading("", ...parts)
+          : heading(".vnb-grid-at-baseline", icon("pin"), ...parts);
+      }),
     );
-  }
-
-  // How to add cases, if the user has asked for it.
-  showAdding() {
-    setTrustedHtml(this.adding, this.get("adding"));
   }
 
   showCode(load = false) {
@@ -1228,10 +1105,8 @@ export class CasesGrid extends TableView {
   }
 
   fit() {
-    this.root.classList.toggle(
-      "vnb-grid-narrow",
-      this.root.clientWidth > 0 && this.root.clientWidth < NARROW_WIDTH_PX,
-    );
+    const width = this.root.clientWidth;
+    this.root.classList.toggle("vnb-grid-narrow", width > 0 && width < NARROW_WIDTH_PX);
     this.place();
   }
 
@@ -1325,6 +1200,11 @@ export class CasesGrid extends TableView {
     return null;
   }
 
+  get activeLabel() {
+    const { label } = this.get("_head").columns[this.column - 1];
+    return `case ${formatNumber(this.rows[this.active].number)} on ${label}`;
+  }
+
   rate(quality) {
     const answer = this.activeAnswer();
     if (answer) this.send("rate", { ...answer, quality });
@@ -1340,28 +1220,22 @@ export class CasesGrid extends TableView {
   writeNote() {
     const answer = this.activeAnswer();
     if (!answer) return;
-    const { number, notes } = this.rows[this.active];
-    const { label } = this.get("_head").columns[this.column - 1];
-    const title = `Note on case ${formatNumber(number)} on ${label}`;
-    this.below("note", () => {
-      const field = h("input", {
-        class: "vnb-view-field",
-        "aria-label": title,
+    const { notes } = this.rows[this.active];
+    this.below("note", () =>
+      this.textForm({
+        label: `Note on ${this.activeLabel}`,
         placeholder: "what you noticed; Escape goes back",
         maxlength: 2000,
+        spellcheck: "true",
         value: (Object.hasOwn(notes, answer.release) && notes[answer.release]) || "",
-      });
-      const onsubmit = (event) => {
-        event.preventDefault();
-        this.send("note", { ...answer, text: field.value });
-        this.toggle("note");
-        this.grid.focus({ preventScroll: true });
-      };
-      const save = button("button", null, { type: "submit" }, "Save");
-      this.panel.replaceChildren(
-        h("form", { class: "vnb-view-form", onsubmit }, title, field, save),
-      );
-    });
+        action: "Save",
+        submit: (text) => {
+          this.send("note", { ...answer, text });
+          this.toggle("note");
+          this.grid.focus({ preventScroll: true });
+        },
+      }),
+    );
   }
 
   addCase() {
@@ -1373,27 +1247,20 @@ export class CasesGrid extends TableView {
   }
 
   failurePanel() {
-    const { number } = this.rows[this.active];
-    const { label } = this.get("_head").columns[this.column - 1];
-    const title = `Failure of case ${formatNumber(number)} on ${label}`;
     this.failureNames = h("datalist", { id: `${this.id}-names` });
-    const field = h("input", {
-      class: "vnb-view-field",
-      "aria-label": title,
+    this.failureList = h("span.vnb-view-chips");
+    const field = this.textForm({
+      label: `Failure of ${this.activeLabel}`,
       placeholder: "what is wrong; Escape goes back",
       maxlength: 80,
       list: this.failureNames.id,
-      spellcheck: "false",
+      action: "Add",
+      submit: (name) => {
+        if (name.trim()) this.send("fail", { ...this.failing, name, has: true });
+        field.value = "";
+      },
+      after: [this.failureNames, this.failureList],
     });
-    const onsubmit = (event) => {
-      event.preventDefault();
-      if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true });
-      field.value = "";
-    };
-    this.failureList = h("span", { class: "vnb-view-chips" });
-    const add = button("button", null, { type: "submit" }, "Add");
-    const parts = [title, field, this.failureNames, add, this.failureList];
-    this.panel.replaceChildren(h("form", { class: "vnb-view-form", onsubmit }, parts));
     this.showFailures();
   }
 
@@ -1407,7 +1274,7 @@ export class CasesGrid extends TableView {
       this.failureList,
       ...failures.map(([name, label, proposed]) =>
         button(
-          "chip",
+          ".vnb-view-chip",
           () => {
             this.panel.querySelector("input").focus();
             this.send("fail", { ...this.failing, name, has: proposed });
@@ -1443,12 +1310,12 @@ export class CasesGrid extends TableView {
     }
     const chip = (key, text, count, isPressed, onclick) =>
       button(
-        "chip",
+        ".vnb-view-chip",
         onclick,
         { "aria-pressed": String(isPressed), "data-key": key },
         isPressed && icon("check"),
         `${text} `,
-        h("span", { class: "vnb-view-quiet" }, formatNumber(count)),
+        h("span.vnb-view-quiet", formatNumber(count)),
       );
     const dropRelease = () => this.filter({ release: "" });
     replaceChildren(
