@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from html import escape
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
@@ -40,6 +39,7 @@ from vellum_nb.comparison.duels import DuelJudge, Duels, charts_required, made_d
 from vellum_nb.comparison.figures import (
     ComparisonData,
     ComparisonFigures,
+    Group,
     Names,
     ReleaseResult,
     case_frame,
@@ -50,7 +50,6 @@ from vellum_nb.comparison.figures import (
     runs_table,
     short_summary,
     summary_frame,
-    summary_rows,
     turn_frame,
 )
 from vellum_nb.comparison.gate import (
@@ -113,7 +112,6 @@ if TYPE_CHECKING:
 
 
 Rows = Literal["cases", "runs"]
-Group = Literal["worse", "better", "changed", "unstable"]
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
 
@@ -374,15 +372,7 @@ class Comparison(ComparisonData):
         self._refuse_while_rating()
         if rows not in get_args(Rows) or (rows == "runs" and only is not None):
             refuse("rows", rows, "'cases', or 'runs' without only")
-        if only is None:
-            return self._frame(rows)
-        if only in {"worse", "better"}:
-            return self._by_verdict(only, None, None)
-        if only == "changed":
-            return self.changed()
-        if only != "unstable":
-            refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
-        return self._rows(compress(self.cases, self.figures.unstable))
+        return self._frame(rows) if only is None else self._rows(self.figures.group(only))
 
     def _frame(self, rows: Rows) -> pd.DataFrame:
         """Return `frame`, also while a blind rating is open."""
@@ -426,7 +416,7 @@ class Comparison(ComparisonData):
             note = self.figures.cluster_note(release, self.metrics[0].name)
             if text := "; ".join(caveats.get(release, ())) or note:
                 warn(f"{release}: {text}", stacklevel=2)
-        frame = summary_frame(summary_rows(self.figures))
+        frame = summary_frame(self.figures.summary.values())
         return short_summary(frame, self.figures.scored) if columns == "short" else frame
 
     def judge_check(self, metric: str | None = None) -> Agreement:
@@ -520,7 +510,7 @@ class Comparison(ComparisonData):
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
-        return self._by_verdict("worse", metric, release)
+        return self._rows(self.figures.group("worse", metric, release))
 
     def slices(
         self, by: str, *, metric: str | None = None, release: str | None = None
@@ -569,12 +559,6 @@ class Comparison(ComparisonData):
         """
         self._refuse_while_rating()
         return slice_frame(self.figures, by, metric, release)
-
-    def changed(self, *, release: str | None = None) -> pd.DataFrame:
-        """Return the rows of `frame` with an answer that differs from the baseline's."""
-        columns = [self.figures.statuses[name] for name in self.figures.others_of(release)]
-        is_changed = ["differs" in statuses for statuses in zip(*columns, strict=True)]
-        return self._rows(compress(self.cases, is_changed))
 
     def errors(self) -> pd.DataFrame:
         """Return one row per run and metric that raised, with the message."""
@@ -716,12 +700,6 @@ class Comparison(ComparisonData):
             stored = self._actions.history.runs(ids=list(known))
             return self.with_runs(run for run in stored if (run.tags, run.note) != known[run.id])
         return self
-
-    def _by_verdict(
-        self, verdict: Literal["worse", "better"], metric: str | None, release: str | None
-    ) -> pd.DataFrame:
-        name = self.figures.metric_name(metric)
-        return self._rows(self.figures.cases_by(verdict, self.figures.others_of(release), name))
 
     def _rows(self, cases: Iterable[Case]) -> pd.DataFrame:
         places = [case.number - 1 for case in cases]
@@ -991,7 +969,7 @@ class Comparison(ComparisonData):
         >>> for tag in ("v1", "v2"):
         ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
         >>> cmp = ws.compare("ticket-triage")
-        >>> cmp.replay(cmp.changed(), release_tag="v3")
+        >>> cmp.replay(cmp.frame("changed"), release_tag="v3")
         <Sweep of ticket-triage on v3: done, 1 of 1 runs>
         """
         actions = require(self._actions, "run cases")

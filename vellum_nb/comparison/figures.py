@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from numbers import Real
 from statistics import fmean
 from typing import Any, Literal
@@ -88,6 +88,7 @@ _RATE = (
 _NO_MARGIN = "No metric has a margin to decide by: compare with margin=…."
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
+Group = Literal["worse", "better", "changed", "unstable"]
 Names = str | Sequence[str] | None
 Key = tuple[str, str]
 """A release, and the name of a metric."""
@@ -337,7 +338,7 @@ class ComparisonFigures(ComparisonData):
             raise _no_metric(name, [*names, *more])
         msg = (
             "this comparison has no metric: pass metrics=..., use cases with "
-            "expected.<output>, or rate runs; changed() works without a metric"
+            "expected.<output>, or rate runs; frame('changed') works without a metric"
         )
         raise InputError(". ".join([msg, *islice(self._column_notes(), 1)]))
 
@@ -614,6 +615,25 @@ class ComparisonFigures(ComparisonData):
                 by = abs(float(against.delta[row]))
                 size[row] = max(size.get(row, 0.0), math.inf if math.isnan(by) else by)
         return [self.cases[row] for row in sorted(size, key=lambda row: (-size[row], row))]
+
+    def group(
+        self, group: Group, metric: str | None = None, release: str | None = None
+    ) -> Iterable[Case]:
+        """Return the cases of a group, on `release` or any other than the baseline."""
+        releases = self.others_of(release)
+        if group == "worse" or group == "better":  # noqa: PLR1714  (for mypy)
+            return self.cases_by(group, releases, self.metric_name(metric))
+        if group == "unstable":
+            return compress(self.cases, self.unstable)
+        if group != "changed":
+            refuse("only", group, "'worse', 'better', 'changed' or 'unstable'")
+        statuses = zip(*(self.statuses[name] for name in releases), strict=True)
+        return compress(self.cases, ["differs" in of_case for of_case in statuses])
+
+    @cached_property
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Counts, metrics, verdict, latency and cost by release."""
+        return dict(zip(self.releases, _summary_rows(self), strict=True))
 
     def finding(self, release: str, metric: str, *, alpha: float | None = None) -> Finding:
         """Return the verdict on `release` as a whole."""
@@ -1076,8 +1096,7 @@ def _cells(values: Any) -> list[Any]:
     return list(map(cell, values.tolist()))
 
 
-def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
-    """Return one row per release: counts, metrics, verdict, latency and cost."""
+def _summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
     rows = []
     for column, release in enumerate(figures.releases):
         runs = figures.answers[figures.answers["release"] == column]
@@ -1123,8 +1142,8 @@ def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
     ]
 
 
-def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of `summary_rows` as a DataFrame."""
+def summary_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of a summary as a DataFrame."""
     frame = pd.DataFrame(list(rows))
     texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]

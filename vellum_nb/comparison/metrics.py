@@ -162,8 +162,8 @@ class Metric:
             "expected": dict(expected or {}),
             "conversation": conversation or ConversationRuns((run,), (expected or {},)),
         }
-        by_position, by_name = self._arguments
-        return self.fn(*(values[n] for n in by_position), **{n: values[n] for n in by_name})
+        result: Value = _called(self.fn, self._arguments, values)
+        return result
 
     def evaluate(
         self,
@@ -262,6 +262,14 @@ def _arguments_of(fn: Callable[..., Any], name: str) -> tuple[list[str], list[st
         "with conversation if it has a parameter of that name"
     )
     raise InputError(msg)
+
+
+def _called(
+    fn: Callable[..., Any], arguments: tuple[list[str], list[str]], values: Mapping[str, Any]
+) -> Any:
+    """Call `fn` with the arguments that `_arguments_of` returned."""
+    by_position, by_name = arguments
+    return fn(*(values[name] for name in by_position), **{name: values[name] for name in by_name})
 
 
 _CONVERSATION = "conversation"
@@ -693,7 +701,7 @@ class Judge(Metric):
         self.deployment = deployment
         self.release_tag = release_tag
         self.inputs = inputs
-        self._reads = _arguments_of(inputs, self.name) if callable(inputs) else None
+        self._reads = _arguments_of(inputs, self.name) if callable(inputs) else ([], [])
         self.output = output
         self.repeats = repeats
         self.threshold = threshold
@@ -722,10 +730,8 @@ class Judge(Metric):
         """Return the inputs of the judging workflow for a run, the last of a conversation."""
         talk = conversation or ConversationRuns((run,), (expected,))
         if callable(self.inputs):
-            by_position, by_name = self._reads or (["run", "expected"], [])
             values: dict[str, Any] = {"run": run, "expected": expected, _CONVERSATION: talk}
-            names = {name: values[name] for name in by_name}
-            return dict(self.inputs(*(values[name] for name in by_position), **names))
+            return dict(_called(self.inputs, self._reads, values))
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
         if self.inputs is None:
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}

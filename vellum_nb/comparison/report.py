@@ -21,7 +21,6 @@ from vellum_nb.comparison.figures import (
     NO_ANSWER,
     ComparisonFigures,
     ReleaseResult,
-    summary_rows,
 )
 from vellum_nb.comparison.forest import forest_svg
 from vellum_nb.comparison.lines import (
@@ -260,13 +259,12 @@ class ReportModel:
 
 def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = None) -> ReportModel:
     """Return the view model of a comparison."""
-    rows = dict(zip(figures.releases, summary_rows(figures), strict=True))
     releases = (figures.baseline, *figures.others)
     return ReportModel(
         figures=figures,
         title=f"{figures.deployment}: {_question(figures)}",
         span=_span(figures),
-        summary={release: rows[release] for release in releases},
+        summary={release: figures.summary[release] for release in releases},
         metrics={
             metric.name: [figures.result(release, metric.name) for release in releases]
             for metric in figures.metrics
@@ -453,14 +451,14 @@ def _page_data(model: ReportModel) -> dict[str, Any]:
     }
 
 
-def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:
+def overview(model: ReportModel) -> str:
     """Return the comparison as HTML for a notebook, regressions first, without scripts."""
     return render(
         "comparison.html.j2",
         model=model,
         icon=icon,
         is_answer=is_answer,
-        limit=limit,
+        limit=_MAX_OVERVIEW_CASES,
         css="".join(map(stylesheet, _CASES_CSS)),
         short=lambda value: cut(plain_text(value), _MAX_INPUT_CHARS),
     )
