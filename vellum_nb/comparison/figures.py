@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, compress, islice
 from numbers import Real
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
@@ -90,6 +90,7 @@ _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a
 
 Group = Literal["worse", "better", "changed", "unstable"]
 Names = str | Sequence[str] | None
+Data = TypeVar("Data", bound="ComparisonData")
 Key = tuple[str, str]
 """A release, and the name of a metric."""
 
@@ -132,6 +133,33 @@ def runs_table(
             text = f"The metric {metric.name} failed on {len(failed):,} of {plural(answers, 'run')}"
             warn(clean(f"{text}, see cmp.errors(). First: {failed[0]}"), stacklevel=5)
     return table
+
+
+def with_table(
+    data: Data, evaluations: Mapping[str, Mapping[str, Evaluation]], **changes: Any
+) -> Data:
+    """Return `data` with changed fields and their table, reusing `evaluations`."""
+    changed = replace(data, **changes)
+    table = runs_table(changed.cases, changed.releases, changed.metrics, evaluations)
+    return replace(changed, answers=table)
+
+
+def stored_evaluations(
+    data: ComparisonData, changed: Collection[str] = (), cases: Collection[int] = ()
+) -> dict[str, dict[str, Evaluation]]:
+    """Return the evaluations by metric and run id, except of `changed` runs and of `cases`."""
+    table = data.answers
+    rows = table[~table["case"].isin(cases) & table["is_answer"]]
+    evaluations: dict[str, dict[str, Evaluation]] = {}
+    for metric in data.metrics:
+        names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
+        columns = (rows[name].tolist() for name in names)
+        evaluations[metric.name] = {
+            run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
+            for run, value, problem in zip(*columns, strict=True)
+            if run.id not in changed
+        }
+    return evaluations
 
 
 @collection_paused()

@@ -14,7 +14,7 @@ from vellum_nb.clock import micros
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case, with_failure, without_failure
-from vellum_nb.comparison.comparison import (
+from vellum_nb.comparison.compare import (
     NO_CALLS,
     CompareOptions,
     compare_options,

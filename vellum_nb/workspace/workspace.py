@@ -14,7 +14,7 @@ from vellum_nb.client import Client
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
-from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged
+from vellum_nb.comparison.compare import CompareOptions, compare_options, judged
 from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
 from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
