@@ -673,6 +673,18 @@ Judgement: TypeAlias = Sequence[Run] | str
 """The runs of a judge on one answer, or the reason why they are missing."""
 
 
+def answered(judgement: Judgement, workflow: str) -> Sequence[Run]:
+    """Return the runs of a judgement; raise a `ValueError` if any lacks an answer."""
+    if not isinstance(judgement, str):
+        failed = next((run for run in judgement if run.state != "FULFILLED"), None)
+        if failed is None:
+            return judgement
+        error = error_text(failed)
+        judgement = f"ended {failed.state}{f': {error}' if error else ''}"
+    msg = f"{workflow} {judgement}"
+    raise ValueError(msg)
+
+
 class Judge(Metric):
     """Metric that reads judgements, which `vellum_nb.comparison.judge_calls` makes.
 
@@ -772,15 +784,8 @@ class Judge(Metric):
 
     def verdicts(self, key: str) -> list[bool | float]:
         """Return the judge's figures of one answer by the `case_id` of its inputs, or raise."""
-        judgement = self.judgements.get(key, "was not called")
-        if not isinstance(judgement, str):
-            failed = [run for run in judgement if run.state != "FULFILLED"]
-            if not failed:
-                return [self._figure(run.outputs) for run in judgement]
-            error = error_text(failed[0])
-            judgement = f"ended {failed[0].state}{f': {error}' if error else ''}"
-        msg = f"the judge {self.deployment} {judgement}"
-        raise ValueError(msg)
+        runs = answered(self.judgements.get(key, "was not called"), f"the judge {self.deployment}")
+        return [self._figure(run.outputs) for run in runs]
 
     def noise(self) -> tuple[float, int]:
         """Return how often two verdicts on one answer differ, and the number of answers."""

@@ -15,7 +15,7 @@ from vellum_nb.comparison.judge_calls import (
     run_judge,
     stored_judgements,
 )
-from vellum_nb.comparison.metrics import Judge
+from vellum_nb.comparison.metrics import Judge, answered
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import frame_of_records
@@ -153,18 +153,17 @@ def _short(value: Any) -> Any:
 
 def _groups(judge: Judge, judgement: Any, read: Sequence[Answer]) -> dict[str, list[Answer]]:
     """Return the answers by proposed name; raise an `InputError` for another kind of output."""
-    problem = judgement if isinstance(judgement, str) else ""
-    run = None if problem else judgement[0]
-    if run is not None and run.state != "FULFILLED":
-        problem = f"ended {run.state}{f': {run.error.message}' if run.error else ''}"
-    found = {} if problem or run is None else run.outputs.get("failures")
-    if not problem and not isinstance(found, Mapping):
-        problem = "must return an output 'failures': an object of names, each with a list of ids"
-    if problem or not isinstance(found, Mapping):
-        msg = f"the workflow {judge.deployment} {problem}"
+    workflow = f"the workflow {judge.deployment}"
+    try:
+        proposals = answered(judgement, workflow)[0].outputs.get("failures")
+    except ValueError as exc:
+        raise InputError(str(exc)) from None
+    if not isinstance(proposals, Mapping):
+        rule = "must return an output 'failures': an object of names, each with a list of ids"
+        msg = f"{workflow} {rule}"
         raise InputError(msg)
     groups: dict[str, list[Answer]] = {}
-    for text, ids in found.items():
+    for text, ids in proposals.items():
         numbers = [n for n in ids if n in range(1, len(read) + 1)] if isinstance(ids, list) else []
         for name in failure_names([text]) if numbers else ():
             groups[name] = [read[int(n) - 1] for n in dict.fromkeys(numbers)]
