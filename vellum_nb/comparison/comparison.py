@@ -1077,7 +1077,7 @@ class Comparison(ComparisonData):
             ``"same"``. Default: all.
         """
         self._refuse_while_rating()
-        model = report.report_model(self.figures, self.code_diffs)
+        model = report.ReportModel(self.figures, self.code_diffs)
         return self._saved(report.markdown(model, only), path, "the Markdown")
 
     @overload
@@ -1115,7 +1115,7 @@ class Comparison(ComparisonData):
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
-        model = report.report_model(self.figures, self.code_diffs)
+        model = report.ReportModel(self.figures, self.code_diffs)
         html, hidden = report.page(model, names, interactive=interactive)
         frames = self._frames("the HTML" if target is None else str(path), text=html + hidden)
         if target is None:
@@ -1197,7 +1197,7 @@ class Comparison(ComparisonData):
         """Return the comparison in a few lines, as ``vellum-nb compare`` prints it."""
         if (rating := self.open_rating) is not None:
             return f"{self.deployment}: {_hidden(rating)}"
-        return report.text(report.report_model(self.figures))
+        return report.text(report.ReportModel(self.figures))
 
     @printed
     def __repr__(self) -> str:
@@ -1216,7 +1216,7 @@ class Comparison(ComparisonData):
     def _repr_html_(self) -> str:
         if (rating := self.open_rating) is not None:
             return f"<p>{escape(f'{self.deployment}: {_hidden(rating)}')}</p>"
-        return report.overview(report.report_model(self.figures))
+        return report.overview(report.ReportModel(self.figures))
 
     def _refuse_while_rating(self) -> None:
         """Raise if results would influence the rater of an open blind rating."""
