@@ -35,15 +35,18 @@ from vellum_nb.comparison.figures import (
     Group,
     Names,
     ReleaseResult,
+    stored_evaluations,
+    with_table,
+)
+from vellum_nb.comparison.frames import (
     case_frame,
     error_frame,
     failure_frame,
     run_frame,
     short_summary,
-    stored_evaluations,
     summary_frame,
+    summary_rows,
     turn_frame,
-    with_table,
 )
 from vellum_nb.comparison.gate import (
     REGRESSION_LIMITS,
@@ -371,7 +374,7 @@ class Comparison(ComparisonData):
             note = self.figures.cluster_note(release, self.metrics[0].name)
             if text := "; ".join(caveats.get(release, ())) or note:
                 warn(f"{release}: {text}", stacklevel=2)
-        frame = summary_frame(self.figures.summary.values())
+        frame = summary_frame(summary_rows(self.figures).values())
         return short_summary(frame, self.figures.scored) if columns == "short" else frame
 
     def judge_check(self, metric: str | None = None) -> Agreement:

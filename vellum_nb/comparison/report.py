@@ -23,6 +23,7 @@ from vellum_nb.comparison.figures import (
     ReleaseResult,
 )
 from vellum_nb.comparison.forest import forest_svg
+from vellum_nb.comparison.frames import summary_rows
 from vellum_nb.comparison.lines import (
     ICONS,
     SIGNS,
@@ -217,7 +218,8 @@ class ReportModel:
     @cached_property
     def summary(self) -> dict[str, Mapping[str, Any]]:
         """Rows of the summary by release, baseline first."""
-        return {release: self.figures.summary[release] for release in self.releases}
+        rows = summary_rows(self.figures)
+        return {release: rows[release] for release in self.releases}
 
     @cached_property
     def metrics(self) -> dict[str, list[ReleaseResult]]:
