@@ -863,25 +863,8 @@ class Comparison(ComparisonData):
         self._refuse_while_rating()
         with charts_required():
             from vellum_nb.comparison.charts import picture
-        check_text("what", what)
-        figures = self.figures.turns if what == "turns" else self.figures
-        if figures is None:
-            msg = "this comparison has no conversations, so there are no turns to draw"
-            raise InputError(msg)
-        if what == "frontier":
-            x, name = (figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
-        else:
-            name = "" if what in {"latency", "failures"} else figures.metric_name(metric)
-        is_of_others = what in {"wins", "scatter", "forest"}
-        releases = figures.others_of(release) if is_of_others else self.releases
-        if release is not None:
-            self.figures.check_release(release)
-            releases = (release,)
-        if label is not None and not any(label in case.labels for case in self.cases):
-            labels = dict.fromkeys(name for case in self.cases for name in case.labels)
-            msg = f"no case has a label {label!r}{available(labels)}"
-            raise InputError(msg)
-        return picture(figures, what, releases, metric=name, x=x, label=label)
+        axes = (x, y)
+        return picture(self.figures, what, metric=metric, release=release, axes=axes, label=label)
 
     def replay(
         self,
