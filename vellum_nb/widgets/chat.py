@@ -65,7 +65,7 @@ class ChatSection:
     release : callable
         Fetches the release that a tag points to.
     form_runs : FormRuns
-        Those of the form; each turn has a copy. They are told the answers and the end of a turn.
+        Those of the form, with the callbacks for answers and ends; each turn has a copy.
     save_case : callable, optional
         Adds a case to the case set of this name, and returns a summary.
     changed : callable
