@@ -15,7 +15,7 @@ from itertools import zip_longest
 from typing import Any, Literal, TypeAlias, Union
 
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.conversations import ConversationRuns, turns_before
+from vellum_nb.comparison.conversations import ConversationRuns, own_inputs, turns_before
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
 from vellum_nb.lazy import Ints, pd
@@ -86,6 +86,11 @@ class Case:
         The runs of all turns by `conversation_id`.
     earlier_expected : dict
         The expected values of the turns before the last one, by turn.
+    stopped : dict
+        The `conversation_id` of the newest conversation on each release tag, used if none of its
+        conversations has the last turn.
+    script : dict
+        The planned turns of a conversation by number.
     turn : int
         Number of the turn in `by_turn` of a conversation, else 0.
     """
@@ -101,6 +106,8 @@ class Case:
     turns: int = 0
     conversations: Mapping[str, Sequence[Run]] = field(default_factory=dict)
     earlier_expected: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    script: Mapping[int, SweepCase] = field(default_factory=dict)
     turn: int = 0
 
     @property
@@ -157,18 +164,26 @@ class Case:
         """Several turns of a conversation as cases, with the runs that count; else the case."""
         if self.turns < 2:  # noqa: PLR2004
             return [self]
-        talks = {name: self.conversation(run).runs for name, run in self.runs.items()}
-        of_turn: Any = {"turns": 0, "conversations": {}, "earlier_expected": {}}
+        talks = {name: self.turns_on(name) for name in {**self.tries, **self.stopped}}
         return [
             replace(
                 self,
                 turn=turn,
-                tries={n: [run] for n, runs in talks.items() for run in runs if run.turn == turn},
+                tries={name: [runs[turn]] for name, runs in talks.items() if turn in runs},
                 expected=self.expected_at(turn),
-                **of_turn,
+                **_OF_NO_CONVERSATION,
             )
             for turn in range(1, self.turns + 1)
         ]
+
+    def turns_on(self, release: str, repeat: int | None = None) -> dict[int, Run]:
+        """Return the runs of a conversation by turn; by default, of the one that counts."""
+        if release not in self.tries and repeat is None:
+            runs = self.conversations.get(self.stopped.get(release, ""), ())
+            return {run.turn or 1: run for run in sorted(runs, key=lambda run: run.timestamp)}
+        chosen = self.tries.get(release, ())[repeat or 0 :]
+        run = self.counting(release) if repeat is None else next(iter(chosen), None)
+        return {each.turn or 1: each for each in self.conversation(run).runs} if run else {}
 
     @property
     def decisive(self) -> Case:
@@ -214,6 +229,25 @@ class Case:
         before = list(turns_before(runs, last))
         expected = [self.expected_at(each.turn or 0) for each in before]
         return ConversationRuns((*before, last), (*expected, self.expected))
+
+
+_OF_NO_CONVERSATION: Any = {"turns": 0, "conversations": {}, "earlier_expected": {}, "stopped": {}}
+
+
+def turn_cases(cases: Iterable[Case]) -> list[Case]:
+    """Return each turn of the conversations as a case with its own inputs and labels."""
+    turns: list[Case] = []
+    for case in cases:
+        for turn in case.by_turn if case.turns else ():
+            at, first = turn.turn or 1, next(iter(turn.runs.values()), None)
+            planned = case.script.get(at) or SweepCase(0, case.case_id, {})
+            inputs = planned.inputs or (own_inputs(first) if first else {})
+            if first is None and not inputs:
+                continue
+            changes: Any = {"number": len(turns) + 1, "inputs": inputs, "labels": planned.labels}
+            changes |= {"expected": {}} if planned.is_open else {}  # it belongs to the end
+            turns.append(replace(turn, turn=at, **changes, **_OF_NO_CONVERSATION))
+    return turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,26 +403,45 @@ def with_ends(cases: Iterable[SweepCase], pairs: Iterable[tuple[Run, str]]) -> l
 def with_conversations(
     cases: Sequence[Case], pairs: Sequence[tuple[Run, str]], planned: Iterable[SweepCase]
 ) -> tuple[Case, ...]:
-    """Return `cases` with the runs and the expected values of all turns of conversations."""
-    last = {case.case_id: case.turns for case in cases if case.turns}
-    if not last:
-        return tuple(cases)
-    runs: dict[str, dict[str, list[Run]]] = {case_id: {} for case_id in last}
-    expected: dict[str, dict[int, dict[str, Any]]] = {case_id: {} for case_id in last}
-    scripted = [turn for turn in planned if not turn.is_open]  # the others have those of the end
-    values = [(turn.case_id, turn.turn, turn.expected) for turn in reversed(scripted)]
-    for run, _ in pairs:
-        if run.case_id in last and run.conversation_id is not None:
-            runs[run.case_id].setdefault(run.conversation_id, []).append(run)
-            values.append((run.case_id, run.turn or 0, run.desired or {}))
-    for case_id, turn, of_turn in values:
-        if of_turn and 0 < turn < last.get(case_id, 0):
-            expected[case_id].setdefault(turn, {}).update(of_turn)
+    """Return `cases` with the runs, script and expected values of all turns of conversations."""
+    of_case: dict[str, list[tuple[Run, str]]] = {}
+    script: dict[str, dict[int, SweepCase]] = {}
+    for run, tag in sorted(pairs, key=lambda pair: pair[0].timestamp):
+        if run.conversation_id is not None:
+            of_case.setdefault(run.case_id, []).append((run, tag))
+    for turn in planned:
+        script.setdefault(turn.case_id, {}).setdefault(turn.turn, turn)
     return tuple(
-        replace(case, conversations=runs[case.case_id], earlier_expected=expected[case.case_id])
+        _with_conversations(case, of_case.get(case.case_id, []), script.get(case.case_id, {}))
         if case.turns
         else case
         for case in cases
+    )
+
+
+def _with_conversations(
+    case: Case, pairs: Sequence[tuple[Run, str]], script: Mapping[int, SweepCase]
+) -> Case:
+    """Return `case` with its runs, oldest first, and its planned turns."""
+    conversations: dict[str, list[Run]] = {}
+    newest: dict[str, str] = {}
+    values = [(turn.turn, turn.expected) for turn in script.values() if not turn.is_open]
+    for run, tag in pairs:
+        name = newest[tag] = run.conversation_id or ""
+        conversations.setdefault(name, []).append(run)
+        values.append((run.turn or 0, run.desired or {}))
+    expected: dict[int, dict[str, Any]] = {}
+    for turn, of_turn in values:
+        if of_turn and 0 < turn < case.turns:
+            expected.setdefault(turn, {}).update(of_turn)
+    ended = {run.conversation_id for runs in case.tries.values() for run in runs}
+    has_end = {tag for run, tag in pairs if run.conversation_id in ended}
+    return replace(
+        case,
+        conversations=conversations,
+        earlier_expected=expected,
+        stopped={tag: name for tag, name in newest.items() if tag not in has_end},
+        script=script,
     )
 
 
@@ -403,48 +456,6 @@ def _whole(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
         figures = [figure for each in runs if (figure := getattr(each, name)) is not None]
         fields[name] = sum(figures) if figures else None
     return run.model_copy(update=fields)
-
-
-def by_turn(
-    pairs: Sequence[tuple[Run, str]], cases: Iterable[SweepCase], compared: Sequence[Case]
-) -> tuple[list[tuple[Run, str]], list[SweepCase]]:
-    """Return the runs and cases of conversations with each turn as a case of its own.
-
-    Of repeats, only the conversation that represents its case in `compared` counts, or the newest.
-    """
-    compared_ids = {case.case_id for case in compared}
-    shown = {
-        run.conversation_id: column
-        for case in compared
-        for column, run in case.runs.items()
-        if run.turn is not None
-    }
-    placed = [
-        (run, shown.get(run.conversation_id, tag))
-        for run, tag in pairs
-        if run.turn is not None and run.case_id in compared_ids
-    ]
-    chosen: dict[tuple[str, str], str | None] = {}
-    for run, column in sorted(placed, key=lambda pair: pair[0].timestamp):
-        if chosen.get((run.case_id, column)) not in shown:
-            chosen[run.case_id, column] = run.conversation_id
-    turns = [
-        (run.model_copy(update={"case_id": f"{run.case_id}/{run.turn}", "turn": None}), column)
-        for run, column in placed
-        if chosen[run.case_id, column] == run.conversation_id
-    ]
-    of_turns = [
-        replace(
-            case,
-            case_id=f"{case.case_id}/{case.turn}",
-            labels={**case.labels, "turn": case.turn},
-            expected={} if case.is_open else case.expected,  # it belongs to the end
-            turn=0,
-        )
-        for case in cases
-        if case.turn and case.inputs and case.case_id in compared_ids
-    ]
-    return turns, of_turns
 
 
 def whole_conversations(cases: Iterable[SweepCase]) -> list[SweepCase]:

@@ -224,7 +224,7 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
 
 def _turns(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
     """Draw the mean of each turn and release with its interval; each turn is a case."""
-    turns = np.array([case.labels["turn"] for case in figures.cases])
+    turns = np.array([case.turn for case in figures.cases])
     rows: Rows = []
     for turn in np.unique(turns).tolist():
         means = [_row(each, figures.estimate(name, each, turns == turn)) for each in releases]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from html import escape
 from itertools import compress
 from pathlib import Path
@@ -25,7 +25,6 @@ from vellum_nb.comparison.cases import (
     Case,
     Chosen,
     align,
-    by_turn,
     cluster_numbers,
     last_turns,
     replay_rows,
@@ -53,7 +52,6 @@ from vellum_nb.comparison.figures import (
     summary_frame,
     summary_rows,
     turn_frame,
-    with_turns,
 )
 from vellum_nb.comparison.gate import (
     REGRESSION_LIMITS,
@@ -70,13 +68,14 @@ from vellum_nb.comparison.metrics import (
     Judge,
     Metric,
     Metrics,
+    One,
     as_metrics,
     quality,
     score,
 )
 from vellum_nb.comparison.metrics import judge as make_judge
 from vellum_nb.comparison.naming import FailureProposals, odd_answers, propose
-from vellum_nb.comparison.pairs import MissingOption
+from vellum_nb.comparison.pairs import MissingOption, Scored
 from vellum_nb.comparison.planning import plan
 from vellum_nb.comparison.slices import slice_frame
 from vellum_nb.errors import HistoryError, InputError
@@ -139,6 +138,7 @@ _OPTION_DEFAULTS: dict[str, Any] = {
     "alpha": 0.05,
     "progress": True,
 }
+NO_CALLS: CompareOptions = {"max_calls": 0, "progress": False}
 _DUEL_LIMITS: dict[str, Any] = {"max_calls": 400, "max_cost_usd": None, "progress": True}
 
 compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
@@ -210,7 +210,6 @@ class Comparison(ComparisonData):
     _sweep: Mapping[str, Any]  # `order`, `stopped_by` and `plan_notes` of the figures
     _actions: Actions | None
     _view: View | None
-    _turns: Callable[..., Comparison] | None  # by baseline, with each turn as a case
 
     def __post_init__(self) -> None:
         shared = {each.name: getattr(self, each.name) for each in fields(ComparisonData)}
@@ -268,8 +267,7 @@ class Comparison(ComparisonData):
             if new is not old and (new.turns > 1 or new.expected != old.expected)
         }
         evaluations = _evaluations(self, changed.keys(), outdated)
-        turns = self._turns and partial(self._turns, changed=changed)
-        return _evaluated(self, evaluations, cases=tuple(cases), _turns=turns)
+        return _evaluated(self, evaluations, cases=tuple(cases))
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.
@@ -388,10 +386,7 @@ class Comparison(ComparisonData):
 
     def _frame(self, rows: Rows) -> pd.DataFrame:
         """Return `frame`, also while a blind rating is open."""
-        if rows == "runs":
-            return run_frame(self.figures)
-        frame = case_frame(self.figures)
-        return frame if self._turns is None else with_turns(frame, self._turn_figures)
+        return run_frame(self.figures) if rows == "runs" else case_frame(self.figures)
 
     def turns(self) -> pd.DataFrame:
         """Return one row per turn of each conversation, with the columns of `frame`.
@@ -400,15 +395,9 @@ class Comparison(ComparisonData):
         without conversations has no rows.
         """
         self._refuse_while_rating()
-        if self._turns is None:
+        if self.figures.turns is None:
             return pd.DataFrame({"case_id": [], "turn": []})
-        return turn_frame(self._turn_figures)
-
-    @cached_property
-    def _turn_figures(self) -> ComparisonFigures:
-        turns: Any = self._turns
-        figures: ComparisonFigures = turns(self.baseline).figures
-        return figures
+        return turn_frame(self.figures.turns)
 
     def summary(self, *, columns: FrameView = "short") -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
@@ -939,10 +928,10 @@ class Comparison(ComparisonData):
         with charts_required():
             from vellum_nb.comparison.charts import picture
         check_text("what", what)
-        if what == "turns" and self._turns is None:
+        figures = self.figures.turns if what == "turns" else self.figures
+        if figures is None:
             msg = "this comparison has no conversations, so there are no turns to draw"
             raise InputError(msg)
-        figures = self._turn_figures if what == "turns" else self.figures
         if what == "frontier":
             x, name = (figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
@@ -1353,7 +1342,6 @@ def compare_runs(
     if cluster is not None and aligned:
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
     check_options(margin, missing, [metric.name for metric in chosen_metrics])
-    turns, of_turns = by_turn(of_deployment, cases, aligned)
     comparison = Comparison(
         deployment=deployment,
         release_tags=tags,
@@ -1375,51 +1363,10 @@ def compare_runs(
         },
         _actions=actions,
         _view=view,
-        _turns=partial(
-            _turn_comparison,
-            turns,
-            cases=of_turns,
-            changed={},
-            deployment=deployment,
-            release_tags=columns.labels,
-            metrics=metrics,
-        )
-        if turns
-        else None,
     )
     if margin is not None or missing is not None:  # raises now rather than in a report
         comparison.figures.margins([metric.name for metric in chosen_metrics])
     return comparison
-
-
-def _turn_comparison(
-    turns: Sequence[tuple[Run, str]],
-    baseline: str,
-    *,
-    metrics: Metrics | None,
-    changed: Mapping[str, Run],
-    **options: Any,
-) -> Comparison:
-    """Return the comparison of the turns of conversations; judges are left out.
-
-    `changed` are newer versions of runs, by id.
-    """
-    names = {"case_id", "turn"}  # each turn is a case of its own
-    updated = [
-        (changed[run.id].model_copy(update=run.model_dump(include=names)), column)
-        if run.id in changed
-        else (run, column)
-        for run, column in turns
-    ]
-    if metrics is not None:
-        metrics = [metric for metric in as_metrics(metrics) if not isinstance(metric, Judge)]
-    return compare_runs(
-        [run for run, _ in updated],
-        groups=[column for _, column in updated],
-        metrics=metrics,
-        baseline=baseline,
-        **options,
-    )
 
 
 def judged(comparison: Comparison, actions: Actions | None, options: CompareOptions) -> Comparison:
@@ -1439,6 +1386,28 @@ def judged(comparison: Comparison, actions: Actions | None, options: CompareOpti
     evaluations = _evaluations(comparison)
     evaluations = {name: each for name, each in evaluations.items() if name not in judgements}
     return _evaluated(comparison, evaluations, metrics=metrics)
+
+
+def scored_runs(
+    groups: Sequence[tuple[Run, str]],
+    metric: One,
+    *,
+    actions: Actions | None = None,
+    **options: Any,
+) -> tuple[ComparisonFigures, Scored]:
+    """Return the figures of runs, each given with its column, by one metric; judges are not run."""
+    (chosen,) = as_metrics(metric)
+    columns = [column for _, column in groups] or ["no runs"]
+    comparison = compare_runs(
+        [run for run, _ in groups],
+        groups=columns[: len(groups)],
+        release_tags=list(dict.fromkeys(columns)),
+        by="group",
+        metrics=chosen,
+        **options,
+    )
+    figures = judged(comparison, actions, NO_CALLS).figures
+    return figures, figures.scored[chosen.name]
 
 
 def _evaluated(

@@ -29,6 +29,7 @@ from vellum_nb.comparison.cases import (
     is_answer,
     label_note,
     named,
+    turn_cases,
 )
 from vellum_nb.comparison.conversations import ConversationRuns
 from vellum_nb.comparison.decisions import (
@@ -482,6 +483,23 @@ class ComparisonFigures(ComparisonData):
         names = ("run", "case", "release")
         rows = zip(*(self.answers[name].tolist() for name in names), strict=True)
         return [(run, self.cases[at], self.releases[column]) for run, at, column in rows]
+
+    @cached_property
+    def turns(self) -> ComparisonFigures | None:
+        """Figures with each turn of the conversations as a case, without judges, if any."""
+        if not (cases := tuple(turn_cases(self.cases))):
+            return None
+        metrics = tuple(metric for metric in self.metrics if not isinstance(metric, Judge))
+        return ComparisonFigures(
+            deployment=self.deployment,
+            releases=self.releases,
+            baseline=self.baseline,
+            cases=cases,
+            metrics=metrics,
+            moved_tags=self.moved_tags,
+            answers=runs_table(cases, self.releases, metrics, {}),
+            alpha=self.alpha,
+        )
 
     @cached_property
     def statuses(self) -> dict[str, list[Status]]:
@@ -946,38 +964,38 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
         cells[f"answers@{release}"] = [len(case.answers(release)) for case in cases]
     for release, status in figures.statuses.items():
         cells[f"changed@{release}"] = [_CHANGED[one] for one in status]
-    return _frame_of(cells | _reason_cells(figures) | _metric_cells(figures))
+    cells |= _reason_cells(figures) | _metric_cells(figures)
+    turns = _turn_cells(figures)
+    return _frame_of(cells | turns).astype(dict.fromkeys(map(clean, turns), "Int64"))
 
 
 def turn_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per turn of each conversation; each is a case of `figures`."""
     frame = case_frame(figures)
-    ids = [case.case_id.rpartition("/") for case in figures.cases]
-    frame["case_id"] = [case_id for case_id, _, _ in ids]
-    frame.insert(1, "turn", [int(turn) for _, _, turn in ids])
+    frame.insert(1, "turn", [case.turn for case in figures.cases])
     return frame.drop(columns="label.turn", errors="ignore")
 
 
-def with_turns(frame: pd.DataFrame, turns: ComparisonFigures) -> pd.DataFrame:
-    """Return the cases with the numbers of the answered, changed and failed turns."""
-    for release in turns.releases:
+def _turn_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
+    """Return the numbers of the answered, changed and failed turns of each conversation."""
+    cells: dict[str, list[Any]] = {}
+    ids = [case.case_id for case in figures.cases]
+    for release in figures.releases if figures.turns else ():
         answered, changed, failed = dict[str, int](), dict[str, int](), dict[str, int]()
-        for case in turns.cases:
-            case_id, _, number = case.case_id.rpartition("/")
-            run, turn = case.counting(release), int(number)
-            if run is None:
+        for case in figures.turns.cases if figures.turns else ():
+            if (run := case.counting(release)) is None:
                 continue
             is_answered = run.state == "FULFILLED"
-            answered[case_id] = answered.get(case_id, 0) + is_answered
+            answered[case.case_id] = answered.get(case.case_id, 0) + is_answered
             if not is_answered or not all(case.checks(release).values()):
-                failed[case_id] = min(turn, failed.get(case_id, turn))
+                failed.setdefault(case.case_id, case.turn)
             if case.status(release) == "differs":
-                changed[case_id] = min(turn, changed.get(case_id, turn))
+                changed.setdefault(case.case_id, case.turn)
         numbers = {"turns": answered, "first_changed_turn": changed, "first_failed_turn": failed}
         for name, by_case in numbers.items():
-            if name != "first_changed_turn" or release != turns.baseline:
-                frame[f"{name}@{release}"] = frame["case_id"].map(by_case).astype("Int64")
-    return frame
+            if name != "first_changed_turn" or release != figures.baseline:
+                cells[f"{name}@{release}"] = list(map(by_case.get, ids))
+    return cells
 
 
 def _reason_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:

@@ -78,7 +78,7 @@ class Transcript:
 
         `repeats` selects another repeat than the one that represents a release, by its index.
         """
-        by_release = {name: _turns_of(case, name, repeats.get(name)) for name in releases}
+        by_release = {name: case.turns_on(name, repeats.get(name)) for name in releases}
         return cls.side_by_side(by_release, case.expected_at, case.turns)
 
     @classmethod
@@ -118,22 +118,6 @@ class Transcript:
     def first_changed(self) -> dict[str, int]:
         """The first turn whose answer differs from the baseline's, by release."""
         return {name: turn.number for turn in self.turns for name in turn.first_changed}
-
-
-def _turns_of(case: Case, release: str, repeat: int | None) -> dict[int, Run]:
-    """Return the run of each turn of a conversation on a release, by turn."""
-    tries = case.tries.get(release, ())
-    chosen = tries[repeat : repeat + 1] if repeat is not None else ()
-    run = chosen[0] if chosen else None if repeat is not None else case.counting(release)
-    if run is not None:
-        return {each.turn or 1: each for each in case.conversation(run).runs}
-    stopped = [
-        runs
-        for runs in case.conversations.values()
-        if not tries and runs and runs[0].release_tag == release
-    ]
-    newest = max(stopped, key=lambda runs: max(each.timestamp for each in runs), default=())
-    return {each.turn or 1: each for each in sorted(newest, key=lambda each: each.timestamp)}
 
 
 def _answers(

@@ -9,14 +9,13 @@ from datetime import datetime
 from functools import partial
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.actions import Actions
-from vellum_nb.comparison.comparison import compare_runs, judged
+from vellum_nb.comparison.comparison import scored_runs
 from vellum_nb.comparison.duels import charts_required
-from vellum_nb.comparison.metrics import One, as_metrics
+from vellum_nb.comparison.metrics import One
 from vellum_nb.comparison.pairs import ERROR_RATE, Scored
 from vellum_nb.comparison.slices import NOT_ENOUGH
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
@@ -28,7 +27,6 @@ from vellum_nb.history import frame_of_records
 from vellum_nb.lazy import Bools, Floats, Ints, np, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import refuse
-from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.charts import Picture
@@ -145,15 +143,13 @@ def trend_of(
     release_tags: Sequence[str],
     metric: One = "score",
     by: Period = "week",
-    cases: Sequence[SweepCase] = (),
     only: Iterable[str] | None = None,
-    cluster: str | None = None,
     names: Mapping[str, str] | None = None,
-    actions: Actions | None = None,
+    **options: Any,
 ) -> Trend:
     """Return the trend of measurements. `names` are names of releases by id.
 
-    `cases` have expected outputs, and `only` selects cases by id. Judges make no calls.
+    `only` selects cases by id. The other options are those of `scored_runs`.
     """
     if by not in get_args(Period):
         refuse("by", by, "'sweep', 'day', 'week' or 'month'")
@@ -165,22 +161,9 @@ def trend_of(
             "one with ws.sweep(...); a trend ignores other runs"
         )
         raise InputError(msg)
-    (chosen,) = as_metrics(metric)
-    labels = [str(at) for at in range(len(groups))]
-    of_label = list(zip(labels, groups, strict=True))
-    comparison = compare_runs(
-        [one.run for group in groups for one in group],
-        groups=[label for label, group in of_label for _ in group],
-        deployment=deployment,
-        release_tags=labels,
-        by="point",
-        metrics=chosen,
-        cases=cases,
-        only=only,
-        cluster=cluster,
-    )
-    figures = judged(comparison, actions, {"max_calls": 0, "progress": False}).figures
-    scored = figures.scored[chosen.name]
+    placed = [(one.run, str(at)) for at, group in enumerate(groups) for one in group]
+    figures, scored = scored_runs(placed, metric, deployment=deployment, only=only, **options)
+    chosen = scored.metric
     if not scored.count.any():
         msg = f"no run has a figure of {chosen.name}: give expected outputs or another metric="
         raise InputError(msg)

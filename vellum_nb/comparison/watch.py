@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from vellum_nb.clock import from_micros, micros
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.actions import Actions
-from vellum_nb.comparison.comparison import compare_runs, judged
+from vellum_nb.comparison.comparison import scored_runs
 from vellum_nb.comparison.figures import ComparisonFigures
-from vellum_nb.comparison.metrics import One, as_metrics
+from vellum_nb.comparison.metrics import One
 from vellum_nb.comparison.pairs import ERROR_RATE, Scored
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable, printed
@@ -22,7 +21,6 @@ from vellum_nb.history import frame_of_records
 from vellum_nb.lazy import np, pd
 from vellum_nb.models import Run
 from vellum_nb.models.checks import check_number, refuse
-from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import figure, plural
 
 Status = Literal["healthy", "worse", "cannot tell yet"]
@@ -76,36 +74,27 @@ class Watch:
 def watch_of(
     runs: Iterable[Run],
     *,
-    deployment: str,
     release_tag: str,
     reference: str | None = None,
     metric: One = "score",
     every: str = "1d",
     margin: float = 0.0,
     paired: bool = True,
-    cases: Sequence[SweepCase] = (),
-    only: Iterable[str] | None = None,
-    actions: Actions | None = None,
     now: datetime | None = None,
+    **options: Any,
 ) -> Watch:
-    """Return the status of a release tag at `now`; the options are those of `Workspace.watch`."""
+    """Return the status of a release tag at `now`, as documented in `Workspace.watch`.
+
+    The other options are those of `scored_runs`.
+    """
     check_number("margin", margin)
     length = _length(every)
     tags = (release_tag, reference)
-    watched = [run for run in runs if run.release_tag in tags and (run.sweep_id is None) != paired]
-    (chosen,) = as_metrics(metric)
-    comparison = compare_runs(
-        watched,
-        groups=["all"] * len(watched),
-        deployment=deployment,
-        release_tags=["all"],
-        by="watch",
-        metrics=chosen,
-        cases=cases,
-        only=only,
-    )
-    figures = judged(comparison, actions, {"max_calls": 0, "progress": False}).figures
-    scored = figures.scored[chosen.name]
+    watched = [
+        (run, "all") for run in runs if run.release_tag in tags and (run.sweep_id is None) != paired
+    ]
+    figures, scored = scored_runs(watched, metric, **options)
+    chosen = scored.metric
     if scored.bounds is None and scored.count.any():
         msg = f"{chosen.name} needs bounds to be watched: give vnb.Metric(fn, bounds=(low, high))"
         raise InputError(msg)

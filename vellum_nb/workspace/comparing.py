@@ -14,7 +14,13 @@ from vellum_nb.clock import micros
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case, with_failure, without_failure
-from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged, metric_options
+from vellum_nb.comparison.comparison import (
+    NO_CALLS,
+    CompareOptions,
+    compare_options,
+    judged,
+    metric_options,
+)
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.metrics import Metrics, One, as_metrics
 from vellum_nb.comparison.trend import Measurement, Trend, trend_of
@@ -184,7 +190,7 @@ class WorkspaceActions:
             actions=self,
             **options,
         )
-        return judged(comparison, self, {"max_calls": 0, "progress": False})
+        return judged(comparison, self, NO_CALLS)
 
     def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
         """Execute one case and return its run; a conversation is an `InputError`."""
@@ -313,26 +319,18 @@ def stored_trend(
     cluster: str | None,
 ) -> Trend:
     """Return the trend of the runs of sweeps, including reused ones."""
-    history = actions.history
-    runs, sweep_cases, _ = _runs_and_cases(history, deployment, tags, None, since)
-    if not runs:
-        _raise_no_runs(actions, deployment, tags, since)
-    chosen, only, _ = _chosen_cases(actions, deployment, tags, cases)
-    _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
+    runs, options = _of_tags(actions, deployment, tags, since, cases)
     releases: Sequence[WorkflowDeploymentRelease] = ()
     with suppress(APIError):
         releases = actions.runner.lookup.releases(deployment)
     return trend_of(
-        _measurements(history, deployment, tags, runs, since),
-        deployment=deployment,
+        _measurements(actions.history, deployment, tags, runs, since),
         release_tags=tags,
-        metric=metric,
         by=by,
-        cases=[*chosen, *sweep_cases],
-        only=only,
-        cluster=cluster,
         names={release.id: name for release in releases if (name := _name_of(release, tags))},
-        actions=actions,
+        metric=metric,
+        cluster=cluster,
+        **options,
     )
 
 
@@ -348,14 +346,25 @@ def stored_watch(
 ) -> Watch:
     """Return the status of a release tag, from its stored runs."""
     tags = list(dict.fromkeys(filter(None, (release_tag, reference))))
+    runs, of_tags = _of_tags(actions, deployment, tags, since, cases)
+    return watch_of(runs, release_tag=release_tag, reference=reference, **of_tags, **options)
+
+
+def _of_tags(
+    actions: WorkspaceActions,
+    deployment: str,
+    tags: Sequence[str],
+    since: datetime | str | None,
+    cases: Chosen | None,
+) -> tuple[list[Run], dict[str, Any]]:
+    """Return the stored runs on release tags, and the options of `scored_runs`."""
     runs, sweep_cases, _ = _runs_and_cases(actions.history, deployment, tags, None, since)
     if not runs:
         _raise_no_runs(actions, deployment, tags, since)
     chosen, only, _ = _chosen_cases(actions, deployment, tags, cases)
-    _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
-    options |= {"cases": [*chosen, *sweep_cases], "only": only, "actions": actions}
-    tags_of: Any = {"release_tag": release_tag, "reference": reference}
-    return watch_of(runs, deployment=deployment, **tags_of, **options)
+    known = [*chosen, *sweep_cases]
+    _refuse_unknown_ids(only or (), [*runs, *known])
+    return runs, {"deployment": deployment, "cases": known, "only": only, "actions": actions}
 
 
 def _name_of(release: WorkflowDeploymentRelease, tags: Sequence[str]) -> str | None:
