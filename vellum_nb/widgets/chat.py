@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
@@ -25,10 +25,10 @@ from vellum_nb.models.inputs import plain, wire_type
 from vellum_nb.models.sweeps import SweepCase, is_unsent
 from vellum_nb.rendering.html import value_html
 from vellum_nb.sweep.conversations import Conversation
-from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, styled
+from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, set_class, styled
 from vellum_nb.widgets.markup import alert_html, name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.results import Execute, FormRuns, Stream
+from vellum_nb.widgets.results import FormRuns
 
 SaveCase = Callable[[str, Mapping[str, Any]], str]
 
@@ -64,14 +64,12 @@ class ChatSection:
         The inputs that the chat fills; the first one is that of the message.
     release : callable
         Fetches the release that a tag points to.
-    run, stream : callable
-        Execute one request.
-    make_runs : callable
-        `FormRuns` of a turn.
+    form_runs : FormRuns
+        Those of the form, with the callbacks for answers and ends; each turn has a copy.
     save_case : callable, optional
         Adds a case to the case set of this name, and returns a summary.
-    answered, ended, changed : callable
-        Called with the answers of the newest turn, at its end, and after each change.
+    changed : callable
+        Called after each change.
     """
 
     def __init__(
@@ -79,21 +77,15 @@ class ChatSection:
         deployment: str,
         conversation: Conversation,
         inputs: Sequence[str],
+        form_runs: FormRuns,
         *,
         release: Callable[[str], WorkflowDeploymentRelease],
-        run: Execute,
-        stream: Stream | None,
-        make_runs: Callable[..., FormRuns],
         save_case: SaveCase | None,
-        answered: Callable[[tuple[Run, ...]], None],
-        ended: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
         self.inputs = tuple(inputs)
         self._deployment, self._given, self._release = deployment, conversation, release
-        self._run, self._stream, self._make_runs = run, stream, make_runs
-        self._answered, self._ended, self._changed = answered, ended, changed
-        self._save_case = save_case
+        self._form_runs, self._save_case, self._changed = form_runs, save_case, changed
         self._executor = SerialExecutor("vellum-nb-chat")
         self._lock = threading.RLock()
         self._turns: list[_Turn] = []
@@ -164,10 +156,11 @@ class ChatSection:
 
     def send(self, tags: Sequence[str], inputs: Mapping[str, Any], *, streaming: bool) -> None:
         """Send the message with the other inputs, without waiting for the answers."""
-        turn = _Turn(self.message, inputs)
-        turn.answers = self._make_runs(
-            run=partial(_unless_ended, turn.runs, self._run),
-            stream=self._stream and partial(_unless_ended, turn.runs, self._stream),
+        turn, form_runs = _Turn(self.message, inputs), self._form_runs
+        turn.answers = replace(
+            form_runs,
+            run=partial(_unless_ended, turn.runs, form_runs.run),
+            stream=form_runs.stream and partial(_unless_ended, turn.runs, form_runs.stream),
             answered=partial(self._on_answers, turn),
             ended=partial(self._on_end, turn),
             go_on=None,
@@ -304,7 +297,7 @@ class ChatSection:
             turn.runs.update({run.release_tag: run for run in runs})
             self._show()
         if turn is self._newest:
-            self._answered(tuple(run for run in runs if not is_unsent(run)))
+            self._form_runs.answered(tuple(run for run in runs if not is_unsent(run)))
         self._changed()
 
     def _on_end(self, turn: _Turn) -> None:
@@ -313,7 +306,7 @@ class ChatSection:
             self._box.value = turn.message
         self._is_busy = False
         self._show()
-        self._ended()
+        self._form_runs.ended()
 
     def _show(self) -> None:
         """Show what can be done, and which conversations have ended."""
@@ -327,11 +320,8 @@ class ChatSection:
             control.disabled = not is_idle
         if self._save.value:
             self._case.value = page_safe(json.dumps(self.case, ensure_ascii=False))
-        for part, is_shown in (
-            (self._discard, self._edited is not None),
-            (self._saving, self._save.value),
-        ):
-            (part.remove_class if is_shown else part.add_class)("vnb-folded")
+        set_class(self._discard, "vnb-folded", on=self._edited is None)
+        set_class(self._saving, "vnb-folded", on=not self._save.value)
 
     def _ended_html(self) -> str:
         ended = []

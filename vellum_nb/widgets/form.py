@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from html import escape
 from itertools import chain
 from typing import Any
@@ -34,6 +33,7 @@ from vellum_nb.widgets.base import (
     close_with_cell,
     keep_order,
     note,
+    set_class,
     styled,
 )
 from vellum_nb.widgets.cases import CaseSection
@@ -194,27 +194,28 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._cases = (
             None if cases is None else CaseSection(cases, boundary=boundary, ended=self._show_head)
         )
-        calls: dict[str, Any] = {"run": run, "stream": stream, "ended": self._on_end}
-        calls["answered"] = lambda runs: self.set_trait("runs", runs)
-        make_runs = partial(
-            FormRuns,
+        self._runs = FormRuns(
+            run=run,
+            stream=stream,
             rate=rate,
             trace=trace,
             look_up=look_up,
             outputs=spec.outputs,
             boundary=boundary,
             reported=self._bar.progress,
+            answered=lambda runs: self.set_trait("runs", runs),
+            ended=self._on_end,
+            go_on=self.continue_from,
         )
-        self._runs = make_runs(**calls, go_on=self.continue_from)
         self._chat = None
-        if inputs := chat_inputs(spec.variables, conversation or Conversation()):
+        conversation = conversation or Conversation()
+        if inputs := chat_inputs(spec.variables, conversation):
             self._chat = ChatSection(
                 spec.name,
-                conversation or Conversation(),
+                conversation,
                 inputs,
-                **calls,
+                self._runs,
                 release=release,
-                make_runs=make_runs,
                 save_case=save_case,
                 changed=boundary.guarded(self._refresh),
             )
@@ -284,8 +285,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             if self._chat is not None:
                 parts[_CHAT] = [*typed, self._chat.widget]
             for part in chain(*parts.values()):
-                is_shown = part in parts[self._mode]
-                (part.remove_class if is_shown else part.add_class)("vnb-folded")
+                set_class(part, "vnb-folded", on=part not in parts[self._mode])
             self._tried = False
             self._show_fields()
             self._refresh()

@@ -26,7 +26,7 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import clipped, render, value_html
-from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
+from vellum_nb.widgets.base import ErrorBoundary, button, note, set_class, styled
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, failure_chips
 from vellum_nb.widgets.outputs import heads_html, side_by_side_html, side_by_side_traces
@@ -157,7 +157,7 @@ class Detail:
         self._repeat.options = [("newest answers", None), *numbers]
         self._repeat.value = chosen
         self._repeat.observe(self._on_repeat, "value")
-        (self._repeat.remove_class if count > 1 else self._repeat.add_class)("vnb-none")
+        set_class(self._repeat, "vnb-none", on=count <= 1)
         if chosen is not None:
             return dict.fromkeys(tries, chosen)
         ids = {name: [run.id for run in runs] for name, runs in tries.items()}
@@ -169,7 +169,7 @@ class Detail:
     def _offer_replay(self, releases: Sequence[str]) -> None:
         """Show the button that runs the case again, if it can be run on any release."""
         self._replay.tooltip = f"Run this case again on {', '.join(map(visible_name, releases))}"
-        (self._replay.remove_class if releases else self._replay.add_class)("vnb-none")
+        set_class(self._replay, "vnb-none", on=not releases)
 
     def _draw(
         self,
@@ -197,13 +197,12 @@ class Detail:
         self, runs: Sequence[Run], release: str = "", *, can_read: bool = True
     ) -> None:
         """Show the stored traces, and the button that fetches the others."""
-        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
-        (self._read.remove_class if unread and can_read else self._read.add_class)("vnb-none")
+        self._offer_traces(runs if can_read else ())
         self._traces.value = clean(side_by_side_traces(runs, release))
 
     def _show_turn_traces(self, transcript: Transcript, release: str) -> None:
         """Show the stored traces of each turn, and the button that fetches the others."""
-        parts, size, unread = list[str](), 0, False
+        parts, size, all_runs = list[str](), 0, list[Run]()
         self._turn_runs = transcript.runs
         for number, by_release in transcript.runs.items():
             runs = [
@@ -212,13 +211,17 @@ class Detail:
                 )
                 for name, run in by_release.items()
             ]
-            unread |= any(not run.nodes and run.execution_id for run in runs)
+            all_runs += runs
             if size <= _MAX_TRACE_CHARS:
                 parts.append(side_by_side_traces(runs, release, turn=number))
                 size += len(parts[-1])
-        can_read = unread and self._trace is not None
-        (self._read.remove_class if can_read else self._read.add_class)("vnb-none")
+        self._offer_traces(all_runs)
         self._traces.value = clean("".join(parts))
+
+    def _offer_traces(self, runs: Sequence[Run]) -> None:
+        """Show the button that fetches traces, if one of `runs` lacks its trace."""
+        unread = any(not run.nodes and run.execution_id for run in runs)
+        set_class(self._read, "vnb-none", on=not unread or self._trace is None)
 
     def hide(self) -> None:
         """Clear the view."""

@@ -85,6 +85,6 @@ def show(
         from vellum_nb.widgets.grid import ComparisonView
 
         return ComparisonView(subject, actions, about=about)
-    from vellum_nb.widgets.blind import blind_view
+    from vellum_nb.widgets.blind import BlindView
 
-    return blind_view(subject, actions)
+    return BlindView(subject, actions)
