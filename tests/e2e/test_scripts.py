@@ -23,7 +23,6 @@ from vellum_nb.comparison.cases import with_failure, without_failure
 from vellum_nb.errors import InputError
 from vellum_nb.rendering.assets import asset, script
 from vellum_nb.widgets.grid import ComparisonView
-from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.table import HistoryView
 
 pytestmark = pytest.mark.browser
@@ -196,7 +195,7 @@ def history(tmp_path_factory):
 @pytest.fixture
 def table(blank, history, monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
-    view = HistoryView(history, side_by_side=side_by_side_html)
+    view = HistoryView(history)
     yield Live(blank, view, '<div id="el"></div>')
     view.close()
 
