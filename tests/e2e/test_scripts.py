@@ -274,7 +274,7 @@ def test_selected_rows_are_shown_side_by_side(table):
     assert selected() == [243, 242, 241, 240]
     table.press("Enter")
     side = table.page.get_by_role("region", name="Selected runs side by side")
-    expect(side.locator(".vnb-out-run")).to_have_count(4)
+    expect(side.locator(".vnb-out-run")).to_have_count(8)  # inputs and answers of four runs
     table.press("Control+a")
     assert len(selected()) == 250
     table.press("Escape")
