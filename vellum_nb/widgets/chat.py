@@ -13,6 +13,7 @@ from typing import Any
 
 import ipywidgets as ipw
 
+from vellum_nb.comparison.actions import require
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import (
     Run,
@@ -29,8 +30,6 @@ from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, set
 from vellum_nb.widgets.markup import alert_html, name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.results import FormRuns
-
-SaveCase = Callable[[str, Mapping[str, Any]], str]
 
 
 @dataclass(eq=False)
@@ -66,8 +65,6 @@ class ChatSection:
         Fetches the release that a tag points to.
     form_runs : FormRuns
         Those of the form, with the callbacks for answers and ends; each turn has a copy.
-    save_case : callable, optional
-        Adds a case to the case set of this name, and returns a summary.
     changed : callable
         Called after each change.
     """
@@ -80,12 +77,11 @@ class ChatSection:
         form_runs: FormRuns,
         *,
         release: Callable[[str], WorkflowDeploymentRelease],
-        save_case: SaveCase | None,
         changed: Callable[[], None],
     ) -> None:
         self.inputs = tuple(inputs)
         self._deployment, self._given, self._release = deployment, conversation, release
-        self._form_runs, self._save_case, self._changed = form_runs, save_case, changed
+        self._form_runs, self._changed = form_runs, changed
         self._executor = SerialExecutor("vellum-nb-chat")
         self._lock = threading.RLock()
         self._turns: list[_Turn] = []
@@ -116,7 +112,7 @@ class ChatSection:
         styled(self._set, "vnb-unlabelled")
         self._saved = note("", "vnb-dialog-saved")
         add = button("Add to the set", "vnb-dialog-add", lambda: self._executor.submit(self._add))
-        to_set = [] if self._save_case is None else [self._set, add, self._saved]
+        to_set = [] if self._form_runs.actions is None else [self._set, add, self._saved]
         row = styled(ipw.Box(to_set), "vnb-dialog-foot")
         self._saving = styled(ipw.VBox([self._case, row]), "vnb-dialog")
         parts = [self._list, foot, self._saving, self._box]
@@ -205,7 +201,8 @@ class ChatSection:
         name, case = self._set.value.strip(), self.case
         self._saved.value = ""
         try:
-            summary = self._save_case(name, case) if self._save_case and case["turns"] else ""
+            actions = require(self._form_runs.actions, "save cases")
+            summary = actions.add_cases(name, self._deployment, [case]) if case["turns"] else ""
             self._saved.value = f'<div role="status">{escape(summary)}</div>'
         except VellumNBError as exc:
             self._saved.value = alert_html(exc)

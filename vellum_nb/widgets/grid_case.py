@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.lines import ICONS, IDLE, Busy, label_text, score_of, verdict_of
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
@@ -30,7 +30,7 @@ from vellum_nb.widgets.base import ErrorBoundary, button, note, set_class, style
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, failure_chips
 from vellum_nb.widgets.outputs import heads_html, side_by_side_html, side_by_side_traces
-from vellum_nb.widgets.results import AnswerBars, LookUp
+from vellum_nb.widgets.results import AnswerBars
 
 _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
 _MAX_TRACE_CHARS = 1_000_000  # of the HTML of the traces of a conversation
@@ -44,13 +44,13 @@ class Detail:
     """
 
     SUBJECT = "case"
+    CONTROLS: tuple[str, ...] = ("rate", "trace")
 
     def __init__(
         self,
         actions: Actions | None,
         changed: Callable[[Run], None],
         close: Callable[[], None],
-        look_up: LookUp | None = None,
         *,
         run_again: Callable[[], None] = lambda: None,
     ) -> None:
@@ -58,8 +58,7 @@ class Detail:
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
         self._traces = note("", "vnb-case-traces")
-        trace = None if actions is None else actions.trace
-        self._trace, self._changed, self._can_fail = trace, changed, actions is not None
+        self._actions, self._changed, self._can_fail = actions, changed, actions is not None
         self._runs: tuple[Run, ...] = ()
         self._nodes: dict[str, tuple[NodeRun, ...]] = {}  # of turns, by run id
         self._turn_runs: Mapping[int, Mapping[str, Run]] = {}  # by turn and release
@@ -69,9 +68,8 @@ class Detail:
         self._repeat.observe(self._on_repeat, "value")
         self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
         self.bars = AnswerBars(
-            rate=None if actions is None else actions.rate,
-            trace=trace,
-            look_up=look_up,
+            actions,
+            offered=self.CONTROLS,
             boundary=self._edge,
             changed=changed,
             go_on=None,
@@ -221,7 +219,7 @@ class Detail:
     def _offer_traces(self, runs: Sequence[Run]) -> None:
         """Show the button that fetches traces, if one of `runs` lacks its trace."""
         unread = any(not run.nodes and run.execution_id for run in runs)
-        set_class(self._read, "vnb-none", on=not unread or self._trace is None)
+        set_class(self._read, "vnb-none", on=not unread or self._actions is None)
 
     def hide(self) -> None:
         """Clear the view."""
@@ -235,8 +233,7 @@ class Detail:
 
     def _on_read(self) -> None:
         """Fetch the missing traces in a thread and show each one when it arrives."""
-        assert self._trace is not None  # noqa: S101  (the button requires it)
-        read, runs = self._trace, self._runs
+        read, runs = require(self._actions, "read traces").trace, self._runs
         last_ids = {run.id for run in runs}
         turns = [run for by_release in self._turn_runs.values() for run in by_release.values()]
 

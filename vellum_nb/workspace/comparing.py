@@ -249,6 +249,10 @@ class WorkspaceActions:
         """Add cases or runs to a case set, and return a summary."""
         return str(open_case_set(self.runner, name, deployment).add(cases))
 
+    def look_up(self, run: Run) -> Run:
+        """Look up a run in doubt and return the updated run."""
+        return self.runner.look_up(run)
+
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""
         return read_nodes(self.runner.client, self.history, run)
