@@ -15,6 +15,7 @@ from sweep_processes import wait_until
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
 from vellum_nb.local import ChatHistory, Reject, State
+from vellum_nb.local.faults import Faults
 from vellum_nb.sweep.cases import CaseFile
 
 TAGS = ["v1", "v2"]
@@ -505,8 +506,6 @@ def test_stored_turns_are_not_cases(ws):
     for cases in (sweep.frame(), sweep.runs()):
         with pytest.raises(InputError, match="runs of conversations"):
             ws.sweep("bot", cases, **BOTH)
-    with pytest.raises(InputError, match="cannot be bisected"):
-        ws.bisect("bot", sweep.runs()[0])
 
 
 def test_a_turn_that_is_repeated_continues_the_same_answer(counting):
@@ -605,3 +604,63 @@ def test_rated_conversation_keeps_the_cost_and_latency_of_all_turns(ws):
     again = cmp.with_runs([ws.rate(last.id, quality=1)])
     assert again.cases[0].runs["v1"].quality == 1
     assert again.cases[0].runs["v1"].latency_s == last.latency_s
+
+
+@pytest.fixture
+def releases(server):
+    """Deploy four releases, of which the third is the first that forgets."""
+    for tag, bot in (("v1", remember), ("v2", remember), ("v3", forget), ("v4", forget)):
+        server.deploy(bot, name="talker", release_tags=[tag])
+
+
+def test_release_that_changed_a_conversation_is_found(ws, releases):
+    first = ws.converse("talker", TURNS, release_tag="v1")
+    found = ws.bisect("talker", first[0])
+    assert (found.last_same, found.first_changed, found.reused) == ("v2", "v3", 1)
+    assert {run.turn for run in found.runs} == {3}
+    assert found.inputs == {"turns": [{"message": text} for text in TURNS]}
+    count = ws.history.count()
+    again = ws.bisect("talker", ws.compare("talker").cases[0])
+    assert (again.first_changed, again.reused) == ("v3", len(found.runs))
+    assert ws.bisect("talker", first[0].case_id).first_changed == "v3"
+    assert ws.history.count() == count == 3 * len(found.runs)
+
+
+def names_ann(run):
+    return "Ann" in run.outputs["output"]
+
+
+@pytest.mark.parametrize(
+    ("check", "values"),
+    [
+        (names_ann, ["[true, true, true]", "[true, true, false]"]),
+        (vnb.Metric(names_ann), ["true", "false"]),
+        (lambda conversation: conversation.transcript.count("Ann"), ["4", "3"]),
+        ("exact", ["true", "false"]),
+    ],
+)
+def test_check_of_a_conversation_sees_all_turns(ws, releases, check, values):
+    talks = [{"turns": TURNS, "expected.output": " | ".join(TURNS)}]
+    run = ws.sweep("talker", talks, release_tags=["v1"], progress=False).runs()[0]
+    check = vnb.metrics.exact() if check == "exact" else check
+    found = ws.bisect("talker", run, check)
+    assert found.first_changed == "v3"
+    assert found.frame()["value"].unique().tolist() == values
+
+
+def test_conversation_that_a_release_rejects_is_a_change(ws, server):
+    server.deploy(lambda message: message, name="talker", release_tags=["v1"])
+    server.deploy(remember, name="talker", release_tags=["v2"])
+    run = ws.converse("talker", ["a", "no", "b"], release_tag="v1")[0]
+    found = ws.bisect("talker", run, lambda conversation: conversation.runs[1].state)
+    assert found.frame()["value"].unique().tolist() == ["FULFILLED", "REJECTED"]
+    assert ws.bisect("talker", run).reused == len(found.runs)
+
+
+def test_bisection_of_a_conversation_continues_an_interrupted_one(ws, server, releases):
+    run = ws.converse("talker", TURNS, release_tag="v1")[0]
+    server.faults = Faults(rate_500=1.0, paths="/v1/execute-workflow")
+    with pytest.raises(vnb.VellumNBError, match="no complete answer of talker on v4"):
+        ws.bisect("talker", run)
+    server.faults = None
+    assert ws.bisect("talker", run).first_changed == "v3"
