@@ -48,7 +48,7 @@ def a_session() -> None:
         assert_type(compared.summary(), pd.DataFrame)
         assert_type(compared.regressions("exact", release="v2"), pd.DataFrame)
         assert_type(vnb.compare(ws.history.frame(), by="environment"), vnb.Comparison)
-        replay = compared.replay(compared.changed(), release_tag="v3")
+        replay = compared.replay(compared.frame("changed"), release_tag="v3")
         assert_type(replay.frame(), pd.DataFrame)
         assert_type(compared.to_markdown(only=["worse"]), str)
         assert_type(compared.to_html("report.html"), Path)

@@ -8,7 +8,6 @@ SETUP = """
 from datetime import UTC, datetime, timedelta
 import vellum_nb as vnb
 from vellum_nb.models import RunError, case_id
-from vellum_nb.widgets.outputs import side_by_side_html
 
 history = vnb.History("table.db")
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -34,7 +33,7 @@ for number in range(200):
     record(number)
 history.annotate("run-198", quality=1.0)
 history.annotate("run-196", quality=0.0)
-view = vnb.HistoryView(history, side_by_side=side_by_side_html, deployment="ticket-triage")
+view = vnb.HistoryView(history, deployment="ticket-triage")
 view
 """
 

@@ -23,7 +23,6 @@ from vellum_nb.comparison.cases import with_failure, without_failure
 from vellum_nb.errors import InputError
 from vellum_nb.rendering.assets import asset, script
 from vellum_nb.widgets.grid import ComparisonView
-from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.table import HistoryView
 
 pytestmark = pytest.mark.browser
@@ -196,7 +195,7 @@ def history(tmp_path_factory):
 @pytest.fixture
 def table(blank, history, monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
-    view = HistoryView(history, side_by_side=side_by_side_html)
+    view = HistoryView(history)
     yield Live(blank, view, '<div id="el"></div>')
     view.close()
 
@@ -275,7 +274,7 @@ def test_selected_rows_are_shown_side_by_side(table):
     assert selected() == [243, 242, 241, 240]
     table.press("Enter")
     side = table.page.get_by_role("region", name="Selected runs side by side")
-    expect(side.locator(".vnb-out-run")).to_have_count(4)
+    expect(side.locator(".vnb-out-run")).to_have_count(8)  # inputs and answers of four runs
     table.press("Control+a")
     assert len(selected()) == 250
     table.press("Escape")

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from actions_kit import SomeActions
 from form_kit import SPEC, Recorder, answer, release
 from sweep_view_kit import Gated
 
@@ -18,9 +19,12 @@ from vellum_nb.widgets.form import RunForm
 def make():
     forms = []
 
-    def make(execute=lambda request, _: answer(request), *, spec=SPEC, read=release, **calls):
+    def make(execute=lambda request, _: answer(request), *, spec=SPEC, read=release, **options):
         recorder = Recorder(execute)
-        forms.append(RunForm(spec, run=recorder, release=read, count=lambda: 128, **calls))
+        names = {"rate", "trace", "look_up"} & options.keys()
+        if functions := {name: options.pop(name) for name in names}:
+            options["actions"] = SomeActions(**functions)
+        forms.append(RunForm(spec, run=recorder, release=read, **options))
         return forms[-1], recorder
 
     yield make

@@ -239,7 +239,7 @@ def test_equal_inputs_are_shown_once_side_by_side(ws):
 
 def test_run_without_a_workspace_is_read_only(ws):
     run = ws.run("answer", {"ticket": "x"}, release_tag="v1")
-    view = vnb.HistoryView(ws.history, side_by_side=str)
+    view = vnb.HistoryView(ws.history)
     view.open_run(run.id)
     assert not [
         each for each in parts(view.details) if getattr(each, "description", "") == "Run again…"

@@ -146,7 +146,7 @@ def test_a_run_that_is_not_in_the_history_is_rated_all_the_same(server, ws, run)
 
 def test_the_form_takes_a_rating_back(ws, run):
     form = ws.form("shout")
-    rate = form._runs.bars._rate
+    rate = form._runs.bars._actions.rate
     assert rate(run, 1.0, None).quality == 1
     assert rate(run, None, {"loud": "x"}).quality == 1
     assert rate(run, None, None).quality is None

@@ -26,7 +26,7 @@ def replay_of(sweep):
 
 def test_cases_are_run_on_another_release_and_say_what_they_replay(ws, server, cmp):
     server.deploy(louder, name="shout", release_tags=["v3"])
-    sweep = cmp.replay(cmp.changed(), release_tag="v3", progress=False)
+    sweep = cmp.replay(cmp.frame("changed"), release_tag="v3", progress=False)
     assert repr(sweep) == "<Sweep of shout on v3: done, 3 of 3 runs>"
     assert replay_of(sweep) == {case.case_id: case.runs["v1"].id for case in cmp.cases}
     assert {run.outputs["loud"] for run in sweep.runs()} == {"A!", "B!", "C!"}

@@ -292,7 +292,7 @@ def test_conversations_are_replayed_with_their_scripts(ws, server):
     talks = [{"turns": TURNS, "conversation": "name", "expected.output": "Ann"}]
     cmp = ws.sweep("bot", talks, **BOTH).compare()
     server.deploy(remember, name="bot", release_tags=["v3"])
-    replay = cmp.replay(cmp.changed(), release_tag="v3", progress=False)
+    replay = cmp.replay(cmp.frame("changed"), release_tag="v3", progress=False)
     (case,) = cmp.cases
     assert said(replay, "v3") == said(ws.open_sweep(case.runs["v1"].sweep_id), "v1")
     frame = replay.frame().sort_values("turn")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vellum_nb.comparison import metrics
-from vellum_nb.comparison.comparison import Comparison, compare_runs
+from vellum_nb.comparison.compare import compare_runs
+from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision, Decisions
 from vellum_nb.comparison.eval_files import read_evals
 from vellum_nb.comparison.figures import ReleaseResult

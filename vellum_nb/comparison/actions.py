@@ -1,4 +1,4 @@
-"""`Actions`: the operations of a workspace that comparisons, judges and the grid call."""
+"""`Actions`: the operations of a workspace that comparisons, judges and widgets call."""
 
 from __future__ import annotations
 
@@ -99,6 +99,9 @@ class Actions(Protocol):
 
     def add_cases(self, name: str, deployment: str | None, cases: Any) -> str:
         """Add cases or runs to a case set, and return a summary."""
+
+    def look_up(self, run: Run) -> Run:
+        """Look up a run in doubt and return the updated run."""
 
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""

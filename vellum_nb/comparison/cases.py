@@ -656,13 +656,7 @@ def named(tags: Iterable[str]) -> dict[str, str]:
 
 
 def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str]:
-    """Return tags with a failure added, unless it is there.
-
-    Raises
-    ------
-    InputError
-        The name is not text, is blank, or exceeds 80 characters.
-    """
+    """Return tags with a failure added, unless it is there; raise for an invalid name."""
     check_text("name", name)
     name = _clean(name)
     if len(name) > _MAX_NAME_CHARS or not any(map(str.isprintable, name)):

@@ -27,7 +27,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
 from vellum_nb.lazy import pd
-from vellum_nb.models.checks import available, cut
+from vellum_nb.models.checks import available, check_text, cut
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -167,31 +167,56 @@ def _drawable(part: Any, colours: Mapping[str, str]) -> Any:
 
 
 def picture(
-    figures: ComparisonFigures,
+    of: ComparisonFigures,
     kind: Chart,
-    releases: Sequence[str],
     *,
-    metric: str,
-    x: str = "cost_usd",
-    label: str | None = None,
+    metric: str | None,
+    release: str | None,
+    axes: Sequence[str | None],
+    label: str | None,
 ) -> Picture:
-    """Return a chart; `x` is for the frontier, `label` also for the forest plot."""
+    """Return the chart documented in `Comparison.chart`; `axes` are those of a frontier."""
+    check_text("what", kind)
     if kind not in get_args(Chart):
         msg = f"there is no chart {kind!r}{available(get_args(Chart))}"
         raise InputError(msg)
-    _require(releases, f"there is only the release {figures.baseline}")
+    figures = of.turns if kind == "turns" else of
+    if figures is None:
+        msg = "this comparison has no conversations, so there are no turns to draw"
+        raise InputError(msg)
+    _check_label(figures, label)
+    releases = _releases_of(figures, kind, release)
     left, releases = releases[_MAX_RELEASES:], releases[:_MAX_RELEASES]
-    if kind == "forest":
-        chart = _forest(figures, releases, metric, label)
-    elif kind == "frontier":
-        chart = _frontier(figures, releases, x, metric, label)
-    elif kind in {"latency", "failures"}:
+    if kind == "frontier":
+        x, y = (figures.metric_name(axis, "cost_usd", "latency_s") for axis in axes)
+        chart = _frontier(figures, releases, x, y, label)
+    elif kind == "latency" or kind == "failures":  # noqa: PLR1714  (for mypy)
         chart = (_latency if kind == "latency" else _failures)(figures, releases)
+    elif kind == "forest":
+        chart = _forest(figures, releases, figures.metric_name(metric), label)
     else:
         draw = {"metric": _metric, "wins": _wins, "scatter": _scatter, "turns": _turns}[kind]
-        chart = draw(figures, releases, metric)
+        chart = draw(figures, releases, figures.metric_name(metric))
     text = f"{chart.text}; {plural(len(left), 'more release')} not drawn"
     return replace(chart, text=text) if left else chart
+
+
+def _releases_of(figures: ComparisonFigures, kind: Chart, release: str | None) -> Sequence[str]:
+    """Return the releases to draw."""
+    if kind in {"wins", "scatter", "forest"}:
+        releases = figures.others_of(release)
+    else:
+        figures.check_release(release or figures.baseline)
+        releases = figures.releases if release is None else (release,)
+    _require(releases, f"there is only the release {figures.baseline}")
+    return releases
+
+
+def _check_label(figures: ComparisonFigures, label: str | None) -> None:
+    labels = dict.fromkeys(name for case in figures.cases for name in case.labels)
+    if label not in {None, *labels}:
+        msg = f"no case has a label {label!r}{available(labels)}"
+        raise InputError(msg)
 
 
 def _require(rows: Sequence[object], without: str) -> None:

@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from html import escape
-from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, CallLimits, SweepRuns, require
@@ -24,14 +23,7 @@ from vellum_nb.comparison.blind import (
 from vellum_nb.comparison.cases import (
     Case,
     Chosen,
-    align,
-    cluster_numbers,
-    last_turns,
     replay_rows,
-    split,
-    whole_conversations,
-    with_conversations,
-    with_ends,
     with_run,
     without_run,
 )
@@ -40,14 +32,17 @@ from vellum_nb.comparison.duels import DuelJudge, Duels, charts_required, made_d
 from vellum_nb.comparison.figures import (
     ComparisonData,
     ComparisonFigures,
+    Group,
     Names,
     ReleaseResult,
+    stored_evaluations,
+    with_table,
+)
+from vellum_nb.comparison.frames import (
     case_frame,
-    check_options,
     error_frame,
     failure_frame,
     run_frame,
-    runs_table,
     short_summary,
     summary_frame,
     summary_rows,
@@ -62,20 +57,14 @@ from vellum_nb.comparison.gate import (
     failures,
     junit,
 )
-from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges, run_judges
+from vellum_nb.comparison.judge_calls import JudgePlan
 from vellum_nb.comparison.metrics import (
-    Evaluation,
     Judge,
     Metric,
-    Metrics,
-    One,
-    as_metrics,
-    quality,
-    score,
 )
 from vellum_nb.comparison.metrics import judge as make_judge
 from vellum_nb.comparison.naming import FailureProposals, odd_answers, propose
-from vellum_nb.comparison.pairs import MissingOption, Scored
+from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import plan
 from vellum_nb.comparison.slices import slice_frame
 from vellum_nb.errors import HistoryError, InputError
@@ -97,14 +86,12 @@ from vellum_nb.models.checks import (
     check_keywords,
     check_list,
     check_number,
-    check_tags,
     check_text,
     check_texts,
     refuse,
     with_options,
 )
 from vellum_nb.models.inputs import format_value
-from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import plural
 
@@ -113,42 +100,11 @@ if TYPE_CHECKING:
 
 
 Rows = Literal["cases", "runs"]
-Group = Literal["worse", "better", "changed", "unstable"]
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
 
 
-class MetricOptions(TypedDict, total=False):
-    """The options of a comparison that do not concern judges, as of `compare_runs`."""
-
-    baseline: str | None
-    metrics: Metrics | None
-    alpha: float
-    cluster: str | None
-    margin: MarginOption
-    missing: MissingOption
-
-
-class CompareOptions(MetricOptions, CallLimits, total=False):
-    """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`."""
-
-
-_OPTION_DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys([*MetricOptions.__annotations__, *CallLimits.__annotations__]),
-    "alpha": 0.05,
-    "progress": True,
-}
-NO_CALLS: CompareOptions = {"max_calls": 0, "progress": False}
 _DUEL_LIMITS: dict[str, Any] = {"max_calls": 400, "max_cost_usd": None, "progress": True}
-
-compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
-"""Decorator of functions with `CompareOptions`."""
-
-
-def metric_options(options: CompareOptions) -> dict[str, Any]:
-    """Return the options that do not concern judges; raise a TypeError for an unknown one."""
-    check_keywords("compare", options, _OPTION_DEFAULTS)
-    return {k: v for k, v in options.items() if k in MetricOptions.__annotations__}
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -266,8 +222,8 @@ class Comparison(ComparisonData):
             for at, (new, old) in enumerate(zip(cases, self.cases, strict=True))
             if new is not old and (new.turns > 1 or new.expected != old.expected)
         }
-        evaluations = _evaluations(self, changed.keys(), outdated)
-        return _evaluated(self, evaluations, cases=tuple(cases))
+        evaluations = stored_evaluations(self, changed.keys(), outdated)
+        return with_table(self, evaluations, cases=tuple(cases))
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.
@@ -374,15 +330,7 @@ class Comparison(ComparisonData):
         self._refuse_while_rating()
         if rows not in get_args(Rows) or (rows == "runs" and only is not None):
             refuse("rows", rows, "'cases', or 'runs' without only")
-        if only is None:
-            return self._frame(rows)
-        if only in {"worse", "better"}:
-            return self._by_verdict(only, None, None)
-        if only == "changed":
-            return self.changed()
-        if only != "unstable":
-            refuse("only", only, "'worse', 'better', 'changed' or 'unstable'")
-        return self._rows(compress(self.cases, self.figures.unstable))
+        return self._frame(rows) if only is None else self._rows(self.figures.group(only))
 
     def _frame(self, rows: Rows) -> pd.DataFrame:
         """Return `frame`, also while a blind rating is open."""
@@ -426,7 +374,7 @@ class Comparison(ComparisonData):
             note = self.figures.cluster_note(release, self.metrics[0].name)
             if text := "; ".join(caveats.get(release, ())) or note:
                 warn(f"{release}: {text}", stacklevel=2)
-        frame = summary_frame(summary_rows(self.figures))
+        frame = summary_frame(summary_rows(self.figures).values())
         return short_summary(frame, self.figures.scored) if columns == "short" else frame
 
     def judge_check(self, metric: str | None = None) -> Agreement:
@@ -520,7 +468,7 @@ class Comparison(ComparisonData):
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
-        return self._by_verdict("worse", metric, release)
+        return self._rows(self.figures.group("worse", metric, release))
 
     def slices(
         self, by: str, *, metric: str | None = None, release: str | None = None
@@ -569,12 +517,6 @@ class Comparison(ComparisonData):
         """
         self._refuse_while_rating()
         return slice_frame(self.figures, by, metric, release)
-
-    def changed(self, *, release: str | None = None) -> pd.DataFrame:
-        """Return the rows of `frame` with an answer that differs from the baseline's."""
-        columns = [self.figures.statuses[name] for name in self.figures.others_of(release)]
-        is_changed = ["differs" in statuses for statuses in zip(*columns, strict=True)]
-        return self._rows(compress(self.cases, is_changed))
 
     def errors(self) -> pd.DataFrame:
         """Return one row per run and metric that raised, with the message."""
@@ -716,12 +658,6 @@ class Comparison(ComparisonData):
             stored = self._actions.history.runs(ids=list(known))
             return self.with_runs(run for run in stored if (run.tags, run.note) != known[run.id])
         return self
-
-    def _by_verdict(
-        self, verdict: Literal["worse", "better"], metric: str | None, release: str | None
-    ) -> pd.DataFrame:
-        name = self.figures.metric_name(metric)
-        return self._rows(self.figures.cases_by(verdict, self.figures.others_of(release), name))
 
     def _rows(self, cases: Iterable[Case]) -> pd.DataFrame:
         places = [case.number - 1 for case in cases]
@@ -927,25 +863,8 @@ class Comparison(ComparisonData):
         self._refuse_while_rating()
         with charts_required():
             from vellum_nb.comparison.charts import picture
-        check_text("what", what)
-        figures = self.figures.turns if what == "turns" else self.figures
-        if figures is None:
-            msg = "this comparison has no conversations, so there are no turns to draw"
-            raise InputError(msg)
-        if what == "frontier":
-            x, name = (figures.metric_name(axis, "cost_usd", "latency_s") for axis in (x, y))
-        else:
-            name = "" if what in {"latency", "failures"} else figures.metric_name(metric)
-        is_of_others = what in {"wins", "scatter", "forest"}
-        releases = figures.others_of(release) if is_of_others else self.releases
-        if release is not None:
-            self.figures.check_release(release)
-            releases = (release,)
-        if label is not None and not any(label in case.labels for case in self.cases):
-            labels = dict.fromkeys(name for case in self.cases for name in case.labels)
-            msg = f"no case has a label {label!r}{available(labels)}"
-            raise InputError(msg)
-        return picture(figures, what, releases, metric=name, x=x, label=label)
+        axes = (x, y)
+        return picture(self.figures, what, metric=metric, release=release, axes=axes, label=label)
 
     def replay(
         self,
@@ -991,7 +910,7 @@ class Comparison(ComparisonData):
         >>> for tag in ("v1", "v2"):
         ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
         >>> cmp = ws.compare("ticket-triage")
-        >>> cmp.replay(cmp.changed(), release_tag="v3")
+        >>> cmp.replay(cmp.frame("changed"), release_tag="v3")
         <Sweep of ticket-triage on v3: done, 1 of 1 runs>
         """
         actions = require(self._actions, "run cases")
@@ -1144,7 +1063,7 @@ class Comparison(ComparisonData):
             ``"same"``. Default: all.
         """
         self._refuse_while_rating()
-        model = report.report_model(self.figures, self.code_diffs)
+        model = report.ReportModel(self.figures, self.code_diffs)
         return self._saved(report.markdown(model, only), path, "the Markdown")
 
     @overload
@@ -1182,7 +1101,7 @@ class Comparison(ComparisonData):
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
-        model = report.report_model(self.figures, self.code_diffs)
+        model = report.ReportModel(self.figures, self.code_diffs)
         html, hidden = report.page(model, names, interactive=interactive)
         frames = self._frames("the HTML" if target is None else str(path), text=html + hidden)
         if target is None:
@@ -1264,7 +1183,7 @@ class Comparison(ComparisonData):
         """Return the comparison in a few lines, as ``vellum-nb compare`` prints it."""
         if (rating := self.open_rating) is not None:
             return f"{self.deployment}: {_hidden(rating)}"
-        return report.text(report.report_model(self.figures))
+        return report.text(report.ReportModel(self.figures))
 
     @printed
     def __repr__(self) -> str:
@@ -1283,7 +1202,7 @@ class Comparison(ComparisonData):
     def _repr_html_(self) -> str:
         if (rating := self.open_rating) is not None:
             return f"<p>{escape(f'{self.deployment}: {_hidden(rating)}')}</p>"
-        return report.overview(report.report_model(self.figures))
+        return report.overview(report.ReportModel(self.figures))
 
     def _refuse_while_rating(self) -> None:
         """Raise if results would influence the rater of an open blind rating."""
@@ -1295,164 +1214,9 @@ def _hidden(rating: BlindSession) -> str:
     return f"{rating.hidden_note} cmp.view() continues or ends it."
 
 
-def compare_runs(
-    runs: Iterable[Run],
-    *,
-    deployment: str,
-    release_tags: Sequence[str],
-    baseline: str | None = None,
-    metrics: Metrics | None = None,
-    cases: Sequence[SweepCase] = (),
-    only: Iterable[str] | None = None,
-    order: Sequence[str] | None = None,
-    stopped_by: str | None = None,
-    notes: Iterable[str] = (),
-    by: str = "release_tag",
-    groups: Sequence[str] | None = None,
-    alpha: float = 0.05,
-    cluster: str | None = None,
-    margin: MarginOption = None,
-    missing: MissingOption = None,
-    actions: Actions | None = None,
-    view: View | None = None,
-) -> Comparison:
-    """Return a comparison of stored runs; runs of other deployments and tags are ignored.
-
-    `cases` adds cases with or without runs, and `only` selects cases by id. `order` has the case
-    ids in execution order for a sweep that could stop early, by the metric `stopped_by`. `groups`
-    are the columns of the runs if `by` is not the release tag; they are never split. `notes`
-    precede those of the figures. `ws.compare` documents the other options. Judges are not run.
-    """
-    if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
-        refuse("alpha", alpha, "a number such as 0.05, below 1")
-    check_text("baseline", baseline, optional=True)
-    tags = check_tags(release_tags)
-    all_runs = list(runs)
-    pairs = zip(all_runs, groups or [run.release_tag for run in all_runs], strict=True)
-    planned = whole_conversations(cases)
-    of_deployment = [pair for pair in pairs if pair[0].deployment == deployment]
-    turns_of = {case.case_id: 0 if case.is_open else case.turn for case in planned}
-    matching = last_turns(of_deployment, turns_of)
-    planned = with_ends(planned, matching)
-    columns = split(matching, tags, by_tag=groups is None)
-    base = columns.baseline(baseline)
-    aligned = align(columns, base, known=planned, only=None if only is None else frozenset(only))
-    aligned = with_conversations(aligned, of_deployment, cases)
-    chosen_metrics = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
-    if cluster is not None and aligned:
-        cluster_numbers(aligned, cluster)  # raises for an unknown label or input
-    check_options(margin, missing, [metric.name for metric in chosen_metrics])
-    comparison = Comparison(
-        deployment=deployment,
-        release_tags=tags,
-        releases=columns.labels,
-        baseline=base,
-        cases=aligned,
-        metrics=chosen_metrics,
-        moved_tags=columns.moved,
-        answers=runs_table(aligned, columns.labels, chosen_metrics, {}),
-        by=by,
-        alpha=float(alpha),
-        cluster=cluster,
-        margin=margin,
-        missing=missing,
-        _sweep={
-            "order": None if order is None else _places(aligned, order),
-            "stopped_by": stopped_by,
-            "plan_notes": tuple(notes),
-        },
-        _actions=actions,
-        _view=view,
-    )
-    if margin is not None or missing is not None:  # raises now rather than in a report
-        comparison.figures.margins([metric.name for metric in chosen_metrics])
-    return comparison
-
-
-def judged(comparison: Comparison, actions: Actions | None, options: CompareOptions) -> Comparison:
-    """Run the judges of `comparison` and return a comparison with their judgements.
-
-    An answer that could not be judged, or was skipped because of a limit, is an error of the metric
-    on that run. The next call judges it.
-    """
-    if not any(isinstance(metric, Judge) for metric in comparison.metrics):
-        return comparison
-    limits: Any = {k: v for k, v in options.items() if k in CallLimits.__annotations__}
-    judgements = run_judges(plan_judges(comparison.figures, actions), limits)
-    metrics = tuple(
-        metric.replaced(judgements=judgements[metric.name]) if isinstance(metric, Judge) else metric
-        for metric in comparison.metrics
-    )
-    evaluations = _evaluations(comparison)
-    evaluations = {name: each for name, each in evaluations.items() if name not in judgements}
-    return _evaluated(comparison, evaluations, metrics=metrics)
-
-
-def scored_runs(
-    groups: Sequence[tuple[Run, str]],
-    metric: One,
-    *,
-    actions: Actions | None = None,
-    **options: Any,
-) -> tuple[ComparisonFigures, Scored]:
-    """Return the figures of runs, each given with its column, by one metric; judges are not run."""
-    (chosen,) = as_metrics(metric)
-    columns = [column for _, column in groups] or ["no runs"]
-    comparison = compare_runs(
-        [run for run, _ in groups],
-        groups=columns[: len(groups)],
-        release_tags=list(dict.fromkeys(columns)),
-        by="group",
-        metrics=chosen,
-        **options,
-    )
-    figures = judged(comparison, actions, NO_CALLS).figures
-    return figures, figures.scored[chosen.name]
-
-
-def _evaluated(
-    comparison: Comparison, evaluations: Mapping[str, Mapping[str, Evaluation]], **changes: Any
-) -> Comparison:
-    """Return a comparison with changed fields, reusing `evaluations` by metric and run id."""
-    changed = replace(comparison, **changes)
-    table = runs_table(changed.cases, changed.releases, changed.metrics, evaluations)
-    return replace(changed, answers=table)
-
-
-def _evaluations(
-    comparison: Comparison, changed: Collection[str] = (), cases: Collection[int] = ()
-) -> dict[str, dict[str, Evaluation]]:
-    """Return metric and run id to the stored evaluation, except of `changed` runs and `cases`."""
-    table = comparison.answers
-    rows = table[~table["case"].isin(cases) & table["is_answer"]]
-    evaluations: dict[str, dict[str, Evaluation]] = {}
-    for metric in comparison.metrics:
-        names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
-        columns = (rows[name].tolist() for name in names)
-        evaluations[metric.name] = {
-            run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
-            for run, value, problem in zip(*columns, strict=True)
-            if run.id not in changed
-        }
-    return evaluations
-
-
 def _checked_runs(runs: Iterable[Run]) -> list[Run]:
     checked = check_list("runs", runs, "a list of runs")
     for run in checked:
         if not isinstance(run, Run):
             refuse("runs", run, "a list of runs")
     return checked
-
-
-def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:
-    """Return indices of `cases` in the order of their ids; cases without a place are last."""
-    turn = {case_id: at for at, case_id in reversed(list(enumerate(order)))}
-    return tuple(sorted(range(len(cases)), key=lambda at: turn.get(cases[at].case_id, len(order))))
-
-
-def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:
-    metrics = [score()] if any(case.expected_names for case in cases) else []
-    runs = (run for case in cases for repeats in case.tries.values() for run in repeats)
-    metrics += [quality()] if any(run.quality is not None for run in runs) else []
-    return tuple(metrics)

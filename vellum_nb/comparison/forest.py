@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.comparison.lines import grouping_labels, label_text
+from vellum_nb.comparison.lines import grouped_by_text, grouping_labels
 from vellum_nb.comparison.statistics import Estimate
 from vellum_nb.models.checks import cut
 from vellum_nb.rendering.format import (
@@ -141,12 +140,9 @@ def _by_label(
     figures: ComparisonFigures, releases: Sequence[str], metric: str, label: str
 ) -> dict[str, list[Difference]]:
     """Return the differences by value of a label, the most frequent values first."""
-    given = [case.labels.get(label) for case in figures.cases]
-    values = [None if value is None else label_text(value) for value in given]
+    groups = grouped_by_text(case.labels.get(label) for case in figures.cases)
     differences: dict[str, list[Difference]] = {release: [] for release in releases}
-    counts = Counter(value for value in values if value is not None)
-    for value, _ in counts.most_common(_MAX_VALUES):
-        cases = [at for at, other in enumerate(values) if other == value]
+    for value, cases in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MAX_VALUES]:
         for release, made in differences.items():
             change = figures.against_on(cases, release, metric).change
             margin = difference(figures, release, metric).margin
@@ -163,30 +159,13 @@ def forest_svg(
     colours: Mapping[str, str] = THEMED,
     width: int | None = None,
 ) -> str:
-    """Return the forest plot as SVG: diamonds for all cases, squares for the values of a label.
+    """Return the forest plot as SVG, or "" without a metric or a difference.
 
-    A filled point is decided, and the margin is the grey band. Squares are always hollow, because
-    no decision is made by label, and their intervals are not adjusted for multiple comparisons.
-    All names are escaped.
-
-    Parameters
-    ----------
-    figures : ComparisonFigures
-        The figures.
-    metric, label : str, optional
-        Default: the first metric, and the first label with few values. No values are drawn for an
-        empty label, nor after an early stop, which makes their intervals invalid.
-    releases : sequence of str, optional
-        Default: all except the baseline. At most twelve are drawn, and six values of the label.
-    colours : mapping
-        `THEMED`, which follows the page, or `LIGHT` or `DARK` for a file.
-    width : int, optional
-        Width in pixels. Default: that of the page, from 440 px.
-
-    Returns
-    -------
-    str
-        One ``<svg class="vnb-forest">``; empty without a metric or a difference.
+    Diamonds are for all cases, squares for the values of a label; a filled point is decided, and
+    the margin is the grey band. Squares are always hollow, because no decision is made by label.
+    The default label is the first with few values; an empty one, or an early stop, which makes
+    intervals by label invalid, leaves them out. `colours` are `THEMED`, which follows the page, or
+    `LIGHT` or `DARK` for a file. The default `width` is that of the page. All names are escaped.
     """
     names = [name for name in releases or figures.others if name != figures.baseline]
     name = metric or next(iter(figures.scored), None)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from vellum_nb.clock import from_micros
 from vellum_nb.comparison.cases import expected_problem, label_note
-from vellum_nb.comparison.comparison import Comparison, compare_runs
+from vellum_nb.comparison.compare import compare_runs
+from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.conversations import own_inputs
 from vellum_nb.comparison.metrics import Metric, Metrics
 from vellum_nb.errors import InputError

@@ -83,6 +83,15 @@ def grouping_labels(figures: ComparisonFigures) -> dict[str, Counter[str]]:
     }
 
 
+def grouped_by_text(values: Iterable[object]) -> dict[str, list[int]]:
+    """Return the positions of each label, by its text; None is left out."""
+    groups: dict[str, list[int]] = {}
+    for at, value in enumerate(values):
+        if value is not None:
+            groups.setdefault(label_text(value), []).append(at)
+    return groups
+
+
 def short_name(name: str) -> str:
     """Return a name with visible controls, abridged."""
     return cut(visible_name(name), MAX_NAME_CHARS)

@@ -162,8 +162,8 @@ class Metric:
             "expected": dict(expected or {}),
             "conversation": conversation or ConversationRuns((run,), (expected or {},)),
         }
-        by_position, by_name = self._arguments
-        return self.fn(*(values[n] for n in by_position), **{n: values[n] for n in by_name})
+        result: Value = _called(self.fn, self._arguments, values)
+        return result
 
     def evaluate(
         self,
@@ -262,6 +262,14 @@ def _arguments_of(fn: Callable[..., Any], name: str) -> tuple[list[str], list[st
         "with conversation if it has a parameter of that name"
     )
     raise InputError(msg)
+
+
+def _called(
+    fn: Callable[..., Any], arguments: tuple[list[str], list[str]], values: Mapping[str, Any]
+) -> Any:
+    """Call `fn` with the arguments that `_arguments_of` returned."""
+    by_position, by_name = arguments
+    return fn(*(values[name] for name in by_position), **{name: values[name] for name in by_name})
 
 
 _CONVERSATION = "conversation"
@@ -665,6 +673,18 @@ Judgement: TypeAlias = Sequence[Run] | str
 """The runs of a judge on one answer, or the reason why they are missing."""
 
 
+def answered(judgement: Judgement, workflow: str) -> Sequence[Run]:
+    """Return the runs of a judgement; raise a `ValueError` if any lacks an answer."""
+    if not isinstance(judgement, str):
+        failed = next((run for run in judgement if run.state != "FULFILLED"), None)
+        if failed is None:
+            return judgement
+        error = error_text(failed)
+        judgement = f"ended {failed.state}{f': {error}' if error else ''}"
+    msg = f"{workflow} {judgement}"
+    raise ValueError(msg)
+
+
 class Judge(Metric):
     """Metric that reads judgements, which `vellum_nb.comparison.judge_calls` makes.
 
@@ -693,7 +713,7 @@ class Judge(Metric):
         self.deployment = deployment
         self.release_tag = release_tag
         self.inputs = inputs
-        self._reads = _arguments_of(inputs, self.name) if callable(inputs) else None
+        self._reads = _arguments_of(inputs, self.name) if callable(inputs) else ([], [])
         self.output = output
         self.repeats = repeats
         self.threshold = threshold
@@ -722,10 +742,8 @@ class Judge(Metric):
         """Return the inputs of the judging workflow for a run, the last of a conversation."""
         talk = conversation or ConversationRuns((run,), (expected,))
         if callable(self.inputs):
-            by_position, by_name = self._reads or (["run", "expected"], [])
             values: dict[str, Any] = {"run": run, "expected": expected, _CONVERSATION: talk}
-            names = {name: values[name] for name in by_name}
-            return dict(self.inputs(*(values[name] for name in by_position), **names))
+            return dict(_called(self.inputs, self._reads, values))
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
         if self.inputs is None:
             return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
@@ -766,15 +784,8 @@ class Judge(Metric):
 
     def verdicts(self, key: str) -> list[bool | float]:
         """Return the judge's figures of one answer by the `case_id` of its inputs, or raise."""
-        judgement = self.judgements.get(key, "was not called")
-        if not isinstance(judgement, str):
-            failed = [run for run in judgement if run.state != "FULFILLED"]
-            if not failed:
-                return [self._figure(run.outputs) for run in judgement]
-            error = error_text(failed[0])
-            judgement = f"ended {failed[0].state}{f': {error}' if error else ''}"
-        msg = f"the judge {self.deployment} {judgement}"
-        raise ValueError(msg)
+        runs = answered(self.judgements.get(key, "was not called"), f"the judge {self.deployment}")
+        return [self._figure(run.outputs) for run in runs]
 
     def noise(self) -> tuple[float, int]:
         """Return how often two verdicts on one answer differ, and the number of answers."""

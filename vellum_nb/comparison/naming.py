@@ -15,10 +15,10 @@ from vellum_nb.comparison.judge_calls import (
     run_judge,
     stored_judgements,
 )
-from vellum_nb.comparison.metrics import Judge
+from vellum_nb.comparison.metrics import Judge, answered
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
-from vellum_nb.history import frame_of_cells
+from vellum_nb.history import frame_of_records
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, check_text, cut
@@ -57,21 +57,16 @@ class FailureProposals:
         An example has the case and release in ``case_1``, ``release_1``, and the note, or else the
         outputs, in ``text_1``.
         """
-        columns: dict[str, list[Any]] = {"name": [], "count": []}
-        parts = [
-            f"{part}_{n + 1}" for n in range(_EXAMPLES) for part in ("case", "release", "text")
-        ]
-        columns |= {name: [] for name in parts}
+        numbers = range(1, _EXAMPLES + 1)
+        parts = [f"{part}_{number}" for number in numbers for part in ("case", "release", "text")]
+        rows = []
         for name in self.names:
             group = self._groups[name]
-            columns["name"].append(name)
-            columns["count"].append(len(group))
-            cells: list[Any] = []
-            for run, case, release in group[:_EXAMPLES]:
-                cells += [case.number, release, run.note or plain_text(run.outputs)]
-            for column, value in zip(parts, [*cells, *[None] * len(parts)], strict=False):
-                columns[column].append(value)
-        return frame_of_cells(columns)
+            rows.append({**dict.fromkeys(parts), "name": name, "count": len(group)})
+            for number, (run, case, release) in enumerate(group[:_EXAMPLES], 1):
+                rows[-1] |= {f"case_{number}": case.number, f"release_{number}": release}
+                rows[-1][f"text_{number}"] = run.note or plain_text(run.outputs)
+        return frame_of_records(dict.fromkeys(["name", "count", *parts]), rows)
 
     def confirm(self, name: str, *, rename: str | None = None) -> int:
         """Name this failure on all answers of the group; return their number.
@@ -158,18 +153,17 @@ def _short(value: Any) -> Any:
 
 def _groups(judge: Judge, judgement: Any, read: Sequence[Answer]) -> dict[str, list[Answer]]:
     """Return the answers by proposed name; raise an `InputError` for another kind of output."""
-    problem = judgement if isinstance(judgement, str) else ""
-    run = None if problem else judgement[0]
-    if run is not None and run.state != "FULFILLED":
-        problem = f"ended {run.state}{f': {run.error.message}' if run.error else ''}"
-    found = {} if problem or run is None else run.outputs.get("failures")
-    if not problem and not isinstance(found, Mapping):
-        problem = "must return an output 'failures': an object of names, each with a list of ids"
-    if problem or not isinstance(found, Mapping):
-        msg = f"the workflow {judge.deployment} {problem}"
+    workflow = f"the workflow {judge.deployment}"
+    try:
+        proposals = answered(judgement, workflow)[0].outputs.get("failures")
+    except ValueError as exc:
+        raise InputError(str(exc)) from None
+    if not isinstance(proposals, Mapping):
+        rule = "must return an output 'failures': an object of names, each with a list of ids"
+        msg = f"{workflow} {rule}"
         raise InputError(msg)
     groups: dict[str, list[Answer]] = {}
-    for text, ids in found.items():
+    for text, ids in proposals.items():
         numbers = [n for n in ids if n in range(1, len(read) + 1)] if isinstance(ids, list) else []
         for name in failure_names([text]) if numbers else ():
             groups[name] = [read[int(n) - 1] for n in dict.fromkeys(numbers)]

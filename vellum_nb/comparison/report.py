@@ -9,21 +9,21 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, is_answer
-from vellum_nb.comparison.decisions import Decision, Decisions
+from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.figures import (
     NO_ANSWER,
     ComparisonFigures,
     ReleaseResult,
-    summary_rows,
 )
 from vellum_nb.comparison.forest import forest_svg
+from vellum_nb.comparison.frames import summary_rows
 from vellum_nb.comparison.lines import (
     ICONS,
     SIGNS,
@@ -182,16 +182,76 @@ def counts_text(figures: ComparisonFigures, release: str, metric: str | None) ->
 
 @dataclass(frozen=True)
 class ReportModel:
-    """View model of a report; cells are made on demand."""
+    """View model of a report; computed on demand."""
 
     figures: ComparisonFigures
-    title: str
-    span: str
-    summary: Mapping[str, Mapping[str, Any]]  # row by release, baseline first
-    metrics: Mapping[str, Sequence[ReleaseResult]]  # by metric, baseline first
-    decisions: Decisions  # by release
-    groups: Mapping[str, Sequence[Case]]  # by group
-    code: Mapping[str, CodeDiff]  # by release
+    code: Mapping[str, CodeDiff] = field(default_factory=dict)  # by release
+
+    @property
+    def title(self) -> str:
+        """The deployment with the question that the verdicts answer, or its only release."""
+        *names, last = self.figures.others or ("",)
+        joined, baseline = f"{', '.join(names)} or {last}" if names else last, self.figures.baseline
+        question = f"does {joined} differ from {baseline}?" if last else baseline
+        if self.figures.all_decisions:
+            question = f"may {joined} replace {baseline}?"
+        return f"{self.figures.deployment}: {question}"
+
+    @property
+    def span(self) -> str:
+        """The numbers of cases and runs, and their period, in a line."""
+        figures = self.figures
+        if not figures.cases:
+            return f"no stored runs on {', '.join(figures.releases)}"
+        moments = [run.timestamp for run in figures.answers["run"].tolist()]
+        counts = f"{plural(len(figures.cases), 'case')}, {plural(len(moments), 'run')}"
+        if not moments or max(moments) < _UNTIMED:
+            return counts
+        first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (min(moments), max(moments)))
+        return f"{counts} of {first} UTC" if first == last else f"{counts} of {first} to {last} UTC"
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases, baseline first."""
+        return self.figures.baseline, *self.figures.others
+
+    @cached_property
+    def summary(self) -> dict[str, Mapping[str, Any]]:
+        """Rows of the summary by release, baseline first."""
+        rows = summary_rows(self.figures)
+        return {release: rows[release] for release in self.releases}
+
+    @cached_property
+    def metrics(self) -> dict[str, list[ReleaseResult]]:
+        """Results of the releases by metric, baseline first."""
+        names = [metric.name for metric in self.figures.metrics]
+        return {n: [self.figures.result(release, n) for release in self.releases] for n in names}
+
+    @cached_property
+    def groups(self) -> dict[str, list[Case]]:
+        """Cases by group; each case is in the worst group of any release.
+
+        Groups follow the first metric, or differences between answers without metrics.
+        """
+        figures, releases, name = self.figures, self.figures.others, next(iter(self.metrics), None)
+        members: dict[str, Iterable[Case]] = {
+            "worse": figures.cases_by("worse", releases, name) if name else (),
+            "missing": [
+                case
+                for case in figures.cases
+                if not all(case.answers(release) for release in figures.releases)
+                or (name and any(figures.verdict(case, r, name) == "error" for r in releases))
+            ],
+            "better": figures.cases_by("better", releases, name) if name else (),
+            "changed": figures.group("changed"),
+            "same": figures.cases,
+        }
+        groups: dict[str, list[Case]] = {}
+        placed: set[int] = set()
+        for group in GROUPS:
+            groups[group] = [case for case in members[group] if case.number not in placed]
+            placed |= {case.number for case in groups[group]}
+        return groups
 
     @cached_property
     def verdicts(self) -> list[ReleaseVerdict]:
@@ -256,76 +316,6 @@ class ReportModel:
         """Return the names of the outputs of `cells`."""
         names = dict.fromkeys(name for cell in cells for name in cell.outputs)
         return [name for name in self.figures.output_names if name in names]
-
-
-def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = None) -> ReportModel:
-    """Return the view model of a comparison."""
-    rows = dict(zip(figures.releases, summary_rows(figures), strict=True))
-    releases = (figures.baseline, *figures.others)
-    return ReportModel(
-        figures=figures,
-        title=f"{figures.deployment}: {_question(figures)}",
-        span=_span(figures),
-        summary={release: rows[release] for release in releases},
-        metrics={
-            metric.name: [figures.result(release, metric.name) for release in releases]
-            for metric in figures.metrics
-        },
-        decisions=figures.all_decisions,
-        groups=_grouped(figures),
-        code=code or {},
-    )
-
-
-def _question(figures: ComparisonFigures) -> str:
-    """Return the question that the verdicts answer, or the only release."""
-    *names, last = figures.others or ("",)
-    joined = f"{', '.join(names)} or {last}" if names else last
-    if not last:
-        return figures.baseline
-    if figures.all_decisions:
-        return f"may {joined} replace {figures.baseline}?"
-    return f"does {joined} differ from {figures.baseline}?"
-
-
-def _span(figures: ComparisonFigures) -> str:
-    """Return the numbers of cases and runs, and their period, in a line."""
-    if not figures.cases:
-        return f"no stored runs on {', '.join(figures.releases)}"
-    moments = [run.timestamp for run in figures.answers["run"].tolist()]
-    counts = f"{plural(len(figures.cases), 'case')}, {plural(len(moments), 'run')}"
-    if not moments or max(moments) < _UNTIMED:
-        return counts
-    first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (min(moments), max(moments)))
-    return f"{counts} of {first} UTC" if first == last else f"{counts} of {first} to {last} UTC"
-
-
-def _grouped(figures: ComparisonFigures) -> dict[str, list[Case]]:
-    """Return cases by group; each case is in the worst group of any release.
-
-    Groups follow the first metric, or differences between answers without metrics.
-    """
-    releases, cases = figures.others, figures.cases
-    name = figures.metrics[0].name if figures.metrics else None
-    differs = zip(cases, *figures.statuses.values(), strict=True)
-    members: dict[str, Sequence[Case]] = {
-        "worse": figures.cases_by("worse", releases, name) if name else (),
-        "missing": [
-            case
-            for case in cases
-            if not all(case.answers(release) for release in figures.releases)
-            or (name and any(figures.verdict(case, r, name) == "error" for r in releases))
-        ],
-        "better": figures.cases_by("better", releases, name) if name else (),
-        "changed": [case for case, *statuses in differs if "differs" in statuses],
-        "same": cases,
-    }
-    groups: dict[str, list[Case]] = {}
-    placed: set[int] = set()
-    for group in GROUPS:
-        groups[group] = [case for case in members[group] if case.number not in placed]
-        placed |= {case.number for case in groups[group]}
-    return groups
 
 
 def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
@@ -453,14 +443,14 @@ def _page_data(model: ReportModel) -> dict[str, Any]:
     }
 
 
-def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:
+def overview(model: ReportModel) -> str:
     """Return the comparison as HTML for a notebook, regressions first, without scripts."""
     return render(
         "comparison.html.j2",
         model=model,
         icon=icon,
         is_answer=is_answer,
-        limit=limit,
+        limit=_MAX_OVERVIEW_CASES,
         css="".join(map(stylesheet, _CASES_CSS)),
         short=lambda value: cut(plain_text(value), _MAX_INPUT_CHARS),
     )
@@ -494,7 +484,7 @@ def text(model: ReportModel) -> str:
     cases = plural(len(figures.cases), "case")
     lines = [f"{figures.deployment} against {figures.baseline}, {cases}"]
     lines += [f"  {verdict.head}{verdict.body}" for verdict in model.verdicts]
-    lines += [f"  {note}." for note in model.decisions.notes]
+    lines += [f"  {note}." for note in figures.all_decisions.notes]
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at].line} ({name})")

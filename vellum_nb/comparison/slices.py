@@ -9,7 +9,7 @@ from typing import Any
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.cases import case_values
 from vellum_nb.comparison.figures import ComparisonFigures, release_finding
-from vellum_nb.comparison.lines import label_text
+from vellum_nb.comparison.lines import grouped_by_text
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printable
 from vellum_nb.history import frame_of_cells
@@ -34,21 +34,12 @@ def slice_frame(
             "run the remaining cases with sweep.resume()"
         )
         raise InputError(msg)
-    groups = _groups(figures, by)
+    groups = grouped_by_text(case_values(figures.cases, "by", by))
     rows = [row for one in releases for row in _rows(figures, groups, name, one)]
     rows.sort(key=lambda row: row.pop("order"))
     frame = frame_of_cells({column: [row[column] for row in rows] for column in _COLUMNS})
     figures_of = [column for column in _COLUMNS if column.startswith(("mean", "delta", "p"))]
     return frame.astype(dict.fromkeys(figures_of, "float64"))
-
-
-def _groups(figures: ComparisonFigures, by: str) -> dict[str, list[int]]:
-    """Return the indices of the cases with each value, by its text."""
-    groups: dict[str, list[int]] = {}
-    for at, value in enumerate(case_values(figures.cases, "by", by)):
-        if value is not None:
-            groups.setdefault(label_text(value), []).append(at)
-    return groups
 
 
 def _rows(

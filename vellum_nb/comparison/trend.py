@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.comparison import scored_runs
+from vellum_nb.comparison.compare import scored_runs
 from vellum_nb.comparison.duels import charts_required
 from vellum_nb.comparison.metrics import One
 from vellum_nb.comparison.pairs import ERROR_RATE, Scored

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from vellum_nb.clock import from_micros, micros
 from vellum_nb.comparison import statistics as stats
-from vellum_nb.comparison.comparison import scored_runs
+from vellum_nb.comparison.compare import scored_runs
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.metrics import One
 from vellum_nb.comparison.pairs import ERROR_RATE, Scored

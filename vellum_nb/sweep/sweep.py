@@ -17,7 +17,8 @@ from statistics import fmean
 from typing import Any, Protocol, Unpack
 
 from vellum_nb.clock import micros
-from vellum_nb.comparison.comparison import CompareOptions, Comparison, compare_options
+from vellum_nb.comparison.compare import CompareOptions, compare_options
+from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.errors import HistoryError, InputError, OutOfReachError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import (

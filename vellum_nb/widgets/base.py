@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 
 import anywidget
 import ipywidgets as ipw
-from IPython.core.getipython import get_ipython
 from IPython.display import HTML
 from ipywidgets.widgets.widget import _instances
 
@@ -30,7 +29,13 @@ _MAX_PATH_CHARS = 500
 _ROUTE = "_reply_subshell_for"  # of ipykernel 7: tests/widgets/test_base.py
 
 
-class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
+class _StrictJson(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the state as strict JSON, without NaN, infinity or lone surrogates."""
+        return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
+
+
+class Readable(_StrictJson):
     """Widget that is saved in a notebook as text and static HTML.
 
     Rerunning its cell closes it, see `close_with_cell`.
@@ -55,10 +60,6 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
     def _html(self) -> str:
         """Return the static HTML without its wrapper."""
         raise NotImplementedError
-
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Return the state as strict JSON, without NaN, infinity or lone surrogates."""
-        return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self._bundle(repr(self), self._html(), **kwargs)
@@ -94,8 +95,7 @@ def _is_unattended() -> bool:
     A widget view saved in such a notebook would hide the static HTML. Voila also executes cells
     headless, but serves them with their kernel.
     """
-    find_parent = getattr(get_ipython(), "get_parent", None)
-    message = (find_parent() if find_parent else None) or {}
+    message = _running()[1]
     is_headless = message.get("content", {}).get("allow_stdin") is False
     return is_headless and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
@@ -138,9 +138,8 @@ class ThreadSafeWidget(Readable, anywidget.AnyWidget):
         return ""
 
 
-class _Html(ipw.HTML):  # type: ignore[misc]  # no types are published for ipywidgets
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
-        return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
+class _Html(_StrictJson, ipw.HTML):  # type: ignore[misc]  # no types are published for ipywidgets
+    pass
 
 
 def styled(widget: Any, classes: str) -> Any:
@@ -148,6 +147,11 @@ def styled(widget: Any, classes: str) -> Any:
     for name in classes.split():
         widget.add_class(name)
     return widget
+
+
+def set_class(widget: Any, name: str, *, on: bool) -> None:
+    """Add or remove a CSS class."""
+    (widget.add_class if on else widget.remove_class)(name)
 
 
 def note(html: str, classes: str = "") -> Any:
@@ -207,9 +211,14 @@ def _is_contained(widget: Readable) -> bool:
     return any(widget in getattr(container, "children", ()) for container in containers)
 
 
+def running_shell() -> Any:
+    """Return IPython's shell, or None outside of it."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
 def _running() -> tuple[Any, dict[str, Any], str | None]:
     """Return the shell, the message it executes and the id of that cell."""
-    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell = running_shell()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
     return shell, parent, cell if isinstance(cell, str) else None

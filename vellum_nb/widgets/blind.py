@@ -17,7 +17,6 @@ from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
 from vellum_nb.models.inputs import is_chat
@@ -35,7 +34,6 @@ from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget, close_with_
 from vellum_nb.widgets.markup import name_html, short_line, table_html
 from vellum_nb.widgets.outputs import output_rows, section_html
 
-Rate = Callable[[Run, float, Mapping[str, Any]], object]
 _MAX_CASES = 200  # rows of results
 _MAX_NOTE_CHARS = 500
 _MAX_SHORT_INPUTS = 4
@@ -254,8 +252,8 @@ class BlindView(ThreadSafeWidget):
     ----------
     session : BlindSession
         What is rated.
-    rate : callable, optional
-        Called with a run, a quality from 0 to 1 and its metadata; sends an actual.
+    actions : Actions, optional
+        Operations of a workspace. Without them, no actuals can be sent.
 
     Attributes
     ----------
@@ -279,9 +277,9 @@ class BlindView(ThreadSafeWidget):
     sending = traitlets.Unicode("").tag(sync=True)
     view_model = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, session: BlindSession, *, rate: Rate | None = None) -> None:
+    def __init__(self, session: BlindSession, actions: Actions | None = None) -> None:
         self.session = session
-        self._rate = rate
+        self._actions = actions
         self._step = 0
         self._ending = False  # whether the page asks to end the rating early
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -290,6 +288,9 @@ class BlindView(ThreadSafeWidget):
         self._show()
         self.on_msg(self._on_message)
         close_with_cell(self)
+        if actions is not None:  # the rating can end in another view of this process
+            subscribe, refresh = actions.history.subscribe, self._refresh
+            self._unsubscribe = subscribe(lambda _run: None, on_bulk_change=refresh)
 
     def send_actuals(self) -> int:
         """Send the ratings to Vellum as actuals, once each; return the number sent.
@@ -302,12 +303,15 @@ class BlindView(ThreadSafeWidget):
         InputError
             The rating has not ended.
         """
-        if self._rate is None:
+        if self._actions is None:
             self.error = "There is no workspace to send actuals with: compare by ws.compare(...)"
             return 0
+        rate = self._actions.rate
         self.sending = "sending…"
         try:
-            sent, problems = self.session.send(self._rate)
+            sent, problems = self.session.send(
+                lambda run, quality, data: rate(run, quality, metadata=data)
+            )
         finally:
             self.sending = ""
         self.error = ""
@@ -331,10 +335,6 @@ class BlindView(ThreadSafeWidget):
         self._ending = True
         self._show()
 
-    def follow(self, history: History) -> None:
-        """Show the results when the rating ends in another view of this process."""
-        self._unsubscribe = history.subscribe(lambda _run: None, on_bulk_change=self._refresh)
-
     def close(self) -> None:
         """Close the view; the rating stays open."""
         self._unsubscribe()
@@ -346,7 +346,7 @@ class BlindView(ThreadSafeWidget):
 
     def _show(self) -> None:
         self._step += 1
-        can_send = self._rate is not None
+        can_send = self._actions is not None
         view = blind_view_model(self.session, can_send=can_send, ending=self._ending)
         self.view_model = {**view, "step": self._step}
 
@@ -398,13 +398,3 @@ class BlindView(ThreadSafeWidget):
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")
-
-
-def blind_view(session: BlindSession, actions: Actions | None) -> BlindView:
-    """Return the view of a blind rating; without `actions`, it cannot send actuals."""
-    if actions is None:
-        return BlindView(session)
-    rate = actions.rate
-    view = BlindView(session, rate=lambda run, quality, data: rate(run, quality, metadata=data))
-    view.follow(actions.history)
-    return view

@@ -20,7 +20,15 @@ from vellum_nb.sweep.cases import SUFFIXES, CaseColumn, CaseFile, columns_html
 from vellum_nb.sweep.options import Existing
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep, control_of
-from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, button, close_tree, note, styled
+from vellum_nb.widgets.base import (
+    ErrorBoundary,
+    SerialExecutor,
+    button,
+    close_tree,
+    note,
+    set_class,
+    styled,
+)
 from vellum_nb.widgets.markup import ALERT, alert_html, name_html, page_safe, table_html
 from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
@@ -287,7 +295,7 @@ class CaseSection:
         self._run.disabled = active or not label
         self._run.description = "Running…" if active else label or "Run"
         is_next = is_next and label != _CHECK_LABEL
-        (self._run.add_class if is_next else self._run.remove_class)("vnb-case-go")
+        set_class(self._run, "vnb-case-go", on=is_next)
 
 
 class _ColumnRow:
@@ -312,7 +320,7 @@ class _ColumnRow:
         return self.column == replace(column, meant=self.column.meant)
 
     def show(self, *, visible: bool) -> None:
-        (self.widget.remove_class if visible else self.widget.add_class)("vnb-none")
+        set_class(self.widget, "vnb-none", on=not visible)
 
     def decide(self, name: str | None) -> None:
         self.widget.remove_class(self._state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
@@ -13,6 +13,7 @@ from typing import Any
 
 import ipywidgets as ipw
 
+from vellum_nb.comparison.actions import require
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import (
     Run,
@@ -25,12 +26,10 @@ from vellum_nb.models.inputs import plain, wire_type
 from vellum_nb.models.sweeps import SweepCase, is_unsent
 from vellum_nb.rendering.html import value_html
 from vellum_nb.sweep.conversations import Conversation
-from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, styled
+from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, set_class, styled
 from vellum_nb.widgets.markup import alert_html, name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.results import Execute, FormRuns, Stream
-
-SaveCase = Callable[[str, Mapping[str, Any]], str]
+from vellum_nb.widgets.results import FormRuns
 
 
 @dataclass(eq=False)
@@ -64,14 +63,10 @@ class ChatSection:
         The inputs that the chat fills; the first one is that of the message.
     release : callable
         Fetches the release that a tag points to.
-    run, stream : callable
-        Execute one request.
-    make_runs : callable
-        `FormRuns` of a turn.
-    save_case : callable, optional
-        Adds a case to the case set of this name, and returns a summary.
-    answered, ended, changed : callable
-        Called with the answers of the newest turn, at its end, and after each change.
+    form_runs : FormRuns
+        Those of the form, with the callbacks for answers and ends; each turn has a copy.
+    changed : callable
+        Called after each change.
     """
 
     def __init__(
@@ -79,21 +74,14 @@ class ChatSection:
         deployment: str,
         conversation: Conversation,
         inputs: Sequence[str],
+        form_runs: FormRuns,
         *,
         release: Callable[[str], WorkflowDeploymentRelease],
-        run: Execute,
-        stream: Stream | None,
-        make_runs: Callable[..., FormRuns],
-        save_case: SaveCase | None,
-        answered: Callable[[tuple[Run, ...]], None],
-        ended: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
         self.inputs = tuple(inputs)
         self._deployment, self._given, self._release = deployment, conversation, release
-        self._run, self._stream, self._make_runs = run, stream, make_runs
-        self._answered, self._ended, self._changed = answered, ended, changed
-        self._save_case = save_case
+        self._form_runs, self._changed = form_runs, changed
         self._executor = SerialExecutor("vellum-nb-chat")
         self._lock = threading.RLock()
         self._turns: list[_Turn] = []
@@ -124,7 +112,7 @@ class ChatSection:
         styled(self._set, "vnb-unlabelled")
         self._saved = note("", "vnb-dialog-saved")
         add = button("Add to the set", "vnb-dialog-add", lambda: self._executor.submit(self._add))
-        to_set = [] if self._save_case is None else [self._set, add, self._saved]
+        to_set = [] if self._form_runs.actions is None else [self._set, add, self._saved]
         row = styled(ipw.Box(to_set), "vnb-dialog-foot")
         self._saving = styled(ipw.VBox([self._case, row]), "vnb-dialog")
         parts = [self._list, foot, self._saving, self._box]
@@ -164,10 +152,11 @@ class ChatSection:
 
     def send(self, tags: Sequence[str], inputs: Mapping[str, Any], *, streaming: bool) -> None:
         """Send the message with the other inputs, without waiting for the answers."""
-        turn = _Turn(self.message, inputs)
-        turn.answers = self._make_runs(
-            run=partial(_unless_ended, turn.runs, self._run),
-            stream=self._stream and partial(_unless_ended, turn.runs, self._stream),
+        turn, form_runs = _Turn(self.message, inputs), self._form_runs
+        turn.answers = replace(
+            form_runs,
+            run=partial(_unless_ended, turn.runs, form_runs.run),
+            stream=form_runs.stream and partial(_unless_ended, turn.runs, form_runs.stream),
             answered=partial(self._on_answers, turn),
             ended=partial(self._on_end, turn),
             go_on=None,
@@ -212,7 +201,8 @@ class ChatSection:
         name, case = self._set.value.strip(), self.case
         self._saved.value = ""
         try:
-            summary = self._save_case(name, case) if self._save_case and case["turns"] else ""
+            actions = require(self._form_runs.actions, "save cases")
+            summary = actions.add_cases(name, self._deployment, [case]) if case["turns"] else ""
             self._saved.value = f'<div role="status">{escape(summary)}</div>'
         except VellumNBError as exc:
             self._saved.value = alert_html(exc)
@@ -304,7 +294,7 @@ class ChatSection:
             turn.runs.update({run.release_tag: run for run in runs})
             self._show()
         if turn is self._newest:
-            self._answered(tuple(run for run in runs if not is_unsent(run)))
+            self._form_runs.answered(tuple(run for run in runs if not is_unsent(run)))
         self._changed()
 
     def _on_end(self, turn: _Turn) -> None:
@@ -313,7 +303,7 @@ class ChatSection:
             self._box.value = turn.message
         self._is_busy = False
         self._show()
-        self._ended()
+        self._form_runs.ended()
 
     def _show(self) -> None:
         """Show what can be done, and which conversations have ended."""
@@ -327,11 +317,8 @@ class ChatSection:
             control.disabled = not is_idle
         if self._save.value:
             self._case.value = page_safe(json.dumps(self.case, ensure_ascii=False))
-        for part, is_shown in (
-            (self._discard, self._edited is not None),
-            (self._saving, self._save.value),
-        ):
-            (part.remove_class if is_shown else part.add_class)("vnb-folded")
+        set_class(self._discard, "vnb-folded", on=self._edited is None)
+        set_class(self._saving, "vnb-folded", on=not self._save.value)
 
     def _ended_html(self) -> str:
         ended = []

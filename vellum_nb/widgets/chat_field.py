@@ -14,7 +14,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import ROLES, chat_messages
 from vellum_nb.rendering.format import plural
-from vellum_nb.widgets.base import button, close_tree, note, styled
+from vellum_nb.widgets.base import button, close_tree, note, set_class, styled
 from vellum_nb.widgets.fields import Field, FieldSet, TextField, problem_html, read_json
 from vellum_nb.widgets.markup import page_safe
 
@@ -111,7 +111,7 @@ class ChatField(Field):
         some_empty = any(turn.is_empty for turn in self._turns)
         for turn in self._turns:
             is_bad = bool(problem) and (turn.is_empty or not some_empty)
-            (turn.widget.add_class if is_bad else turn.widget.remove_class)("vnb-turn-bad")
+            set_class(turn.widget, "vnb-turn-bad", on=is_bad)
 
     def add(self) -> None:
         """Add an empty turn of the role that speaks next."""

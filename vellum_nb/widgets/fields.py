@@ -17,7 +17,7 @@ from vellum_nb.models import VellumVariable
 from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import default_of, plain, type_name, value_problem
 from vellum_nb.rendering.format import visible_name
-from vellum_nb.widgets.base import button, close_tree, note, styled
+from vellum_nb.widgets.base import button, close_tree, note, set_class, styled
 from vellum_nb.widgets.markup import ALERT, name_html, page_safe
 from vellum_nb.widgets.spec import TagChoice, Variables, expectations, union
 
@@ -146,7 +146,7 @@ class Field:
     def show(self, problem: str | None) -> None:
         """Show `problem` next to the control, or remove it."""
         self._message.value = problem_html(problem) if problem else ""
-        (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
+        set_class(self.widget, "vnb-bad", on=bool(problem))
 
     def look(self) -> None:
         """Read the file that the value refers to, if any, before a run."""
@@ -425,9 +425,8 @@ class Fold:
         self._toggle.value = True
 
     def _turned(self, change: Any) -> None:
-        is_open = change["new"]
-        (self._body.remove_class if is_open else self._body.add_class)("vnb-folded")
-        (self._toggle.add_class if is_open else self._toggle.remove_class)("vnb-open")
+        set_class(self._body, "vnb-folded", on=not change["new"])
+        set_class(self._toggle, "vnb-open", on=change["new"])
 
 
 class TagBar:

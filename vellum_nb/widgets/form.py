@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from contextlib import suppress
 from html import escape
 from itertools import chain
 from typing import Any
@@ -14,7 +14,8 @@ import anywidget
 import ipywidgets as ipw
 import traitlets
 
-from vellum_nb.errors import VellumNBError
+from vellum_nb.comparison.actions import Actions
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.checks import cut
@@ -34,16 +35,17 @@ from vellum_nb.widgets.base import (
     close_with_cell,
     keep_order,
     note,
+    set_class,
     styled,
 )
 from vellum_nb.widgets.cases import CaseSection
-from vellum_nb.widgets.chat import ChatSection, SaveCase
+from vellum_nb.widgets.chat import ChatSection
 from vellum_nb.widgets.chat_field import ChatField, Continuation, next_turn
 from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
 from vellum_nb.widgets.markup import ALERT, name_html
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
-from vellum_nb.widgets.results import Execute, FormRuns, LookUp, Progress, Rate, Stream, Trace
+from vellum_nb.widgets.results import Execute, FormRuns, Progress, Stream
 from vellum_nb.widgets.spec import (
     FormSpec,
     Releases,
@@ -104,21 +106,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         back with the partial text.
     release : callable
         Fetches the release that a tag points to.
-    count : callable, optional
-        Returns the number of stored runs of the deployment, or None if it is unknown.
-    rate, trace : callable, optional
-        Rates a run and returns the rated run; returns the nodes of a run.
-    look_up : callable, optional
-        Looks up a run in doubt and returns the updated run.
+    actions : Actions, optional
+        Operations of a workspace: number of stored runs, ratings, traces, look-ups and case sets.
     cases : callable, optional
         `Workspace.sweep` of the deployment, for files of cases.
-    subscribe : callable, optional
-        `History.subscribe`, which updates the number of stored runs.
     conversation : Conversation, optional
         How the chat sends its turns. Without it, the names are inferred, and only deployments with
         a chat history or a text as the only input have a chat.
-    save_case : callable, optional
-        Adds a conversation of the chat to the case set of this name, and returns a summary.
 
     Attributes
     ----------
@@ -154,19 +148,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         *,
         run: Execute,
         release: Callable[[str], WorkflowDeploymentRelease],
-        count: Callable[[], int | None] | None = None,
         stream: Stream | None = None,
-        rate: Rate | None = None,
-        trace: Trace | None = None,
-        look_up: LookUp | None = None,
+        actions: Actions | None = None,
         cases: Callable[..., Any] | None = None,
-        subscribe: Callable[..., Callable[[], None]] | None = None,
         conversation: Conversation | None = None,
-        save_case: SaveCase | None = None,
     ) -> None:
         super().__init__()
         self._spec = spec
-        self._count = count
+        self._history = None if actions is None else actions.history
         self._lock = threading.RLock()
         self._reads_fields = False  # while `value` is updated from the fields
         self._sent: dict[str, Any] | None = None
@@ -194,35 +183,34 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._cases = (
             None if cases is None else CaseSection(cases, boundary=boundary, ended=self._show_head)
         )
-        calls: dict[str, Any] = {"run": run, "stream": stream, "ended": self._on_end}
-        calls["answered"] = lambda runs: self.set_trait("runs", runs)
-        make_runs = partial(
-            FormRuns,
-            rate=rate,
-            trace=trace,
-            look_up=look_up,
+        self._runs = FormRuns(
+            run=run,
+            stream=stream,
+            actions=actions,
             outputs=spec.outputs,
             boundary=boundary,
             reported=self._bar.progress,
+            answered=lambda runs: self.set_trait("runs", runs),
+            ended=self._on_end,
+            go_on=self.continue_from,
         )
-        self._runs = make_runs(**calls, go_on=self.continue_from)
         self._chat = None
-        if inputs := chat_inputs(spec.variables, conversation or Conversation()):
+        conversation = conversation or Conversation()
+        if inputs := chat_inputs(spec.variables, conversation):
             self._chat = ChatSection(
                 spec.name,
-                conversation or Conversation(),
+                conversation,
                 inputs,
-                **calls,
+                self._runs,
                 release=release,
-                make_runs=make_runs,
-                save_case=save_case,
                 changed=boundary.guarded(self._refresh),
             )
         self._build()
         self._counter = Debouncer(self._show_head, name="vellum-nb-form-count", delay=0.2)
         self._unsubscribe: Callable[[], None] = lambda: None
-        if subscribe is not None:
-            self._unsubscribe = subscribe(None, on_bulk_change=self._counter.poke)
+        if actions is not None:
+            poke = self._counter.poke
+            self._unsubscribe = actions.history.subscribe(None, on_bulk_change=poke)
         close_with_cell(self)
 
     def _build(self) -> None:
@@ -284,8 +272,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             if self._chat is not None:
                 parts[_CHAT] = [*typed, self._chat.widget]
             for part in chain(*parts.values()):
-                is_shown = part in parts[self._mode]
-                (part.remove_class if is_shown else part.add_class)("vnb-folded")
+                set_class(part, "vnb-folded", on=part not in parts[self._mode])
             self._tried = False
             self._show_fields()
             self._refresh()
@@ -455,7 +442,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         """Release the contents of a closed form, which `Out` or a variable may still reference."""
         del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
         del self._head, self._notice, self._boundary, self._releases, self._reader
-        del self._stream_link, self._count, self._counter, self._unsubscribe
+        del self._stream_link, self._history, self._counter, self._unsubscribe
         del self._actions, self._run_on, self._top, self._accessibility, self._chat
         self._sent = self._continuation = None
 
@@ -591,11 +578,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         with self._lock:
             if self.is_closed:
                 return
-            spec, head, read_count = self._spec, self._head, self._count
-        count = None if read_count is None else read_count()
+            spec, head, history = self._spec, self._head, self._history
         facts = [plural(len(spec.tags), "release")]
-        if count is not None:
-            facts.append(f"history: {plural(count, 'run')}")
+        if history is not None:
+            with suppress(HistoryError):  # the next run reports it
+                count = history.count(deployment=spec.name)
+                facts.append(f"history: {plural(count, 'run')}")
         about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
         head.value = (
             f'<div class="vnb-head"><b class="vnb-title">{name_html(spec.label)}</b>'

@@ -33,7 +33,7 @@ from vellum_nb.widgets.base import (
     close_with_cell,
     note,
 )
-from vellum_nb.widgets.blind import BlindView, blind_view
+from vellum_nb.widgets.blind import BlindView
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.grid_cases import head
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, row
@@ -442,7 +442,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         if rating is None:
             self._hide_results()
             return None
-        view = blind_view(rating, self._actions)
+        view = BlindView(rating, self._actions)
         self._show_rating(view)
         return view
 

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.actions import Actions
+from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.lines import ICONS, IDLE, Busy, label_text, score_of, verdict_of
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
@@ -26,11 +26,11 @@ from vellum_nb.rendering.format import (
     visible_name,
 )
 from vellum_nb.rendering.html import clipped, render, value_html
-from vellum_nb.widgets.base import ErrorBoundary, button, note, styled
+from vellum_nb.widgets.base import ErrorBoundary, button, note, set_class, styled
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, failure_chips
 from vellum_nb.widgets.outputs import heads_html, side_by_side_html, side_by_side_traces
-from vellum_nb.widgets.results import AnswerBars, LookUp
+from vellum_nb.widgets.results import AnswerBars
 
 _MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
 _MAX_TRACE_CHARS = 1_000_000  # of the HTML of the traces of a conversation
@@ -44,13 +44,13 @@ class Detail:
     """
 
     SUBJECT = "case"
+    CONTROLS: tuple[str, ...] = ("rate", "trace")
 
     def __init__(
         self,
         actions: Actions | None,
         changed: Callable[[Run], None],
         close: Callable[[], None],
-        look_up: LookUp | None = None,
         *,
         run_again: Callable[[], None] = lambda: None,
     ) -> None:
@@ -58,8 +58,7 @@ class Detail:
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
         self._traces = note("", "vnb-case-traces")
-        trace = None if actions is None else actions.trace
-        self._trace, self._changed, self._can_fail = trace, changed, actions is not None
+        self._actions, self._changed, self._can_fail = actions, changed, actions is not None
         self._runs: tuple[Run, ...] = ()
         self._nodes: dict[str, tuple[NodeRun, ...]] = {}  # of turns, by run id
         self._turn_runs: Mapping[int, Mapping[str, Run]] = {}  # by turn and release
@@ -69,9 +68,8 @@ class Detail:
         self._repeat.observe(self._on_repeat, "value")
         self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
         self.bars = AnswerBars(
-            rate=None if actions is None else actions.rate,
-            trace=trace,
-            look_up=look_up,
+            actions,
+            offered=self.CONTROLS,
             boundary=self._edge,
             changed=changed,
             go_on=None,
@@ -157,7 +155,7 @@ class Detail:
         self._repeat.options = [("newest answers", None), *numbers]
         self._repeat.value = chosen
         self._repeat.observe(self._on_repeat, "value")
-        (self._repeat.remove_class if count > 1 else self._repeat.add_class)("vnb-none")
+        set_class(self._repeat, "vnb-none", on=count <= 1)
         if chosen is not None:
             return dict.fromkeys(tries, chosen)
         ids = {name: [run.id for run in runs] for name, runs in tries.items()}
@@ -169,7 +167,7 @@ class Detail:
     def _offer_replay(self, releases: Sequence[str]) -> None:
         """Show the button that runs the case again, if it can be run on any release."""
         self._replay.tooltip = f"Run this case again on {', '.join(map(visible_name, releases))}"
-        (self._replay.remove_class if releases else self._replay.add_class)("vnb-none")
+        set_class(self._replay, "vnb-none", on=not releases)
 
     def _draw(
         self,
@@ -197,13 +195,12 @@ class Detail:
         self, runs: Sequence[Run], release: str = "", *, can_read: bool = True
     ) -> None:
         """Show the stored traces, and the button that fetches the others."""
-        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
-        (self._read.remove_class if unread and can_read else self._read.add_class)("vnb-none")
+        self._offer_traces(runs if can_read else ())
         self._traces.value = clean(side_by_side_traces(runs, release))
 
     def _show_turn_traces(self, transcript: Transcript, release: str) -> None:
         """Show the stored traces of each turn, and the button that fetches the others."""
-        parts, size, unread = list[str](), 0, False
+        parts, size, all_runs = list[str](), 0, list[Run]()
         self._turn_runs = transcript.runs
         for number, by_release in transcript.runs.items():
             runs = [
@@ -212,13 +209,17 @@ class Detail:
                 )
                 for name, run in by_release.items()
             ]
-            unread |= any(not run.nodes and run.execution_id for run in runs)
+            all_runs += runs
             if size <= _MAX_TRACE_CHARS:
                 parts.append(side_by_side_traces(runs, release, turn=number))
                 size += len(parts[-1])
-        can_read = unread and self._trace is not None
-        (self._read.remove_class if can_read else self._read.add_class)("vnb-none")
+        self._offer_traces(all_runs)
         self._traces.value = clean("".join(parts))
+
+    def _offer_traces(self, runs: Sequence[Run]) -> None:
+        """Show the button that fetches traces, if one of `runs` lacks its trace."""
+        unread = any(not run.nodes and run.execution_id for run in runs)
+        set_class(self._read, "vnb-none", on=not unread or self._actions is None)
 
     def hide(self) -> None:
         """Clear the view."""
@@ -232,8 +233,7 @@ class Detail:
 
     def _on_read(self) -> None:
         """Fetch the missing traces in a thread and show each one when it arrives."""
-        assert self._trace is not None  # noqa: S101  (the button requires it)
-        read, runs = self._trace, self._runs
+        read, runs = require(self._actions, "read traces").trace, self._runs
         last_ids = {run.id for run in runs}
         turns = [run for by_release in self._turn_runs.values() for run in by_release.values()]
 

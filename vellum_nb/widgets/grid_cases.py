@@ -8,8 +8,8 @@ from typing import Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.decisions import Decision
-from vellum_nb.comparison.figures import FIRST_CHANGED, summary_frame, summary_rows
 from vellum_nb.comparison.forest import Axis, Difference, difference, difference_bounds
+from vellum_nb.comparison.frames import FIRST_CHANGED, summary_frame, summary_rows
 from vellum_nb.comparison.lines import CaseOrder
 from vellum_nb.comparison.report import counts_text, release_counts
 from vellum_nb.models.checks import cut
@@ -78,7 +78,7 @@ def head(
 
 def summary_by_release(comparison: Comparison) -> dict[str, Any]:
     """Return the rows of the summary by release."""
-    records = summary_frame(summary_rows(comparison.figures)).to_dict("records")
+    records = summary_frame(summary_rows(comparison.figures).values()).to_dict("records")
     return dict(zip(comparison.releases, records, strict=True))
 
 

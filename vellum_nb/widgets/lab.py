@@ -19,6 +19,7 @@ from vellum_nb.widgets.base import (
     close_tree,
     close_with_cell,
     note,
+    set_class,
     styled,
 )
 from vellum_nb.widgets.form import RunForm
@@ -182,7 +183,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets i
         head.count = plural(view.recorded, "run")
         head.status = f"{count} selected" if count else ""
         for at, pane in enumerate(self._panes):
-            (pane.remove_class if at == head.index else pane.add_class)("vnb-lab-hidden")
+            set_class(pane, "vnb-lab-hidden", on=at != head.index)
         if self.tab == "Compare":
             self._show_compare()
 

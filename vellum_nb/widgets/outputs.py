@@ -263,13 +263,8 @@ def side_by_side_html(
     notes = _notes(runs, compared, legend=legend and not markdown, inline=inline)
     if more > 0:
         notes.append(f"{more:,} more outputs are in the run")
-    above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
-    if inputs:
-        above += _columns_html([_with_outputs(run, run.inputs) for run in runs], "inputs")
-    body = f'{above}<div class="vnb-out-grid">{columns}</div>'
-    if not runs:
-        body = '<p class="vnb-note">No runs to show.</p>'
-    return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{body}</div>'
+    above = _columns_html([_with_outputs(e, e.inputs) for e in runs], "inputs") if inputs else ""
+    return _styled_html(notes if runs else ["No runs to show."], above, columns)
 
 
 def heads_html(
@@ -294,9 +289,14 @@ def heads_html(
         for run in runs
     ]
     notes = _notes(runs, compared, legend=True, inline=inline)
-    above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
-    grid = f'{above}<div class="vnb-out-grid vnb-out-heads">{"".join(sections)}</div>'
-    return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{grid}</div>'
+    return _styled_html(notes, "", "".join(sections), " vnb-out-heads")
+
+
+def _styled_html(notes: Sequence[str], above: str, columns: str, classes: str = "") -> str:
+    """Return columns with their style, below notes and other HTML."""
+    lines = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
+    grid = f'<div class="vnb-out-grid{classes}">{columns}</div>' if columns else ""
+    return f'<style>{OUTPUT_CSS}</style><div class="vnb-out">{lines}{above}{grid}</div>'
 
 
 def _with_outputs(run: Run, values: Mapping[str, Any]) -> Run:

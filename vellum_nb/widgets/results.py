@@ -15,8 +15,9 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets
 
+from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
+from vellum_nb.models import Cancellation, Run, RunRequest
 from vellum_nb.models.checks import cut
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.assets import script
@@ -30,9 +31,6 @@ from vellum_nb.widgets.spec import Progressing
 
 Execute = Callable[[RunRequest, Cancellation], Run]
 Stream = Callable[[RunRequest, Cancellation, Callable[[Progressing], None]], Run]
-Rate = Callable[[Run, float | None, Mapping[str, Any] | None], Run]
-Trace = Callable[[Run], Sequence[NodeRun]]
-LookUp = Callable[[Run], Run]
 Live = Mapping[str, Progressing]
 
 _REPORT_INTERVAL_S = 0.1
@@ -86,7 +84,7 @@ class AnswerBars(ThreadSafeWidget):
     Traits: the available actions (`controls`), the text of each Copy button (`texts`), the state of
     each bar (`bars`) and the partial outputs of each streaming answer (`live`). Ratings, traces and
     look-ups run in a thread; `changed` is called with the updated run, `go_on` with the run to
-    continue.
+    continue. `offered` are the controls that need `actions`.
     """
 
     _esm = traitlets.Unicode(script("answers.js")).tag(sync=True)
@@ -97,19 +95,16 @@ class AnswerBars(ThreadSafeWidget):
 
     def __init__(
         self,
+        actions: Actions | None,
         *,
-        rate: Rate | None,
-        trace: Trace | None,
-        look_up: LookUp | None = None,
+        offered: Sequence[str] = ("rate", "trace", "look up"),
         boundary: ErrorBoundary,
         changed: Callable[[Run], None],
         go_on: Callable[[Run], None] | None,
     ) -> None:
-        offered = {"rate": rate, "trace": trace, "look up": look_up, "continue": go_on}
-        super().__init__(controls=[name for name, call in offered.items() if call is not None])
-        self._rate = rate
-        self._trace = trace
-        self._look_up = look_up
+        controls = list(offered) if actions is not None else []
+        super().__init__(controls=controls if go_on is None else [*controls, "continue"])
+        self._actions = actions
         self._boundary = boundary
         self._changed = changed
         self._executor = SerialExecutor("vellum-nb-ratings")
@@ -174,14 +169,15 @@ class AnswerBars(ThreadSafeWidget):
         if not isinstance(content, dict):
             return
         event, run = content.get("event"), self._run(content.get("id"))
-        if run is not None and isinstance(event, str) and event in self._events:
+        control = "rate" if event in {"correct", "save", "close"} else event
+        if run is not None and control in self.controls:
             with self._boundary:
-                self._events[event](run, content)
+                self._events[str(event)](run, content)
 
     def _on_rate(self, run: Run, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")
-        if self._rate is not None and quality in (None, 0, 1):
-            rate = self._rate
+        if quality in (None, 0, 1):
+            rate = require(self._actions, "rate").rate
             self._submit(run, "saving…", lambda newest: rate(newest, quality, None))
 
     def _on_correct(self, run: Run, _: Mapping[str, Any]) -> None:
@@ -190,8 +186,8 @@ class AnswerBars(ThreadSafeWidget):
         self._mark(run, editor=fields, problem=words if longer else "")
 
     def _on_save(self, run: Run, message: Mapping[str, Any]) -> None:
-        texts, rate = message.get("texts"), self._rate
-        if rate is None or not isinstance(texts, dict):
+        texts, rate = message.get("texts"), require(self._actions, "rate").rate
+        if not isinstance(texts, dict):
             return
         try:
             desired = corrected_outputs(run, texts)
@@ -208,29 +204,25 @@ class AnswerBars(ThreadSafeWidget):
         self._submit(run, "saving…", save)
 
     def _on_trace(self, run: Run, _: Mapping[str, Any]) -> None:
-        trace = self._trace
         if run.nodes:
             self._mark(run, trace=trace_html(run.nodes, title=run.release_tag), problem="")
-        elif trace is not None:
+            return
 
-            def read(newest: Run) -> Run:
-                nodes = tuple(trace(newest))
-                self._mark(run, trace=trace_html(nodes, title=run.release_tag))
-                return newest.model_copy(update={"nodes": nodes})
+        def read(newest: Run) -> Run:
+            nodes = tuple(require(self._actions, "read traces").trace(newest))
+            self._mark(run, trace=trace_html(nodes, title=run.release_tag))
+            return newest.model_copy(update={"nodes": nodes})
 
-            self._submit(run, "reading the trace…", read)
+        self._submit(run, "reading the trace…", read)
 
     def _on_look_up(self, run: Run, _: Mapping[str, Any]) -> None:
-        look_up = self._look_up
-        if look_up is not None:
+        def find(newest: Run) -> Run:
+            updated = require(self._actions, "look up runs").look_up(newest)
+            self._mark(run, looked_up=lookup_text([updated]))
+            return updated
 
-            def find(newest: Run) -> Run:
-                updated = look_up(newest)
-                self._mark(run, looked_up=lookup_text([updated]))
-                return updated
-
-            self._mark(run, looked_up="")
-            self._submit(run, "looking it up…", find)
+        self._mark(run, looked_up="")
+        self._submit(run, "looking it up…", find)
 
     def _submit(self, run: Run, busy: str, call: Callable[[Run], Run]) -> None:
         """Run `call` in the thread with the latest version of the run."""
@@ -426,9 +418,7 @@ class FormRuns:
 
     run: Execute
     stream: Stream | None
-    rate: Rate | None
-    trace: Trace | None
-    look_up: LookUp | None
+    actions: Actions | None
     outputs: Sequence[str]
     boundary: ErrorBoundary
     reported: Callable[[Progress, str], None]
@@ -445,9 +435,7 @@ class FormRuns:
         self._all_ended = threading.Event()
         self._all_ended.set()
         self.bars = AnswerBars(
-            rate=self.rate,
-            trace=self.trace,
-            look_up=self.look_up,
+            self.actions,
             boundary=self.boundary,
             changed=self._on_rated,
             go_on=self.go_on,

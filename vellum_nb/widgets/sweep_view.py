@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -36,7 +35,13 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of
-from vellum_nb.widgets.base import Debouncer, Readable, SerialExecutor, ThreadSafeWidget
+from vellum_nb.widgets.base import (
+    Debouncer,
+    Readable,
+    SerialExecutor,
+    ThreadSafeWidget,
+    running_shell,
+)
 from vellum_nb.widgets.grid_cases import summary_by_release
 from vellum_nb.widgets.grid_verdicts import MoreCases, verdicts_html
 from vellum_nb.widgets.markup import name_html, short_line
@@ -456,8 +461,7 @@ class SweepView(Readable, ipw.VBox):  # type: ignore[misc]  # no types are publi
 
     def stands_here(self, *, displayed: bool = False) -> bool:
         """Return whether the running cell displayed the view; `displayed` records that it does."""
-        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-        cell = getattr(shell, "execution_count", None)
+        cell = getattr(running_shell(), "execution_count", None)
         if displayed:
             self._cell = cell
         return cell is not None and cell == self._cell

@@ -30,7 +30,7 @@ from vellum_nb.models import Run, RunState
 from vellum_nb.models.checks import available, cut
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
-from vellum_nb.widgets.outputs import lookup_text
+from vellum_nb.widgets.outputs import lookup_text, side_by_side_html
 from vellum_nb.widgets.table_rows import (
     JOINED,
     column_kind,
@@ -263,12 +263,8 @@ class HistoryView(TableView):
     ----------
     history : History
         The history to display; the table follows new runs.
-    side_by_side : callable
-        Returns safe HTML of the selected runs.
-    look_up : callable, optional
-        Looks up a run in doubt and returns the updated run.
     actions : Actions, optional
-        Operations of a workspace: rating and traces. Default: an open run is read-only.
+        Operations of a workspace: ratings, traces and look-ups. Default: an open run is read-only.
     make_form : callable, optional
         Returns the form of a deployment, to run an open run again.
     **filters
@@ -296,7 +292,7 @@ class HistoryView(TableView):
     Examples
     --------
     >>> from vellum_nb import History
-    >>> HistoryView(History(":memory:"), side_by_side=lambda runs: "")
+    >>> HistoryView(History(":memory:"))
     HistoryView(0 runs)
     """
 
@@ -319,8 +315,6 @@ class HistoryView(TableView):
         self,
         history: History,
         *,
-        side_by_side: Callable[[Sequence[Run]], str],
-        look_up: Callable[[Run], Run] | None = None,
         actions: Actions | None = None,
         make_form: Callable[[str], RunForm] | None = None,
         **filters: Any,
@@ -333,12 +327,10 @@ class HistoryView(TableView):
         self._cancel: tuple[Window, Callable[[], None]] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._forget_order: Callable[[], None] = lambda: None  # if the history cannot be read
-        self._side_by_side = side_by_side
-        self._look_up, self._actions, self._make_form = look_up, actions, make_form
+        self._actions, self._make_form = actions, make_form
         self._detail: RunDetail | None = None  # made for the first open run
         self._lookups = SerialExecutor("vellum-nb-look-ups")
-        can = [] if look_up is None else ["look_up"]
-        can += [] if actions is None else ["set"]
+        can = [] if actions is None else ["look_up", "set"]
         self._source = source = HistorySource(history, filters, can)
         self._forget_order = source.forget_order
         head = source.head()
@@ -378,7 +370,7 @@ class HistoryView(TableView):
     def selected_html(self) -> str:
         """Return the selected runs side by side as safe HTML; empty without a selection."""
         runs = sorted(self.selected, key=lambda run: (run.release_tag, run.timestamp))
-        return self._side_by_side(runs) if runs else ""
+        return side_by_side_html(runs, inputs=True) if runs else ""
 
     def show_side_by_side(self) -> None:
         """Show the selected runs side by side under the table, like the button."""
@@ -389,7 +381,7 @@ class HistoryView(TableView):
         run = self._source.history.get(run_id)
         if self._detail is None:
             make_form = None if self._make_form is None else self._new_form
-            self._detail = RunDetail(self._actions, make_form, self._look_up, self.close_run)
+            self._detail = RunDetail(self._actions, make_form, self.close_run)
             self.details = self._detail.widget
         self._detail.show_run(run)
         self.opened = run.id
@@ -585,11 +577,11 @@ class HistoryView(TableView):
         self._lookups.submit(lambda: self.guarded("action", partial(self._look_up_all, ids)))
 
     def _look_up_all(self, ids: Sequence[str]) -> None:
-        look_up, history = self._look_up, self._source.history
-        runs = history.runs(ids=ids, skip_damaged=True) if ids and look_up else []
+        actions, history = self._actions, self._source.history
+        runs = history.runs(ids=ids, skip_damaged=True) if ids and actions else []
         looked_up: list[Run] = []
         try:
-            looked_up.extend(look_up(run) for run in runs if look_up and run.in_doubt)
+            looked_up.extend(actions.look_up(run) for run in runs if actions and run.in_doubt)
         finally:
             self.send({"kind": "looked_up", "text": lookup_text(looked_up) if looked_up else ""})
 

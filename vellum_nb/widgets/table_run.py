@@ -16,7 +16,6 @@ from vellum_nb.widgets.base import button, close_tree, note, styled
 from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.markup import alert_html
 from vellum_nb.widgets.outputs import side_by_side_html
-from vellum_nb.widgets.results import LookUp
 
 if TYPE_CHECKING:
     from vellum_nb.widgets.form import RunForm
@@ -32,17 +31,16 @@ class RunDetail(Detail):
     """
 
     SUBJECT = "run"
+    CONTROLS = ("rate", "look up")
 
     def __init__(
         self,
         actions: Actions | None,
         make_form: Callable[[str], RunForm] | None,
-        look_up: LookUp | None,
         close: Callable[[], None],
     ) -> None:
-        super().__init__(actions, self._on_changed, close, look_up)
+        super().__init__(actions, self._on_changed, close)
         self._read.description = "Read the trace"
-        self.bars.controls = [name for name in self.bars.controls if name != "trace"]
         self._make_form = make_form
         self._forms: dict[str, RunForm] = {}
         self._problems: dict[str, str] = {}  # of these forms, as HTML

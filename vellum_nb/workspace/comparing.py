@@ -14,7 +14,7 @@ from vellum_nb.clock import micros
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case, with_failure, without_failure
-from vellum_nb.comparison.comparison import (
+from vellum_nb.comparison.compare import (
     NO_CALLS,
     CompareOptions,
     compare_options,
@@ -248,6 +248,10 @@ class WorkspaceActions:
     def add_cases(self, name: str, deployment: str | None, cases: Cases) -> str:
         """Add cases or runs to a case set, and return a summary."""
         return str(open_case_set(self.runner, name, deployment).add(cases))
+
+    def look_up(self, run: Run) -> Run:
+        """Look up a run in doubt and return the updated run."""
+        return self.runner.look_up(run)
 
     def trace(self, run: Run) -> Sequence[NodeRun]:
         """Return the nodes of a run, fetched once and then stored."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.escaping import printable
-from vellum_nb.history import History
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
 from vellum_nb.sweep.sweep import Sweep, control_of
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
     from vellum_nb.widgets.blind import BlindView
     from vellum_nb.widgets.grid import ComparisonView
-    from vellum_nb.widgets.table import HistoryView
 
 
 _HINT = "interrupt the kernel to stop: ■ in the toolbar, or I, I"
@@ -68,15 +65,6 @@ def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
         view.panel.hint = ""
 
 
-def view_history(history: History, **options: Any) -> HistoryView:
-    """Return the interactive table of `history`."""
-    from vellum_nb.widgets.outputs import side_by_side_html
-    from vellum_nb.widgets.table import HistoryView
-
-    side_by_side = partial(side_by_side_html, inputs=True)
-    return HistoryView(history, side_by_side=side_by_side, **options)
-
-
 def show(
     subject: Comparison | BlindSession, *, actions: Actions | None = None, about: str = ""
 ) -> ComparisonView | BlindView:
@@ -85,6 +73,6 @@ def show(
         from vellum_nb.widgets.grid import ComparisonView
 
         return ComparisonView(subject, actions, about=about)
-    from vellum_nb.widgets.blind import blind_view
+    from vellum_nb.widgets.blind import BlindView
 
-    return blind_view(subject, actions)
+    return BlindView(subject, actions)

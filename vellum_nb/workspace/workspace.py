@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
 from html import escape
@@ -14,14 +13,13 @@ from vellum_nb.client import Client
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
-from vellum_nb.comparison.comparison import CompareOptions, compare_options, judged
+from vellum_nb.comparison.compare import CompareOptions, compare_options, judged
 from vellum_nb.comparison.duels import DuelInputs, DuelJudge, WinnerJudge
 from vellum_nb.comparison.judge_calls import JudgePlan, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, One, Value
 from vellum_nb.comparison.trend import Trend
 from vellum_nb.comparison.trend_figures import Period
 from vellum_nb.comparison.watch import Watch
-from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import (
     History,
@@ -49,7 +47,6 @@ from vellum_nb.sweep.options import (
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, stop_sweeps, sweeps_frame
 from vellum_nb.sweep.users import SimulatedUser
-from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
@@ -123,8 +120,10 @@ class Workspace:
         self._actions = WorkspaceActions(self._runner)
 
     def _view_history(self, history: History, **options: Any) -> HistoryView:
-        actions = {"actions": self._actions, "make_form": partial(self._form, cases=None)}
-        return views.view_history(history, look_up=self._runner.look_up, **actions, **options)
+        from vellum_nb.widgets.table import HistoryView
+
+        make_form = partial(self._form, cases=None)
+        return HistoryView(history, actions=self._actions, make_form=make_form, **options)
 
     def close(self) -> None:
         """Close the client, and the history unless you passed it in; stop its sweeps first.
@@ -287,29 +286,16 @@ class Workspace:
 
             return execute(request, cancel, on_event=report)[0]
 
-        def count() -> int | None:
-            with suppress(HistoryError):  # the next run reports it
-                return self.history.count(deployment=deployment)
-            return None
-
-        def save_case(name: str, case: Mapping[str, Any]) -> str:
-            return self._actions.add_cases(name, deployment, [case])
-
         return RunForm(
             form_spec(
                 deployment, self._lookup, self.history, source=self.source, variables=variables
             ),
             run=lambda request, cancel: execute(request, cancel)[0],
             release=partial(self._lookup.release, deployment),
-            count=count,
             stream=stream,
-            rate=self._actions.rate,
-            trace=self._actions.trace,
-            look_up=self._runner.look_up,
+            actions=self._actions,
             cases=cases,
-            subscribe=self.history.subscribe,
             conversation=conversation,
-            save_case=save_case,
         )
 
     def lab(self, deployment: str) -> LabPanel:

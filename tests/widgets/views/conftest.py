@@ -12,7 +12,6 @@ from wire_kit import Wire
 from vellum_nb.comparison import compare_runs
 from vellum_nb.models import RunError
 from vellum_nb.widgets.grid import ComparisonView
-from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.table import HistoryView
 
 ENDED = {
@@ -37,8 +36,8 @@ def views(monkeypatch):
 def table(history, views):
     """Return how to open a table of the history in a page."""
 
-    def table(side_by_side=side_by_side_html, **filters):
-        views.append(HistoryView(history, side_by_side=side_by_side, **filters))
+    def table(**filters):
+        views.append(HistoryView(history, **filters))
         return TablePage(views[-1])
 
     return table

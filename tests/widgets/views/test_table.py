@@ -6,13 +6,13 @@ import threading
 
 import pytest
 import traitlets
+from actions_kit import SomeActions
 from dom_kit import dom, text_of, texts
 from view_kit import TablePage, ids, run
 
 import vellum_nb as vnb
 from vellum_nb import HistoryView
 from vellum_nb.errors import APIConnectionError
-from vellum_nb.widgets.outputs import side_by_side_html
 
 UNANSWERED = "no answer was received; it may still have run"
 
@@ -103,7 +103,7 @@ def looked_up(history, record, table):
         history.finish(run.model_copy(update={"state": "FULFILLED", "doubt": None, "error": None}))
         return history.get(run.id)
 
-    page = table(look_up=look_up)
+    page = table(actions=SomeActions(look_up=look_up))
 
     def send(*run_ids):
         page.send(kind="look_up", ids=list(run_ids))
@@ -115,7 +115,7 @@ def looked_up(history, record, table):
 
 def test_only_runs_in_doubt_are_looked_up(looked_up):
     page, send, requested = looked_up
-    assert page.state("_head")["can"] == ["look_up"]
+    assert page.state("_head")["can"] == ["look_up", "set"]
     text = send("run-0", "run-1", "run-2", "gone")
     assert text == "2 runs looked up: 1 completed, 1 not listed yet."
     assert sorted(requested) == ["run-0", "run-2"]
@@ -133,7 +133,7 @@ def test_failed_look_up_is_shown(record, table):
     def refuse(_run):
         raise APIConnectionError("the server <refused>")
 
-    page = table(look_up=refuse)
+    page = table(actions=SomeActions(look_up=refuse))
     page.send(kind="look_up", ids=["run-0"])
     assert page.view.wait(10)
     assert page.view.error == "the server <refused>"
@@ -247,7 +247,7 @@ def test_unknown_filter_is_refused(history, table):
     page.send(kind="drop_filter", name="deployment")
     assert "unknown filter 'deployment'" in page.view.error
     with pytest.raises(TypeError, match="Unknown filter tag; available: .*release_tag"):
-        HistoryView(history, side_by_side=side_by_side_html, tag="v1")
+        HistoryView(history, tag="v1")
 
 
 @pytest.mark.slow

@@ -19,15 +19,8 @@ function localTime(iso) {
   const time = new Date(iso);
   const detail =
     time.getFullYear() === new Date().getFullYear() ? { second: "2-digit" } : { year: "numeric" };
-  return time
-    .toLocaleString("en-GB", {
-      day: "2-digit",
-      month: "short",
-      hour: "2-digit",
-      minute: "2-digit",
-      ...detail,
-    })
-    .replace(",", "");
+  const options = { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", ...detail };
+  return time.toLocaleString("en-GB", options).replace(",", "");
 }
 
 // Highlight the matches of a search. They are the elements at odd positions.

@@ -46,10 +46,8 @@ function describeAll(root) {
     .querySelectorAll(".vnb-fold")
     .forEach((fold) => setAttribute(fold, "aria-expanded", fold.classList.contains("vnb-open")));
   labelGroup(root, root.querySelector(".vnb-title"), "Form of ", "region");
-  setAttributes(root.querySelectorAll(".vnb-dialog-turns"), {
-    role: "list",
-    "aria-label": "Turns",
-  });
+  const turns = { role: "list", "aria-label": "Turns" };
+  setAttributes(root.querySelectorAll(".vnb-dialog-turns"), turns);
   setAttributes(root.querySelectorAll(".vnb-dialog-turn"), { role: "listitem" });
   for (const tags of root.querySelectorAll(".vnb-tags")) {
     labelGroup(tags, { textContent: "Run on release tags" });
@@ -110,12 +108,8 @@ function watch(view, root) {
     const heads = [...nodes].map((node) =>
       node.innerText.replace(/\s+/g, " ").trim().slice(0, MAX_ANNOUNCED_CHARS),
     );
-    setText(
-      status,
-      [root.querySelector(".vnb-progress")?.textContent.trim(), ...heads]
-        .filter(Boolean)
-        .join(", "),
-    );
+    const progress = root.querySelector(".vnb-progress")?.textContent.trim();
+    setText(status, [progress, ...heads].filter(Boolean).join(", "));
   }
 
   function changed({ target, attributeName }) {
@@ -153,23 +147,16 @@ function watch(view, root) {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
     changes.filter(({ type }) => type !== "childList").forEach(changed);
   });
-  root.addEventListener(
-    "focusout",
-    ({ target }) => {
-      blurred = target.disabled ? target : null;
-    },
-    listeners,
-  );
+  const onFocusout = ({ target }) => {
+    blurred = target.disabled ? target : null;
+  };
+  root.addEventListener("focusout", onFocusout, listeners);
   root.addEventListener("click", toggleChip, listeners);
   // Before JupyterLab, which runs the cell.
   window.addEventListener("keydown", runOnKey, { capture: true, signal: listeners.signal });
   sizes.observe(answers);
-  observer.observe(root, {
-    attributes: true,
-    attributeFilter: ["class", "disabled"],
-    childList: true,
-    subtree: true,
-  });
+  const attributeFilter = ["class", "disabled"];
+  observer.observe(root, { attributeFilter, childList: true, subtree: true });
   describeAll(root);
   view.cleanups.push(() => {
     observer.disconnect();

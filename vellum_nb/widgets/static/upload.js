@@ -17,19 +17,12 @@ function createView(model, el) {
     },
   });
   const status = h("span.vnb-upload-status", { role: "status" });
-  const drop = (event) => {
+  const ondrop = (event) => {
     event.preventDefault();
     start(event.dataTransfer.files);
   };
-  el.append(
-    h(
-      "label.vnb-upload",
-      { ondragover: (event) => event.preventDefault(), ondrop: drop },
-      "Choose a file…",
-      input,
-    ),
-    status,
-  );
+  const ondragover = (event) => event.preventDefault();
+  el.append(h("label.vnb-upload", { ondragover, ondrop }, "Choose a file…", input), status);
 
   function report(text, isError = false) {
     setText(status, text);

@@ -178,7 +178,7 @@ class TableView extends WidgetView {
       else this.requestRows(this.offset, true);
     } else if (message.kind === "outcome") this.showOutcome(message);
     else if (message.kind === "case_sets") {
-      this.suiteNames?.replaceChildren(...message.names.map((value) => h("option", { value })));
+      if (this.opened === "set") this.offer(message.names);
     } else if (message.kind === "status") setText(this.status, message.text);
     else if (message.kind === "progress" && isMine) this.progress(message);
     else if (message.kind === "total" && this.latest && !this.waiting) {
@@ -318,13 +318,10 @@ class TableView extends WidgetView {
     container?.addEventListener("keydown", onKey, listeners);
     container?.addEventListener("click", onClick, listeners);
     this.cleanups.push(() => listeners.abort());
-    const step = (press, title) =>
-      button(
-        ".vnb-view-step",
-        null,
-        { title, "aria-label": title, "data-press": press },
-        icon("chevron"),
-      );
+    const step = (press, title) => {
+      const options = { title, "aria-label": title, "data-press": press };
+      return button(".vnb-view-step", null, options, icon("chevron"));
+    };
     this.where = h("span");
     const buttons = [step("k", "Previous (k)"), step("j", "Next (j)")];
     this.steps = h("span.vnb-case-steps", this.where, buttons);
@@ -445,15 +442,12 @@ class TableView extends WidgetView {
 
   // Button that opens a panel under the bar. `build` adds the content of the panel.
   panelButton(name, build, ...children) {
-    return button(
-      ".vnb-view-button",
-      () => {
-        this.bar.after(this.panel);
-        this.toggle(name, build);
-      },
-      { "aria-expanded": String(this.opened === name), "data-key": name },
-      ...children,
-    );
+    const open = () => {
+      this.bar.after(this.panel);
+      this.toggle(name, build);
+    };
+    const options = { "aria-expanded": String(this.opened === name), "data-key": name };
+    return button(".vnb-view-button", open, options, ...children);
   }
 
   toggle(name, build) {
@@ -484,18 +478,23 @@ class TableView extends WidgetView {
   // Replace the panel by a form with one text field; Enter or `action` submits it. `label` names
   // the field; `before` and `after` are other parts of the form.
   textForm({ label, action, submit, before = [label], after = [], ...attributes }) {
-    const field = h("input.vnb-view-field", {
-      "aria-label": label,
-      spellcheck: "false",
-      ...attributes,
-    });
+    this.names = h("datalist", { id: `${this.id}-names` });
+    const options = { "aria-label": label, spellcheck: "false", ...attributes };
+    const field = h("input.vnb-view-field", options);
     const onsubmit = (event) => {
       event.preventDefault();
       submit(field.value);
     };
     const save = button(".vnb-view-button", null, { type: "submit" }, action);
-    this.panel.replaceChildren(h("form.vnb-view-form", { onsubmit }, before, field, save, after));
+    const parts = [before, field, this.names, save, after].flat();
+    this.panel.replaceChildren(h("form.vnb-view-form", { onsubmit }, parts));
     return field;
+  }
+
+  // Offer names for the text field of the form.
+  offer(names) {
+    this.panel.querySelector("input").setAttribute("list", this.names.id);
+    this.names.replaceChildren(...names.map((value) => h("option", { value })));
   }
 
   exportPanel(stem, noun, count) {
@@ -547,12 +546,10 @@ class TableView extends WidgetView {
 
   // Panel that adds cases to a case set. `cases` returns what identifies them.
   suitePanel(title, cases) {
-    this.suiteNames = h("datalist", { id: `${this.id}-sets` });
     this.textForm({
       label: title,
       placeholder: "name of a case set; Escape goes back",
       maxlength: 200,
-      list: this.suiteNames.id,
       value: this.suiteName ?? "",
       action: "Add",
       submit: (name) => {
@@ -561,7 +558,7 @@ class TableView extends WidgetView {
         this.announce("Adding…");
         this.send("add_to_set", { ...cases(), name });
       },
-      after: [this.suiteNames, this.newOutcome()],
+      after: this.newOutcome(),
     });
     this.send("case_sets", cases());
   }
@@ -1247,45 +1244,35 @@ export class CasesGrid extends TableView {
   }
 
   failurePanel() {
-    this.failureNames = h("datalist", { id: `${this.id}-names` });
     this.failureList = h("span.vnb-view-chips");
     const field = this.textForm({
       label: `Failure of ${this.activeLabel}`,
       placeholder: "what is wrong; Escape goes back",
       maxlength: 80,
-      list: this.failureNames.id,
       action: "Add",
       submit: (name) => {
         if (name.trim()) this.send("fail", { ...this.failing, name, has: true });
         field.value = "";
       },
-      after: [this.failureNames, this.failureList],
+      after: this.failureList,
     });
     this.showFailures();
   }
 
   showFailures() {
-    this.failureNames.replaceChildren(
-      ...this.get("_head").failures.names.map((name) => h("option", { value: name })),
-    );
-    const failures =
-      this.rows.find((row) => row.id === this.failing.id)?.failures[this.failing.release] ?? [];
-    replaceChildren(
-      this.failureList,
-      ...failures.map(([name, label, proposed]) =>
-        button(
-          ".vnb-view-chip",
-          () => {
-            this.panel.querySelector("input").focus();
-            this.send("fail", { ...this.failing, name, has: proposed });
-          },
-          { title: proposed ? "" : "Remove", "data-key": `failure ${name}` },
-          icon(proposed ? "check" : "close"),
-          h("span", { class: proposed ? "" : "vnb-sr-only" }, proposed ? "Confirm" : "Remove"),
-          ` ${label}`,
-        ),
-      ),
-    );
+    this.offer(this.get("_head").failures.names);
+    const row = this.rows.find(({ id }) => id === this.failing.id);
+    const chip = ([name, label, proposed]) => {
+      const toggle = () => {
+        this.panel.querySelector("input").focus();
+        this.send("fail", { ...this.failing, name, has: proposed });
+      };
+      const options = { title: proposed ? "" : "Remove", "data-key": `failure ${name}` };
+      const text = proposed ? h("span", "Confirm") : h("span.vnb-sr-only", "Remove");
+      const glyph = icon(proposed ? "check" : "close");
+      return button(".vnb-view-chip", toggle, options, glyph, text, ` ${label}`);
+    };
+    replaceChildren(this.failureList, ...(row?.failures[this.failing.release] ?? []).map(chip));
   }
 
   draw() {
@@ -1308,23 +1295,20 @@ export class CasesGrid extends TableView {
       const choose = (values) => this.filter({ failures: values });
       menus.push({ ...failures, label: "failure", chosen: this.state.failures, choose });
     }
-    const chip = (key, text, count, isPressed, onclick) =>
-      button(
-        ".vnb-view-chip",
-        onclick,
-        { "aria-pressed": String(isPressed), "data-key": key },
-        isPressed && icon("check"),
-        `${text} `,
-        h("span.vnb-view-quiet", formatNumber(count)),
-      );
+    const chip = (key, text, count, isPressed, onclick) => {
+      const options = { "aria-pressed": String(isPressed), "data-key": key };
+      const number = h("span.vnb-view-quiet", formatNumber(count));
+      const check = isPressed && icon("check");
+      return button(".vnb-view-chip", onclick, options, check, `${text} `, number);
+    };
     const dropRelease = () => this.filter({ release: "" });
     replaceChildren(
       this.chips,
-      ...filters.map(({ name, label, count }) =>
-        chip(`state ${name}`, label, count, name ? states.includes(name) : !states.length, () =>
-          this.filter({ states: name ? toggled(states, name) : [] }),
-        ),
-      ),
+      ...filters.map(({ name, label, count }) => {
+        const choose = () => this.filter({ states: name ? toggled(states, name) : [] });
+        const isPressed = name ? states.includes(name) : !states.length;
+        return chip(`state ${name}`, label, count, isPressed, choose);
+      }),
       onRelease && chip("release", `on ${onRelease.label}`, "", true, dropRelease),
       ...menus.map(({ label, values, chosen, choose }) =>
         select(label, [["", `${label}: all`], ...values], chosen[0] ?? "", (value) =>
