@@ -270,6 +270,17 @@ def test_a_conversation_is_one_case_of_a_comparison(ws):
     assert turns["input.message"].tolist() == [*TURNS, "hello"]
 
 
+def test_turns_of_an_unfinished_conversation_count(ws):
+    cases, limits = [{"turns": TURNS}], {"max_calls": 5}
+    sweep = ws.sweep("bot", cases, limits=limits, concurrency=1, **BOTH)
+    runs = sweep.frame()
+    variants = runs.assign(variant=runs["release_tag"].map({"v1": "old", "v2": "new"}))
+    by_tag, by_variant = sweep.compare().frame(), vnb.compare(variants, by="variant").frame()
+    assert by_tag[["turns@v1", "turns@v2"]].to_numpy().tolist() == [[3, 2]]
+    assert by_variant[["turns@old", "turns@new"]].to_numpy().tolist() == [[3, 2]]
+    assert by_tag["state@v2"].tolist() == ["missing"]
+
+
 def test_the_frame_of_the_history_compares_the_same_conversations(ws):
     sweep = ws.sweep("bot", [{"turns": TURNS}, {"turns": TURNS[1:]}], **BOTH)
     cmp = vnb.compare(sweep.frame())
