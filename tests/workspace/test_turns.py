@@ -660,7 +660,10 @@ def test_check_of_a_conversation_sees_all_turns(ws, releases, check, values):
 
 
 def test_conversation_that_a_release_rejects_is_a_change(ws, server):
-    server.deploy(lambda message: message, name="talker", release_tags=["v1"])
+    def echo(message: str) -> str:
+        return message
+
+    server.deploy(echo, name="talker", release_tags=["v1"])
     server.deploy(remember, name="talker", release_tags=["v2"])
     run = ws.converse("talker", ["a", "no", "b"], release_tag="v1")[0]
     found = ws.bisect("talker", run, lambda conversation: conversation.runs[1].state)

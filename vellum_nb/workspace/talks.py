@@ -12,6 +12,7 @@ from vellum_nb.comparison.metrics import Metric
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Run
+from vellum_nb.models.sweeps import NOT_SENT
 from vellum_nb.sweep.options import Existing, SweepOptions
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.scripts import scripted
@@ -36,6 +37,7 @@ class Talks:
             for turn in cases[0]["turns"]
         ]
         self._conversations: dict[str, list[Run]] = {}
+        self._count = 0  # stored runs of the case
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -45,8 +47,11 @@ class Talks:
     def stored(self) -> list[Run]:
         """Return the last turns of the conversations that are complete, newest first."""
         by_name: dict[str, dict[int, Run]] = {}
-        for run in self._runner.history.runs(deployment=self._deployment, case_id=self._case_id):
-            if run.conversation_id and run.turn:  # newest first
+        runs = self._runner.history.runs(deployment=self._deployment, case_id=self._case_id)
+        self._count = len(runs)
+        for run in runs:
+            is_sent = run.error is None or run.error.code != NOT_SENT
+            if run.conversation_id and run.turn and is_sent:  # newest first
                 by_name.setdefault(run.conversation_id, {}).setdefault(run.turn, run)
         complete = []
         for name, by_turn in by_name.items():
@@ -61,8 +66,10 @@ class Talks:
         new: list[Run] = []
         known = set(self._conversations)
         has_run = any(runs[-1].release_id == release_id for runs in self._conversations.values())
-        attempts: tuple[Existing, ...] = ("restart",) * times
-        for existing in attempts if has_run else ("resume", *attempts):
+        attempts: list[Existing] = [] if has_run else ["resume"]
+        attempts += ["restart"] * times
+        for existing in attempts:
+            count, number = self._count, len(new)
             options = SweepOptions(
                 release_tags=[release_tag],
                 existing=existing,
@@ -73,7 +80,8 @@ class Talks:
                 self._runner, self._compare, self._deployment, [{"turns": self._turns}], options
             )
             new = [run for run in self.stored() if run.conversation_id not in known]
-            if len(new) >= times:
+            has_failed = self._count > count and len(new) == number
+            if len(new) >= times or has_failed:
                 break
         self._check(new, release_tag, release_id, times)
         return new
