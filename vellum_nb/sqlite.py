@@ -195,24 +195,9 @@ class SqliteFile:
     """An SQLite file of one `FileFormat`, created if missing.
 
     Threads and processes can share the file. After a fork, parent and child open separate
-    connections.
-
-    Parameters
-    ----------
-    path : Path or str
-        File, `MEMORY` or `TEMPORARY`.
-    file_format : FileFormat
-        Format of the file.
-    read_only : bool
-        Whether the file must exist and is not changed.
-    fsync : bool
-        Whether each write waits for the disk.
-
-    Raises
-    ------
-    VellumNBError
-        The file is damaged, newer, of another program, or cannot be opened. The type is
-        `FileFormat.error`.
+    connections. `path` can be `MEMORY` or `TEMPORARY`. With `read_only`, the file must exist and is
+    not changed; with `fsync`, each write waits for the disk. `FileFormat.error` is raised if the
+    file is damaged, newer, of another program, or cannot be opened.
     """
 
     transaction_class: ClassVar[type[Transaction]] = Transaction

@@ -269,6 +269,17 @@ def test_a_conversation_is_one_case_of_a_comparison(ws):
     assert turns["input.message"].tolist() == [*TURNS, "hello"]
 
 
+def test_turns_of_an_unfinished_conversation_count(ws):
+    cases, limits = [{"turns": TURNS}], {"max_calls": 5}
+    sweep = ws.sweep("bot", cases, limits=limits, concurrency=1, **BOTH)
+    runs = sweep.frame()
+    variants = runs.assign(variant=runs["release_tag"].map({"v1": "old", "v2": "new"}))
+    by_tag, by_variant = sweep.compare().frame(), vnb.compare(variants, by="variant").frame()
+    assert by_tag[["turns@v1", "turns@v2"]].to_numpy().tolist() == [[3, 2]]
+    assert by_variant[["turns@old", "turns@new"]].to_numpy().tolist() == [[3, 2]]
+    assert by_tag["state@v2"].tolist() == ["missing"]
+
+
 def test_the_frame_of_the_history_compares_the_same_conversations(ws):
     sweep = ws.sweep("bot", [{"turns": TURNS}, {"turns": TURNS[1:]}], **BOTH)
     cmp = vnb.compare(sweep.frame())
@@ -505,8 +516,6 @@ def test_stored_turns_are_not_cases(ws):
     for cases in (sweep.frame(), sweep.runs()):
         with pytest.raises(InputError, match="runs of conversations"):
             ws.sweep("bot", cases, **BOTH)
-    with pytest.raises(InputError, match="cannot be bisected"):
-        ws.bisect("bot", sweep.runs()[0])
 
 
 def test_a_turn_that_is_repeated_continues_the_same_answer(counting):
@@ -605,3 +614,66 @@ def test_rated_conversation_keeps_the_cost_and_latency_of_all_turns(ws):
     again = cmp.with_runs([ws.rate(last.id, quality=1)])
     assert again.cases[0].runs["v1"].quality == 1
     assert again.cases[0].runs["v1"].latency_s == last.latency_s
+
+
+@pytest.fixture
+def releases(server):
+    """Deploy four releases, of which the third is the first that forgets."""
+    for tag, bot in (("v1", remember), ("v2", remember), ("v3", forget), ("v4", forget)):
+        server.deploy(bot, name="talker", release_tags=[tag])
+
+
+def test_release_that_changed_a_conversation_is_found(ws, releases):
+    first = ws.converse("talker", TURNS, release_tag="v1")
+    found = ws.bisect("talker", first[0])
+    assert (found.last_same, found.first_changed, found.reused) == ("v2", "v3", 1)
+    assert {run.turn for run in found.runs} == {3}
+    assert found.inputs == {"turns": [{"message": text} for text in TURNS]}
+    count = ws.history.count()
+    again = ws.bisect("talker", ws.compare("talker").cases[0])
+    assert (again.first_changed, again.reused) == ("v3", len(found.runs))
+    assert ws.bisect("talker", first[0].case_id).first_changed == "v3"
+    assert ws.history.count() == count == 3 * len(found.runs)
+
+
+def names_ann(run):
+    return "Ann" in run.outputs["output"]
+
+
+@pytest.mark.parametrize(
+    ("check", "values"),
+    [
+        (names_ann, ["[true, true, true]", "[true, true, false]"]),
+        (vnb.Metric(names_ann), ["true", "false"]),
+        (lambda conversation: conversation.transcript.count("Ann"), ["4", "3"]),
+        ("exact", ["true", "false"]),
+    ],
+)
+def test_check_of_a_conversation_sees_all_turns(ws, releases, check, values):
+    talks = [{"turns": TURNS, "expected.output": " | ".join(TURNS)}]
+    run = ws.sweep("talker", talks, release_tags=["v1"], progress=False).runs()[0]
+    check = vnb.metrics.exact() if check == "exact" else check
+    found = ws.bisect("talker", run, check)
+    assert found.first_changed == "v3"
+    assert found.frame()["value"].unique().tolist() == values
+
+
+def test_conversation_that_a_release_rejects_is_a_change(ws, server):
+    def echo(message: str) -> str:
+        return message
+
+    server.deploy(echo, name="talker", release_tags=["v1"])
+    server.deploy(remember, name="talker", release_tags=["v2"])
+    run = ws.converse("talker", ["a", "no", "b"], release_tag="v1")[0]
+    found = ws.bisect("talker", run, lambda conversation: conversation.runs[1].state)
+    assert found.frame()["value"].unique().tolist() == ["FULFILLED", "REJECTED"]
+    assert ws.bisect("talker", run).reused == len(found.runs)
+
+
+def test_bisection_of_a_conversation_continues_an_interrupted_one(ws, releases):
+    options = {"release_tags": ["v4"], "limits": {"max_calls": 1}, "progress": False}
+    (begun,) = ws.sweep("talker", [{"turns": TURNS}], **options).runs()
+    run = ws.converse("talker", TURNS, release_tag="v1")[0]
+    found = ws.bisect("talker", run)
+    assert found.first_changed == "v3"
+    assert begun.conversation_id in {run.conversation_id for run in found.runs}

@@ -280,3 +280,11 @@ def test_replay_where_the_user_begins_a_chat(ws, server):
     replay = sweep.compare().replay(release_tag="v3", progress=False)
     assert {run.case_id for run in replay.runs()} == {run.case_id for run in sweep.runs()}
     assert [run.inputs for run in replay.runs()] == [run.inputs for run in sweep.runs()]
+
+
+def test_conversations_with_a_user_are_bisected(ws, server):
+    server.deploy(forget, name="bot", release_tags=["v3"])
+    found = ws.bisect("bot", swept(ws, ["a"]).runs()[0])
+    assert (found.last_same, found.first_changed) == ("v1", "v2")
+    again = ws.bisect("bot", found.runs[0])
+    assert again.reused == len(again.runs)

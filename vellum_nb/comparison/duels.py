@@ -20,8 +20,8 @@ from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.judge_calls import (
     JudgeCalls,
     are_exhausted,
+    planned_calls,
     run_judge,
-    stored_judgements,
     was_stopped,
 )
 from vellum_nb.comparison.metrics import Judge, Judgement, check_columns, filled
@@ -201,9 +201,7 @@ def plan_duels(figures: ComparisonFigures, judge: DuelJudge) -> tuple[list[Duel]
         raise InputError(msg)
     if requests:
         judge.check_verdict()
-    stored = stored_judgements(judge.actions, judge.judge, list(requests))
-    cases = {key: inputs for key, inputs in requests.items() if key not in stored}
-    return planned, JudgeCalls(judge.judge, cases, stored, judge.actions)
+    return planned, planned_calls(judge.actions, judge.judge, requests)
 
 
 def _requested(duel: Duel, judge: DuelJudge, requests: dict[str, Mapping[str, Any]]) -> Duel:

@@ -160,6 +160,28 @@ class JudgePlan:
         return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
 
 
+def planned_calls(
+    actions: Actions, judge: Judge, requests: Mapping[str, Mapping[str, Any]]
+) -> JudgeCalls:
+    """Return the calls for inputs by `case_id`, without those that have stored judgements."""
+    stored = stored_judgements(actions, judge, list(requests))
+    cases = {k: v for k, v in requests.items() if len(stored.get(k, ())) < judge.repeats}
+    return JudgeCalls(judge, cases, stored, actions)
+
+
+def all_judgements(
+    calls: JudgeCalls, limits: CallLimits
+) -> tuple[dict[str, Judgement], CallLimits]:
+    """Make the calls within the limits; return all judgements, and the limits that remain."""
+    judgements: dict[str, Judgement] = {
+        key: runs for key, runs in calls.stored.items() if key not in calls.cases
+    }
+    if calls.cases and not are_exhausted(limits):
+        made, limits = run_judge(calls, limits)
+        judgements |= made
+    return judgements, limits
+
+
 def plan_judges(figures: ComparisonFigures, actions: Actions | None) -> JudgePlan:
     """Return the calls required by the judges among the metrics of a comparison."""
     plans = []
@@ -180,9 +202,7 @@ def plan_judges(figures: ComparisonFigures, actions: Actions | None) -> JudgePla
                 with suppress(Exception):  # `evaluate` reports it for this run
                     inputs = judge.request(run, dict(case.expected), case.conversation(run))
                     requests.setdefault(case_id(inputs), inputs)
-        stored = stored_judgements(judge_actions, judge, list(requests))
-        cases = {k: v for k, v in requests.items() if len(stored.get(k, ())) < judge.repeats}
-        plans.append(JudgeCalls(judge, cases, stored, judge_actions))
+        plans.append(planned_calls(judge_actions, judge, requests))
     return JudgePlan(tuple(plans))
 
 
@@ -193,9 +213,5 @@ def run_judges(plan: JudgePlan, limits: CallLimits) -> dict[str, Mapping[str, Ju
     """
     judgements: dict[str, Mapping[str, Judgement]] = {}
     for calls in plan.judges:
-        stored = {key: runs for key, runs in calls.stored.items() if key not in calls.cases}
-        made: dict[str, Judgement] = {}
-        if calls.cases and not are_exhausted(limits):
-            made, limits = run_judge(calls, limits)
-        judgements[calls.judge.name] = {**stored, **made}
+        judgements[calls.judge.name], limits = all_judgements(calls, limits)
     return judgements

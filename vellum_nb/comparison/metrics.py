@@ -176,7 +176,7 @@ class Metric:
         Exceptions of the function are caught.
         """
         names = [name for group in self._arguments for name in group]
-        is_whole = conversation is None or conversation.turns == 1 or _CONVERSATION in names
+        is_whole = conversation is None or conversation.turns == 1 or self.is_of_conversation
         if is_whole or (run.state == "REJECTED" and self.rejected is not None):
             return self._evaluated(run, expected, conversation)
         assert conversation is not None  # noqa: S101  (for mypy)
@@ -218,6 +218,11 @@ class Metric:
 
     def _problem(self, exc: Exception) -> str:
         return f"{type(exc).__name__}: {exc}"
+
+    @property
+    def is_of_conversation(self) -> bool:
+        """Whether the function gets all turns of a conversation."""
+        return any(_CONVERSATION in group for group in self._arguments)
 
     @property
     def sign(self) -> int:

@@ -9,13 +9,8 @@ from typing import Any, TypeAlias
 from vellum_nb.comparison.actions import Actions, CallLimits, require
 from vellum_nb.comparison.cases import Case, failure_names
 from vellum_nb.comparison.figures import ComparisonFigures
-from vellum_nb.comparison.judge_calls import (
-    JudgeCalls,
-    are_exhausted,
-    run_judge,
-    stored_judgements,
-)
-from vellum_nb.comparison.metrics import Judge, answered
+from vellum_nb.comparison.judge_calls import all_judgements, planned_calls
+from vellum_nb.comparison.metrics import Judge, Judgement, answered
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import frame_of_records
@@ -128,11 +123,9 @@ def propose(
     inputs = {"answers": [_described(number, *of) for number, of in enumerate(read, 1)]}
     key = case_id(inputs)
     actions = judge.actions or actions
-    stored = stored_judgements(actions, judge, [key])
-    judgement: Any = stored.get(key, "was not called: the limits allow no call")
-    if not stored and not are_exhausted(limits):
-        calls = JudgeCalls(judge.replaced(repeats=1), {key: inputs}, {}, actions)
-        judgement = run_judge(calls, limits)[0][key]
+    calls = planned_calls(actions, judge.replaced(repeats=1), {key: inputs})
+    judgements, _ = all_judgements(calls, limits)
+    judgement = judgements.get(key, "was not called: the limits allow no call")
     groups = _groups(judge, judgement, read)
     names = tuple(sorted(groups, key=lambda name: -len(groups[name]))[:MAX_NAMES])
     proposed = {name: groups[name] for name in names}
@@ -151,7 +144,7 @@ def _short(value: Any) -> Any:
     return cut(text, _MAX_CHARS) if len(text) > _MAX_CHARS else plain(value)
 
 
-def _groups(judge: Judge, judgement: Any, read: Sequence[Answer]) -> dict[str, list[Answer]]:
+def _groups(judge: Judge, judgement: Judgement, read: Sequence[Answer]) -> dict[str, list[Answer]]:
     """Return the answers by proposed name; raise an `InputError` for another kind of output."""
     workflow = f"the workflow {judge.deployment}"
     try:

@@ -167,13 +167,7 @@ class BlindRatings:
 
     @contextmanager
     def sending(self, session_id: str) -> Iterator[Lease]:
-        """Hold and renew the lease for sending the ratings of a session during the block.
-
-        Raises
-        ------
-        LeaseHeldError
-            Another process is sending them.
-        """
+        """Hold and renew the lease for sending the ratings of a session during the block."""
         try:
             lease = Lease(self._store, f"blind:{session_id}")
             lease.acquire()

@@ -62,21 +62,11 @@ class Lease:
         *,
         acts_elsewhere: bool = False,
     ) -> None:
-        """Acquire the lease for this process.
+        """Acquire the lease for this process, or raise a `LeaseHeldError`.
 
-        Parameters
-        ----------
-        prepare : callable, optional
-            Function called in the same transaction with the last time at which an earlier holder
-            could act, in microseconds by the database's clock, or None if it released the lease.
-        acts_elsewhere : bool, default False
-            Whether processes that can outlive this one act for it. An earlier holder of this kind
-            could act until its lease expired.
-
-        Raises
-        ------
-        LeaseHeldError
-            Another process holds the lease.
+        `prepare` is called in the same transaction with the last time at which an earlier holder
+        could act, in microseconds by the database's clock, or None if it released the lease.
+        `acts_elsewhere`: processes that can outlive this one act for it, until the lease expires.
         """
         now = self._store.dialect.now
         sql = (
@@ -114,12 +104,8 @@ class Lease:
     def write(self, change: Callable[[Transaction], T]) -> T:
         """Call `change` in one transaction that renews the lease first.
 
-        Raises
-        ------
-        LeaseLostError
-            This process no longer holds the lease.
-        OutOfReachError
-            The database cannot be reached. The transaction may have been committed.
+        `LeaseLostError`: this process no longer holds it. `OutOfReachError`: the database cannot be
+        reached, and the transaction may have been committed.
         """
         sql = (
             f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
@@ -138,13 +124,7 @@ class Lease:
         return result
 
     def renew(self) -> bool:
-        """Renew the lease; return False if the database cannot be reached.
-
-        Raises
-        ------
-        LeaseLostError
-            This process no longer holds the lease.
-        """
+        """Renew the lease as `write` does; return False if the database cannot be reached."""
         try:
             self.write(lambda _: None)
         except OutOfReachError:

@@ -101,35 +101,16 @@ class SweepLease(Lease):
         ended: Sequence[Run] = (),
         sent_within_s: float = 0.0,
     ) -> list[Run] | None:
-        """Record changes by the driver of the sweep in one transaction.
+        """Record changes by the driver of the sweep in one transaction, as `write` does.
 
-        Parameters
-        ----------
-        begun : sequence of Run
-            Runs about to be sent.
-        resent : sequence of Run
-            Runs in doubt about to be sent again. They become STARTED, without a doubt.
-        doubted : sequence of Run
-            STARTED or CANCELLED runs that may have been executed, with `Run.doubt` set.
-        sent_within_s : float, default 0
-            Seconds during which runs in `doubted` can still be sent. Their doubt begins afterwards.
-        ended : sequence of Run
-            Runs that ended. Missing rows are inserted; rows that have already ended do not change.
+        Runs `begun` are about to be sent, as are those `resent`, which lose their doubt. Runs
+        `doubted` may have been executed, or can still be sent for `sent_within_s` seconds. Rows of
+        runs `ended` are inserted if missing, and do not change if they have ended.
 
-        Returns
-        -------
-        list of Run
-            Stored runs that must not be sent and now belong to this sweep: those of `begun` whose
-            id or external id already existed, and those of `resent` that have ended in the
-            meantime, for example by `Workspace.sync`. None if the database cannot be reached:
-            `ended` is then written to a local file, and `doubted` is not recorded.
-
-        Raises
-        ------
-        LeaseLostError
-            Another process drives the sweep. No change was written.
-        OutOfReachError
-            The database cannot be reached. Runs in `begun` and `resent` must not be sent.
+        Return stored runs that must not be sent and now belong to this sweep: those of `begun`
+        whose id or external id existed, and those of `resent` that have ended in the meantime.
+        Return None if the database cannot be reached and none is about to be sent: `ended` is then
+        written to a local file, and `doubted` is not recorded.
         """
         begun = [self._recorder.with_author(run) for run in begun]
         doubts = [(run, sent_within_s) for run in doubted]
@@ -328,31 +309,20 @@ class Sweeps:
     def acquire(
         self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
     ) -> SweepLease:
-        """Acquire the lease of a sweep for this process, and adopt runs that belong to it.
+        """Acquire the lease of a sweep, or raise a `HistoryError`; see `Lease.acquire`.
 
+        With `adopt`, stored runs with the external id of a planned run become runs of this sweep.
         In the same transaction, unfinished runs of an earlier driver are marked as in doubt, since
         the last time it could have sent them. Cancelled runs in doubt become STARTED until they
         are looked up.
-
-        Parameters
-        ----------
-        sweep : SweepRecord
-            Sweep to drive.
-        adopt : bool, default True
-            Whether stored runs with the external id of a planned run become runs of this sweep.
-        acts_elsewhere : bool, default False
-            Whether other processes, which can outlive this one, send the runs.
-
-        Raises
-        ------
-        HistoryError
-            Another process drives the sweep, or the sweep does not exist.
         """
 
         def prepare(tx: Transaction, sent_until: int | None) -> None:
             if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep.id}):
                 raise _no_sweep(sweep.id)
-            if adopt and sweep.judge is None:
+            # The driver adopts the runs of conversations with a simulated user.
+            has_user = "user" in sweep.options.get("conversation", {})
+            if adopt and sweep.judge is None and not has_user:
                 _adopt_all(tx, sweep)
             _adopt_judgements(tx, sweep)
             of_sweep = "sweep_id IN (SELECT id FROM sweeps WHERE id = :sweep OR judge = :judge)"
@@ -628,8 +598,6 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
         "ORDER BY position"
     )
     cases = tx.read(sql, {"id": sweep.id})
-    if "user" in sweep.options.get("conversation", {}):  # the driver adopts a run that exists
-        return
     run_ids = {run_id for (run_id,) in tx.read(_RUN_IDS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "

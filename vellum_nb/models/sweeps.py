@@ -39,6 +39,11 @@ class SweepCase:
     turn: int = 0  # of a conversation, from 1; it continues the case before it
     is_open: bool = False  # a simulated user continues the conversation; not stored
 
+    def cells(self) -> dict[str, Any]:
+        """Return inputs, expected outputs and labels by their column in a table of cases."""
+        sides = {"input": self.inputs, "expected": self.expected, "label": self.labels}
+        return {f"{use}.{name}": v for use, side in sides.items() for name, v in side.items()}
+
 
 def conversations(cases: Iterable[SweepCase]) -> Iterator[list[SweepCase]]:
     """Yield the turns of each conversation together, and every other case alone."""

@@ -575,11 +575,10 @@ def _rows(members: Iterable[Member]) -> Iterator[dict[str, Any]]:
 
 
 def _values(case: SweepCase) -> dict[str, Any]:
-    """Return inputs, expected outputs and labels of a case by column."""
-    values = {f"input.{name}": value for name, value in case.inputs.items()}
-    values |= {f"expected.{name}": value for name, value in case.expected.items()}
-    hidden = {_CONVERSATION} if case.turn else set()
-    values |= {f"label.{n}": value for n, value in case.labels.items() if n not in hidden}
+    """Return the cells of a case; the name of a conversation has a column of its own."""
+    values = case.cells()
+    if case.turn:
+        values.pop(f"label.{_CONVERSATION}", None)
     return values | ({PREVIOUS: case.previous_execution_id} if case.previous_execution_id else {})
 
 

@@ -31,7 +31,7 @@ from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, cas
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
 from vellum_nb.models.media import ADDRESSES, MEDIA_TYPES
-from vellum_nb.models.sweeps import MOST_RUNS, SweepCase
+from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, conversations
 from vellum_nb.rendering.format import one_line, plural, visible_name
 
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
@@ -121,12 +121,8 @@ class CaseColumn:
 
 def case_columns(cases: Iterable[SweepCase]) -> tuple[CaseColumn, ...]:
     """Return the inputs, expected outputs and labels of stored cases."""
-    names: dict[tuple[str, Use], None] = {}
-    for case in cases:
-        names |= dict.fromkeys((name, "input") for name in case.inputs)
-        names |= dict.fromkeys((name, "expected") for name in case.expected)
-        names |= dict.fromkeys((name, "label") for name in case.labels)
-    return tuple(CaseColumn(name, use) for name, use in names)
+    names = dict.fromkeys(name.partition(".") for case in cases for name in case.cells())
+    return tuple(CaseColumn(name, _USES[use]) for use, _, name in names)
 
 
 def columns_by_role(
@@ -595,13 +591,13 @@ class _Checker:
             if names := ", ".join(name for name in inputs if name not in keys):
                 tag_names = ", ".join(tags)
                 not_sent.append(f"{names}: not sent to {tag_names}, which knows no such input")
-        first = _first(cases, self._table.first)
-        run, count = (sum(case.turn <= 1 for case in some) for some in (first, cases))
-        omitted = count - run
-        if omitted:
-            of_all = f"the first {run:,} of the {count:,} cases of {self._table.name}"
+        talks = list(conversations(cases))
+        first = talks[: self._table.first]
+        if omitted := len(talks) - len(first):
+            of_all = f"the first {len(first):,} of the {len(talks):,} cases of {self._table.name}"
             self._notes.insert(0, of_all)
-        return CheckedCases(first, (*not_sent, *self._notes), self._columns(), omitted)
+        notes = (*not_sent, *self._notes)
+        return CheckedCases([*chain.from_iterable(first)], notes, self._columns(), omitted)
 
     def _check_names(self) -> None:
         """Note names that look misspelt; a name that no release knows is a problem."""
@@ -776,19 +772,10 @@ class _Checker:
 
 def _with_scripts(cases: Sequence[SweepCase], carry: str) -> list[SweepCase]:
     """Return the cases, with each turn under the id of the whole script of its conversation."""
-    ids: list[str] = []
-    scripts: dict[int, str] = {}  # by the position of the last turn
-    for at, case in enumerate(cases):
-        ids = [*ids, case.case_id] if case.turn > 1 else [case.case_id]
-        if case.turn and (at + 1 == len(cases) or cases[at + 1].turn <= 1):
-            script = case_id({"turns": ids, "carry": carry})
-            scripts |= dict.fromkeys(range(at + 1 - len(ids), at + 1), script)
-    return [replace(case, case_id=scripts.get(at, case.case_id)) for at, case in enumerate(cases)]
-
-
-def _first(cases: Sequence[SweepCase], number: int | None) -> list[SweepCase]:
-    """Return the first cases; a conversation is one case."""
-    if number is None:
-        return list(cases)
-    starts = [at for at, case in enumerate(cases) if case.turn <= 1]
-    return list(cases[: starts[number]] if number < len(starts) else cases)
+    scripted: list[SweepCase] = []
+    for turns in conversations(cases):
+        script = turns[0].case_id
+        if turns[0].turn:
+            script = case_id({"turns": [turn.case_id for turn in turns], "carry": carry})
+        scripted += [replace(turn, case_id=script) for turn in turns]
+    return scripted

@@ -84,13 +84,7 @@ class Conversation:
             refuse("max_turns", self.max_turns, "None without a user: a script has its own turns")
 
     def resolved(self, releases: Releases) -> Conversation:
-        """Return the conversation with the names that are inferred from `releases`.
-
-        Raises
-        ------
-        InputError
-            A name is unknown or ambiguous, or a release has no input for the chat history.
-        """
+        """Return the conversation with the names that are inferred from `releases`."""
         inputs = _names(releases, "input_variables")
         outputs = _names(releases, "output_variables")
         chats = [name for name, variable in inputs.items() if variable.type == _CHAT]
@@ -223,13 +217,7 @@ def has_turns(table: Table, releases: Releases) -> bool:
 
 
 def turn_table(table: Table, conversation: Conversation, releases: Releases) -> Table:
-    """Return a table with one row per turn; the turns of a conversation are adjacent.
-
-    Raises
-    ------
-    InputError
-        The turns of a conversation are not a list, or not numbered from 1.
-    """
+    """Return a table with one row per turn; the turns of a conversation are adjacent."""
     message = str(conversation.input)
     inputs = _names(releases, "input_variables")
     variable = inputs.get(message)

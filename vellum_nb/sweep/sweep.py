@@ -50,11 +50,10 @@ from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, end_drivers, thread_pool
 from vellum_nb.sweep.executors import executor_pool
 from vellum_nb.sweep.options import LIMIT_NAMES, LimitsLike, SweepOptions, as_limits
-from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, replanned, superseded
+from vellum_nb.sweep.plan import PlannedRun, SweepPlan, Turns, planned_runs, replanned, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
-from vellum_nb.sweep.turns import Turns
 from vellum_nb.sweep.users import states_with_ends
 
 _MAX_INTERRUPTS = 3  # a further one ends the wait for calls under way

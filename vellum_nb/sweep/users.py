@@ -55,13 +55,7 @@ class SimulatedUser:
     def resolved(
         self, release: WorkflowDeploymentRelease | None, labels: Iterable[str]
     ) -> SimulatedUser:
-        """Return the user with the names that are inferred from its release and the labels.
-
-        Raises
-        ------
-        InputError
-            A name is unknown or ambiguous, or a required input has no column.
-        """
+        """Return the user with the names that are inferred from its release and the labels."""
         version = None if release is None else release.workflow_version
         variables = {v.key: v for v in version.input_variables} if version else {}
         outputs = {v.key: v for v in version.output_variables} if version else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.bisection import Bisection, Candidate, Check, bisected
@@ -13,6 +14,8 @@ from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import available, check_integer
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.sweeps import Compare
+from vellum_nb.workspace.talks import Talks
 
 Releases = Sequence[WorkflowDeploymentRelease]
 OneCase: TypeAlias = Mapping[str, object] | Run | Case | str
@@ -20,6 +23,7 @@ OneCase: TypeAlias = Mapping[str, object] | Run | Case | str
 
 def bisect(
     runner: Runner,
+    compare: Compare,
     deployment: str,
     case: OneCase,
     check: Check | None,
@@ -31,28 +35,36 @@ def bisect(
     """Find the first release that answers a case differently from the oldest one."""
     check_integer("repeats", repeats, least=1, optional=True)
     releases = _between(deployment, runner.lookup.releases(deployment)[::-1], first, last)
-    inputs, previous = _read_case(runner.history, deployment, case, releases)
+    case = _stored_case(runner.history, deployment, case)
+    if isinstance(case, Case | Run) and (case.turns if isinstance(case, Case) else case.turn):
+        talks = Talks(runner, compare, deployment, case)
+        inputs, stored, make = talks.inputs, talks.stored(), talks.run
+        check = partial(talks.value, check)
+    else:
+        inputs, previous = _read_case(deployment, case, releases)
+        stored = runner.history.runs(
+            deployment=deployment,
+            case_id=case_id(inputs, previous),
+            state=["FULFILLED", "REJECTED"],
+        )
+        request = RunRequest(
+            deployment=deployment,
+            inputs=inputs,
+            not_sent=None,
+            previous_execution_id=previous,
+        )
+        make = partial(_run_case, runner, request)
     ids = {release.id for release in releases}
     runs_by_release: dict[str, list[Run]] = {}
-    for run in runner.history.runs(
-        deployment=deployment,
-        case_id=case_id(inputs, previous),
-        state=["FULFILLED", "REJECTED"],
-    ):
+    for run in stored:
         if run.release_id in ids and not run.tag_moved:
             runs_by_release.setdefault(run.release_id, []).append(run)
+    stored_ids = frozenset(run.id for runs in runs_by_release.values() for run in runs)
 
     def runs_of(candidate: Candidate, times: int) -> Sequence[Run]:
         runs = runs_by_release.setdefault(candidate.release_id, [])
-        while len(runs) < times and candidate.release_tag is not None:
-            request = RunRequest(
-                deployment=deployment,
-                inputs=inputs,
-                release_tag=candidate.release_tag,
-                not_sent=None,
-                previous_execution_id=previous,
-            )
-            runs.append(_run_on(runner, request, candidate))
+        if len(runs) < times and candidate.release_tag is not None:
+            runs += make(candidate.release_tag, candidate.release_id, times - len(runs))
         return runs[:times]
 
     return bisected(
@@ -62,19 +74,27 @@ def bisect(
         check=check,
         runs_of=runs_of,
         repeats=repeats,
-        stored_ids=frozenset(run.id for runs in runs_by_release.values() for run in runs),
+        stored_ids=stored_ids,
         can_try=lambda c: c.release_tag is not None or c.release_id in runs_by_release,
     )
 
 
-def _run_on(runner: Runner, request: RunRequest, candidate: Candidate) -> Run:
+def _run_case(
+    runner: Runner, request: RunRequest, release_tag: str, release_id: str, times: int
+) -> list[Run]:
+    """Run a case a number of times on a release."""
+    request = request.model_copy(update={"release_tag": release_tag})
+    return [_run_on(runner, request, release_id) for _ in range(times)]
+
+
+def _run_on(runner: Runner, request: RunRequest, release_id: str) -> Run:
     run, error = runner.execute(request)
     if error is not None:
         raise error
-    if run.release_id not in {None, candidate.release_id}:
+    if run.release_id not in {None, release_id}:
         msg = (
             f"The release tag {request.release_tag} of {request.deployment} moved from "
-            f"{candidate.release_id} to {run.release_id} during the search; bisect again"
+            f"{release_id} to {run.release_id} during the search; bisect again"
         )
         raise VellumNBError(msg)
     return run
@@ -111,27 +131,30 @@ def _candidate(release: WorkflowDeploymentRelease) -> Candidate:
     return Candidate(release.id, next(iter(tags), None), release.created)
 
 
+def _stored_case(history: History, deployment: str, case: OneCase) -> OneCase:
+    """Return the newest run of a case id; another case unchanged."""
+    if not isinstance(case, str):
+        return case
+    runs = history.runs(deployment=deployment, case_id=case, limit=1)
+    if not runs:
+        msg = (
+            f"the history has no run of {deployment} with the case_id {case!r}; "
+            "give the inputs themselves, or a case_id of ws.history.frame()"
+        )
+        raise InputError(msg)
+    return runs[0]
+
+
 def _read_case(
-    history: History, deployment: str, case: OneCase, releases: Releases
+    deployment: str, case: OneCase, releases: Releases
 ) -> tuple[dict[str, Any], str | None]:
     """Return the inputs of the case as plain values, and its previous execution id.
 
     An input is typed by the newest release that has it.
     """
-    if isinstance(case, str):
-        runs = history.runs(deployment=deployment, case_id=case, limit=1)
-        if not runs:
-            msg = (
-                f"the history has no run of {deployment} with the case_id {case!r}; "
-                "give the inputs themselves, or a case_id of ws.history.frame()"
-            )
-            raise InputError(msg)
-        case = runs[0]
     if isinstance(case, Run | Case):
-        if case.turns if isinstance(case, Case) else case.turn:
-            msg = "a conversation cannot be bisected; give the inputs of one run"
-            raise InputError(msg)
         return dict(case.inputs), case.previous_execution_id
+    assert not isinstance(case, str)  # noqa: S101  (for mypy)
     try:
         case = dict(case)  # a pandas row, too
     except (TypeError, ValueError) as exc:

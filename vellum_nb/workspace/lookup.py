@@ -140,17 +140,8 @@ def listed_execution(
 ) -> SlimWorkflowExecutionRead | None:
     """Return the execution with an external id, or None if the server does not list it.
 
-    Parameters
-    ----------
-    deployment_id : str or None
-        None if the key cannot read deployments.
-
-    Raises
-    ------
-    NoLookupError
-        Executions cannot be looked up on this server, or with this key.
-    APIError
-        No usable answer to this request.
+    `deployment_id` is None if the key cannot read deployments. `NoLookupError`: the server or the
+    key does not allow look-ups.
     """
     if deployment_id is None:
         msg = "executions cannot be looked up with this key"

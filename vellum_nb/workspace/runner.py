@@ -243,18 +243,10 @@ class Runner:
         return run
 
     def look_up(self, run: Run) -> Run:
-        """Look up the execution of a run in doubt once; complete the run if it has ended.
+        """Look up the execution of a run in doubt once; complete and return the stored run.
 
-        Returns
-        -------
-        Run
-            The stored run. It is still in doubt if the server lists no execution of it, or a
-            running one, which sets its execution id.
-
-        Raises
-        ------
-        VellumNBError
-            The run is still running, or this key or server cannot look up executions.
+        It is still in doubt if the server lists no execution of it, or a running one.
+        `VellumNBError`: a call of ours will end it, or executions cannot be looked up.
         """
         run = self.history.get(run.id)
         if not run.in_doubt:
@@ -294,15 +286,7 @@ class Runner:
     def look_up_once(
         self, deployment_id: str | None, run: Run, cancel: Cancellation | None = None
     ) -> Run:
-        """Look up the execution of a run in doubt, even if a call or driver could still end it.
-
-        Raises
-        ------
-        NoLookupError
-            Executions cannot be looked up on this server, or with this key.
-        APIError
-            No usable answer to this request.
-        """
+        """Look up the execution of a run in doubt, even if a call or driver could still end it."""
         execution = self._execution_of(deployment_id, run, cancel)
         if execution is None:
             return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vellum_nb.errors import InputError
@@ -18,13 +19,7 @@ _NAME = "conversation"  # label, and column without a prefix
 def scripted(
     sweeps: Sweeps, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], Conversation | None]:
-    """Return rows of stored runs, of conversations with their `turns`, and how these are sent.
-
-    Raises
-    ------
-    InputError
-        The script of a conversation is not in the history, or the rows do not fit in one sweep.
-    """
+    """Return rows of stored runs, of conversations with their `turns`, and how these are sent."""
     talks: list[Conversation | None] = []
     made: list[dict[str, Any]] = []
     for row in rows:
@@ -69,11 +64,9 @@ def _cells(
     turn: SweepCase, inputs: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a turn as a row of a table of cases."""
-    cells = {f"input.{name}": value for name, value in inputs.items()}
-    cells |= {f"expected.{name}": value for name, value in expected.items()}
-    for name, value in turn.labels.items():
-        is_name = name == _NAME and name not in inputs  # the name of a conversation
-        cells[name if is_name else f"label.{name}"] = value
+    cells = replace(turn, inputs=inputs, expected=expected).cells()
+    if _NAME in turn.labels and _NAME not in inputs:
+        cells[_NAME] = cells.pop(f"label.{_NAME}")
     if turn.previous_execution_id is not None:
         cells["previous_execution_id"] = turn.previous_execution_id
     return cells

@@ -290,10 +290,7 @@ class SweepWorker:
     def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
         """Open a session; read cases, releases and doubts, and watch the tags under `lease`.
 
-        Raises
-        ------
-        VellumNBError
-            The sweep was planned on another server, or the cases no longer fit.
+        `VellumNBError`: the sweep was planned on another server, or the cases no longer fit.
         """
         self.close()  # after an interrupted start
         sweep, client = self._sweep, self._runner.client

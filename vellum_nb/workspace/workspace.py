@@ -1036,10 +1036,12 @@ p = 0.50 · noise floor unknown>
         Parameters
         ----------
         case : mapping, Run, Case or str
-            The inputs, or a run, a case of a comparison, or a `case_id` with these inputs.
+            The inputs, or a run, a case of a comparison, or a `case_id` with these inputs. One of a
+            conversation means its whole script, which runs as a sweep on each release.
         check : callable, optional
             A function of a run. The search is for the release that changes its result. Default:
-            the outputs, or the error.
+            the outputs, or the error. In a conversation, every turn is checked; a function with a
+            parameter `conversation` gets all of them, as in a `Metric`.
         first, last : str, optional
             Release tags or release ids to search between. Default: oldest and newest.
         repeats : int, optional
@@ -1054,6 +1056,7 @@ p = 0.50 · noise floor unknown>
         >>> ws.bisect("ticket-triage", case, category).first_changed
         'v2'
         """
+        compare = self._actions.compare
         return bisect(
-            self._runner, deployment, case, check, first=first, last=last, repeats=repeats
+            self._runner, compare, deployment, case, check, first=first, last=last, repeats=repeats
         )
