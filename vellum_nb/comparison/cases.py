@@ -382,7 +382,7 @@ def last_turns(pairs: Sequence[tuple[Run, str]], turns: Mapping[str, int]) -> li
                 last[run.case_id] = max(run.turn, last.get(run.case_id, 0))
     ends = {name: max(run.turn or 0 for run in runs) for name, runs in by_conversation.items()}
     return [
-        (whole(run, by_conversation), tag)
+        (with_totals(run, by_conversation), tag)
         for run, tag in pairs
         if run.turn is None
         or run.turn == (last.get(run.case_id) or ends.get(run.conversation_id or ""))
@@ -445,7 +445,7 @@ def _with_conversations(
     )
 
 
-def whole(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
+def with_totals(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
     """Return the run of the last turn with the cost and latency of its conversation."""
     runs = by_conversation.get(run.conversation_id or "", ())
     if len(runs) < 2:  # noqa: PLR2004

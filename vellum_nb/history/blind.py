@@ -167,7 +167,10 @@ class BlindRatings:
 
     @contextmanager
     def sending(self, session_id: str) -> Iterator[Lease]:
-        """Hold and renew the lease for sending the ratings of a session during the block."""
+        """Hold and renew the lease for sending the ratings of a session during the block.
+
+        `LeaseHeldError`: another process is sending them.
+        """
         try:
             lease = Lease(self._store, f"blind:{session_id}")
             lease.acquire()

@@ -110,7 +110,8 @@ class SweepLease(Lease):
         Return stored runs that must not be sent and now belong to this sweep: those of `begun`
         whose id or external id existed, and those of `resent` that have ended in the meantime.
         Return None if the database cannot be reached and none is about to be sent: `ended` is then
-        written to a local file, and `doubted` is not recorded.
+        written to a local file, and `doubted` is not recorded. `OutOfReachError`: it cannot be
+        reached, and runs in `begun` and `resent` must not be sent.
         """
         begun = [self._recorder.with_author(run) for run in begun]
         doubts = [(run, sent_within_s) for run in doubted]

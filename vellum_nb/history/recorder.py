@@ -81,7 +81,7 @@ class RunRecorder:
         self.notify(changed)
 
     def keep_ended(self, runs: Sequence[Run]) -> None:
-        """Record ended runs in the local file, unless the history is itself a file."""
+        """Record ended runs in the local file; raise if the history is itself a file."""
         if self._pending is None:
             msg = f"The history {self.opened.path} cannot be reached"
             raise OutOfReachError(msg)

@@ -14,8 +14,8 @@ from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import available, check_integer
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.script_runs import ScriptRuns
 from vellum_nb.workspace.sweeps import Compare
-from vellum_nb.workspace.talks import Talks
 
 Releases = Sequence[WorkflowDeploymentRelease]
 OneCase: TypeAlias = Mapping[str, object] | Run | Case | str
@@ -36,40 +36,30 @@ def bisect(
     check_integer("repeats", repeats, least=1, optional=True)
     releases = _between(deployment, runner.lookup.releases(deployment)[::-1], first, last)
     case = _stored_case(runner.history, deployment, case)
+    source: ScriptRuns | _CaseRuns
     if isinstance(case, Case | Run) and (case.turns if isinstance(case, Case) else case.turn):
-        talks = Talks(runner, compare, deployment, case)
-        inputs, stored, make = talks.inputs, talks.stored(), talks.run
-        check = partial(talks.value, check)
+        source = ScriptRuns(runner, compare, deployment, case)
+        check = partial(source.value, check)
     else:
-        inputs, previous = _read_case(deployment, case, releases)
-        stored = runner.history.runs(
-            deployment=deployment,
-            case_id=case_id(inputs, previous),
-            state=["FULFILLED", "REJECTED"],
-        )
-        request = RunRequest(
-            deployment=deployment,
-            inputs=inputs,
-            not_sent=None,
-            previous_execution_id=previous,
-        )
-        make = partial(_run_case, runner, request)
+        source = _CaseRuns(runner, deployment, *_read_case(deployment, case, releases))
     ids = {release.id for release in releases}
     runs_by_release: dict[str, list[Run]] = {}
-    for run in stored:
+    for run in source.stored():
         if run.release_id in ids and not run.tag_moved:
             runs_by_release.setdefault(run.release_id, []).append(run)
     stored_ids = frozenset(run.id for runs in runs_by_release.values() for run in runs)
 
     def runs_of(candidate: Candidate, times: int) -> Sequence[Run]:
         runs = runs_by_release.setdefault(candidate.release_id, [])
-        if len(runs) < times and candidate.release_tag is not None:
-            runs += make(candidate.release_tag, candidate.release_id, times - len(runs))
+        while len(runs) < times and candidate.release_tag is not None:
+            run = source.new(candidate.release_tag, candidate.release_id)
+            _check_release(deployment, candidate, run)
+            runs.append(run)
         return runs[:times]
 
     return bisected(
         deployment,
-        inputs,
+        source.inputs,
         [_candidate(release) for release in releases],
         check=check,
         runs_of=runs_of,
@@ -79,25 +69,46 @@ def bisect(
     )
 
 
-def _run_case(
-    runner: Runner, request: RunRequest, release_tag: str, release_id: str, times: int
-) -> list[Run]:
-    """Run a case a number of times on a release."""
-    request = request.model_copy(update={"release_tag": release_tag})
-    return [_run_on(runner, request, release_id) for _ in range(times)]
+class _CaseRuns:
+    """The runs of a single case."""
+
+    def __init__(
+        self, runner: Runner, deployment: str, inputs: dict[str, Any], previous: str | None
+    ) -> None:
+        self._runner, self._deployment, self._previous = runner, deployment, previous
+        self.inputs = inputs
+
+    def stored(self) -> list[Run]:
+        """Return the stored runs with an answer, newest first."""
+        return self._runner.history.runs(
+            deployment=self._deployment,
+            case_id=case_id(self.inputs, self._previous),
+            state=["FULFILLED", "REJECTED"],
+        )
+
+    def new(self, release_tag: str, release_id: str) -> Run:  # noqa: ARG002
+        """Run the case on a release."""
+        request = RunRequest(
+            deployment=self._deployment,
+            inputs=self.inputs,
+            release_tag=release_tag,
+            not_sent=None,
+            previous_execution_id=self._previous,
+        )
+        run, error = self._runner.execute(request)
+        if error is not None:
+            raise error
+        return run
 
 
-def _run_on(runner: Runner, request: RunRequest, release_id: str) -> Run:
-    run, error = runner.execute(request)
-    if error is not None:
-        raise error
-    if run.release_id not in {None, release_id}:
+def _check_release(deployment: str, candidate: Candidate, run: Run) -> None:
+    """Raise if the release tag moved while it was run."""
+    if run.release_id not in {None, candidate.release_id}:
         msg = (
-            f"The release tag {request.release_tag} of {request.deployment} moved from "
-            f"{release_id} to {run.release_id} during the search; bisect again"
+            f"The release tag {candidate.release_tag} of {deployment} moved from "
+            f"{candidate.release_id} to {run.release_id} during the search; bisect again"
         )
         raise VellumNBError(msg)
-    return run
 
 
 def _between(deployment: str, releases: Releases, first: str | None, last: str | None) -> Releases:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vellum_nb.comparison.bisection import Check
-from vellum_nb.comparison.cases import Case, error_text, replay_rows, whole
+from vellum_nb.comparison.cases import Case, error_text, replay_rows, with_totals
 from vellum_nb.comparison.conversations import ConversationRuns
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.errors import VellumNBError
@@ -22,8 +22,8 @@ _EXPECTED = "expected."
 _INPUT = "input."
 
 
-class Talks:
-    """The complete conversations with one script. Each is represented by its last turn."""
+class ScriptRuns:
+    """The complete runs of the script of a conversation, each represented by its last turn."""
 
     def __init__(self, runner: Runner, compare: Compare, deployment: str, case: Case | Run) -> None:
         self._runner, self._compare, self._deployment = runner, compare, deployment
@@ -31,7 +31,7 @@ class Talks:
         self._sweeps = Sweeps(runner.history)
         releases = list(case.tries) if isinstance(case, Case) else []
         rows = replay_rows(deployment, [case] if isinstance(case, Case) else [], releases, [case])
-        cases, self._talk = scripted(self._sweeps, rows)
+        cases, self._settings = scripted(self._sweeps, rows)
         self._turns = [
             {name: value for name, value in turn.items() if name != "label.replay_of"}
             for turn in cases[0]["turns"]
@@ -47,9 +47,9 @@ class Talks:
     def stored(self) -> list[Run]:
         """Return the last turns of the conversations that are complete, newest first."""
         by_name: dict[str, dict[int, Run]] = {}
-        runs = self._runner.history.runs(deployment=self._deployment, case_id=self._case_id)
-        self._count = len(runs)
-        for run in runs:
+        stored = self._runner.history.runs(deployment=self._deployment, case_id=self._case_id)
+        self._count = len(stored)
+        for run in stored:
             is_sent = run.error is None or run.error.code != NOT_SENT
             if run.conversation_id and run.turn and is_sent:  # newest first
                 by_name.setdefault(run.conversation_id, {}).setdefault(run.turn, run)
@@ -58,33 +58,35 @@ class Talks:
             runs = [by_turn[turn] for turn in sorted(by_turn)]
             if self._is_complete(runs):
                 self._conversations[name] = runs
-                complete.append(whole(runs[-1], self._conversations))
+                complete.append(with_totals(runs[-1], self._conversations))
         return complete
 
-    def run(self, release_tag: str, release_id: str, times: int) -> list[Run]:
-        """Return new conversations with a release; one that was interrupted continues."""
-        new: list[Run] = []
+    def new(self, release_tag: str, release_id: str) -> Run:
+        """Run the script on a release; a run that was interrupted continues."""
         known = set(self._conversations)
         has_run = any(runs[-1].release_id == release_id for runs in self._conversations.values())
-        attempts: list[Existing] = [] if has_run else ["resume"]
-        attempts += ["restart"] * times
+        attempts: tuple[Existing, ...] = ("restart",) if has_run else ("resume", "restart")
         for existing in attempts:
-            count, number = self._count, len(new)
+            count = self._count
             options = SweepOptions(
                 release_tags=[release_tag],
                 existing=existing,
                 progress=False,
-                conversation=self._talk,
+                conversation=self._settings,
             )
             start_sweep(
                 self._runner, self._compare, self._deployment, [{"turns": self._turns}], options
             )
-            new = [run for run in self.stored() if run.conversation_id not in known]
-            has_failed = self._count > count and len(new) == number
-            if len(new) >= times or has_failed:
+            for run in self.stored():
+                if run.conversation_id not in known:
+                    return run
+            if self._count > count:  # it was sent, and has no complete answer
                 break
-        self._check(new, release_tag, release_id, times)
-        return new
+        msg = (
+            f"there is no complete answer of {self._deployment} on {release_tag} to this "
+            "conversation; ws.sweeps() has the sweep with its errors; bisect again to continue"
+        )
+        raise VellumNBError(msg)
 
     def value(self, check: Check | None, run: Run) -> Any:
         """Return the result of `check` for each turn of a conversation, or for all of them."""
@@ -109,24 +111,10 @@ class Talks:
         last = runs[-1]
         if last.state != "FULFILLED":
             return last.state == "REJECTED"
-        if self._talk is None or self._talk.user is None:
+        if self._settings is None or self._settings.user is None:
             return last.turn == len(self._turns)
         sweep = next(iter(self._sweeps.every(last.sweep_id)), None) if last.sweep_id else None
         return sweep is not None and sweep.ended is not None
-
-    def _check(self, runs: Sequence[Run], tag: str, release_id: str, times: int) -> None:
-        if len(runs) < times:
-            msg = (
-                f"there is no complete answer of {self._deployment} on {tag} to this conversation; "
-                "ws.sweeps() has the sweep with its errors; bisect again to continue"
-            )
-            raise VellumNBError(msg)
-        if moved := next((run for run in runs if run.release_id not in {None, release_id}), None):
-            msg = (
-                f"The release tag {tag} of {self._deployment} moved from {release_id} to "
-                f"{moved.release_id} during the search; bisect again"
-            )
-            raise VellumNBError(msg)
 
 
 def _part(turn: Mapping[str, Any], prefix: str) -> dict[str, Any]:
