@@ -76,9 +76,9 @@ def lost(losing: range, *, wrong: range = range(0), number: int = 20, **options:
             "v2: cannot tell yet. 0 better, 0 worse of 40 cases; about 69 more cases would decide.",
         ),
         (
-            [YES] * 2,
-            [YES, NO],
-            "v2: cannot tell yet. 0 better, 1 worse of 2 cases; about 170 more cases would decide.",
+            [YES] * 6,
+            [YES] * 5 + [NO],
+            "v2: cannot tell yet. 0 better, 1 worse of 6 cases; about 1,400 more cases would decide.",
         ),
     ],
 )
@@ -699,6 +699,15 @@ def test_differences_within_the_noise_are_worse_on_average():
 def test_equal_losses_of_few_cases_do_not_count_as_no_difference(number):
     cmp = scored([4.0] * number, [3.0] * number, bounds=(1, 5))
     assert cmp.decide(margin=0.5)["v2"].more is None
+
+
+@pytest.mark.parametrize(("number", "is_estimated"), [(2, False), (5, False), (6, True)])
+def test_fewer_than_six_cases_do_not_estimate_how_many_more_would_decide(number, is_estimated):
+    decision = judged({"v1": [YES] * number, "v2": [NO] + [YES] * (number - 1)}).decide()["v2"]
+    assert decision.verdict == OPEN
+    assert (decision.more is not None) == is_estimated
+    reason = "6 cases are needed to estimate how many more would decide"
+    assert (f"1 worse of {number} cases; {reason}." in decision.sentence) != is_estimated
 
 
 def test_few_numbers_that_differ_do_not_promise_that_one_more_case_decides():

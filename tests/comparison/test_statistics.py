@@ -24,6 +24,7 @@ from vellum_nb.comparison.statistics import (
     sequential_test,
     share_interval,
     sign_test,
+    slope,
     standard_error,
     unlike_pairs,
     win_rate,
@@ -267,3 +268,54 @@ def test_pairs_that_differ_are_those_one_can_count(runs):
     cells = np.array([cell for cell, _ in runs], dtype=np.intp)
     kinds = np.array([kind for _, kind in runs], dtype=np.intp)
     assert unlike_pairs(cells, kinds) == (sum(a != b for a, b in pairs), len(pairs))
+
+
+def rated(rng, number, bias):
+    """Return errors, lengths, ratings and cases of a judge with verdicts, on two releases."""
+    shape = (number, 2)
+    spread = 0.84 * rng.normal(size=(number, 1)) + 0.54 * rng.normal(size=shape)
+    hundreds = 1.5 * np.exp(0.6 * spread)
+    passed = (rng.random(shape) < stats.logistic.cdf(1 + spread / 2)).astype(float)
+    chance = np.where(passed == 1, 0.85, 0.2) + bias * (hundreds - 1.8)
+    errors = (rng.random(shape) < chance) - passed
+    cases = np.repeat(np.arange(number), 2)
+    return errors.ravel(), hundreds.ravel(), passed.reshape(-1, 1), cases
+
+
+def test_a_slope_has_the_interval_and_p_value_of_a_wild_bootstrap_with_refits():
+    errors, hundreds, passed, cases = rated(np.random.default_rng(3), 24, 0.07)
+    found = slope(errors, hundreds, passed, cases)
+    controls = sm.add_constant(passed)
+    design = np.column_stack([hundreds, controls])
+    leverage = np.bincount(cases, np.diag(controls @ np.linalg.pinv(controls)))
+    residuals = sm.OLS(errors, controls).fit().resid / (1 - leverage)[cases]
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (4999, 24))
+    left = sm.OLS(hundreds, controls).fit().resid
+
+    def fitted(samples):
+        slopes, *_ = np.linalg.lstsq(design, samples, rcond=None)
+        products = left[:, None] * (samples - design @ slopes)
+        sums = np.array([products[cases == case].sum(axis=0) for case in range(24)])
+        return slopes[0], np.sqrt((sums**2).sum(axis=0)) / (left @ left)
+
+    (mean,), (error,) = fitted(errors[:, None])
+    means, errors_of = fitted(signs.T[cases] * residuals[:, None])
+    ratios = np.abs(means) / errors_of
+    edge = error * np.quantile(ratios, 0.95, method="higher")
+    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - edge, mean + edge))
+    assert found.p == pytest.approx((1 + (ratios >= abs(mean) / error).sum()) / 5000, abs=0.001)
+
+
+def test_a_slope_between_two_values_has_students_test_of_the_contributions_of_cases():
+    values, x = np.random.default_rng(1).normal(size=40), np.repeat([0.0, 1.0], [30, 10])
+    found = slope(values, x, np.zeros((40, 0)), np.arange(40))
+    test = stats.ttest_1samp((x - x.mean()) * (values - values.mean()), 0.0)
+    statistic = test.statistic * 39 / 40  # corrected for the leverage of each case
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(statistic), 39))
+    assert found.mean == pytest.approx(values[30:].mean() - values[:30].mean())
+
+
+def test_a_bias_of_verdicts_by_length_is_found_four_times_of_five_in_110_cases():
+    rng = np.random.default_rng(0)
+    found = [slope(*rated(rng, 110, 0.07)).p <= 0.025 for _ in range(60)]  # Holm, two columns
+    assert sum(found) >= 48

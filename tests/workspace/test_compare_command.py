@@ -76,7 +76,7 @@ def test_what_is_compared_is_reported_and_by_itself_fails_nothing(swept):
     assert (status, err) == (0, "")
     assert out.startswith(
         "shout against v1, 3 cases\n"
-        "  v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 22 more cases would decide.\n"
+        "  v2: cannot tell yet. 0 better, 2 worse of 3 cases; 6 cases are needed to estimate how many more would decide.\n"
         "  v2: 0 better · 2 worse · 1 same · p = 0.25 · noise floor unknown (exact)\n"
         "    not enough data"
     )
@@ -114,9 +114,7 @@ MARGIN = ("compare", "shout", *TAGS, "--metric", "exact", "--margin")
 
 def test_a_margin_has_three_statuses(swept, tmp_path):
     status, out, err = swept(*MARGIN, "0.05", "--markdown", "--junit", "junit.xml")
-    sentence = (
-        "v2: cannot tell yet. 0 better, 2 worse of 3 cases; about 22 more cases would decide."
-    )
+    sentence = "v2: cannot tell yet. 0 better, 2 worse of 3 cases; 6 cases are needed to estimate how many more would decide."
     assert status == 3
     assert err.startswith("vellum-nb: shout: v2 is inconclusive against v1, 3 cases:\n")
     assert sentence in err

@@ -57,7 +57,7 @@ class Decision:
         Kind of that interval, as in `ReleaseResult`.
     more : int or None
         Number of additional cases that would decide with a power of 80 %. None after a decision or
-        an early stop, with clusters, or if the number is infeasible.
+        an early stop, for fewer than six cases, with clusters, or if the number is infeasible.
     by_metric : dict
         The decision of each metric.
     """
@@ -435,6 +435,8 @@ def _gap(evidence: Evidence) -> str:
     if evidence.remaining is not None:
         cases = plural(evidence.remaining, "case")
         return f"the sweep stopped before {cases} were run{_stop_text(evidence)}"
+    if evidence.clusters is None and against.change.n < stats.LEAST_UNITS:
+        return f"{stats.LEAST_UNITS} cases are needed to estimate how many more would decide"
     if evidence.is_small:
         units = "cases" if evidence.clusters is None else "clusters"
         return f"there are too few {units}, or too few that differ, to exclude a loss"
@@ -477,11 +479,11 @@ def _margin_text(evidence: Evidence) -> str:
 def _more(evidence: Evidence, alpha: float) -> int | None:
     """Return the number of additional cases that would decide with a power of 80 %.
 
-    Further cases are assumed to differ by one standard error less than those so far, or not at all.
+    Further cases are assumed to differ by 1.5 standard errors less than those so far, or not at all.
     """
     gain, number = evidence.gain, evidence.gain.n
     has_too_few_differences = number >= _MIN_CASES and math.isnan(gain.low)
-    if not number or has_too_few_differences or evidence.clusters is not None:
+    if number < stats.LEAST_UNITS or has_too_few_differences or evidence.clusters is not None:
         return None  # with clusters, more of them are needed, and not more cases
     pilot = _pilot(evidence)
     if pilot is None:

@@ -29,6 +29,9 @@ _LARGEST_EXPONENT = 700.0  # exp() overflows above 709
 _POWER = 0.8
 _MAX_CASES = 100_000  # more are infeasible
 _LEAST_VARIANCE = 1e-12
+_RESAMPLES = 4_999
+_SHRINKAGE = 1.5  # of an observed gain, in standard errors
+_LARGEST_LEVERAGE = 0.5  # of a case
 _VALUES = 15  # equally likely values of an uncertain figure
 
 
@@ -481,8 +484,7 @@ def krippendorff_alpha(
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
     rows = np.column_stack([ones * (of - ones) / (of - 1), ones, of])
     at = np.arange(len(rows)) if cases is None else np.unique(cases, return_inverse=True)[1]
-    sums = np.zeros((at.max(initial=-1) + 1, 3))
-    np.add.at(sums, at, rows)
+    sums = _sums(at, rows)
     number = len(sums)
     if number < _MIN_CASES or not 0 < ones.sum() < of.sum():
         return replace(NO_ESTIMATE, n=number)
@@ -499,11 +501,12 @@ def _alpha(sums: Floats) -> Any:
 def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
     """Return the slope of `values` on `x` at equal `controls`, with its interval and p value.
 
-    Least squares with an intercept, and Student's distribution. The standard error is the larger of
-    the jackknife's over cases, and of one that pools the variance over all `x`: few cases with the
-    same value, as a rare label has, would otherwise seem to have no variance. NaN for fewer than 20
-    cases, for fewer than four cases with values other than zero, and if the controls determine `x`
-    or all values.
+    Least squares with an intercept. Tests assume no slope for the residuals of cases, corrected for
+    their leverage: for two values of `x`, Student's test of the contributions of cases, because few
+    cases with the same value would otherwise seem to have no variance; for more, the wild cluster
+    bootstrap (Cameron, Gelbach and Miller 2008), because the lengths of answers have a long tail.
+    NaN for fewer than 20 cases, for fewer than four cases with values other than zero, and if the
+    controls determine `x` or all values.
 
     >>> import numpy as np
     >>> x, noise = np.arange(40.0), np.resize([0.3, -0.1, 0.2, -0.4], 40)
@@ -516,47 +519,50 @@ def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
     if number < _MIN_CASES or (np.bincount(at, np.abs(values)) > 0).sum() < LEAST_UNEQUAL:
         return nothing
     others = np.column_stack([np.ones(len(x)), controls])
-    both = np.column_stack([x, values])
-    unexplained = both - others @ np.linalg.lstsq(others, both, rcond=None)[0]
+    both, inverse = np.column_stack([x, values]), np.linalg.pinv(others)
+    unexplained = both - others @ (inverse @ both)
     if not (np.ptp(unexplained, axis=0) > _EQUAL * np.abs(both).max(axis=0)).all():
         return nothing
-    residuals = unexplained[:, 0]
-    scale = float(np.sqrt(np.mean(residuals**2)))
-    slopes = _slopes(np.column_stack([residuals / scale, others]), values, at) / scale
-    mean, without = float(slopes[-1]), slopes[:-1]
-    error = math.sqrt((number - 1) / number * float(((without - mean) ** 2).sum()))
-    free = number - others.shape[1] - 1
-    pooled = _pooled_error(residuals, unexplained[:, 1] - mean * residuals, others, at)
-    error = max(error, pooled * math.sqrt(number / free))
-    edge, p = float(two_sided(0.05, free)), 2 * float(special.stdtr(free, -abs(mean) / error))
+    weights = np.minimum(np.bincount(at, (others * inverse.T).sum(axis=1)), _LARGEST_LEVERAGE)
+    alone, errors = unexplained.T
+    corrected = errors / (1 - weights)[at]
+    columns = np.column_stack([alone**2, alone * errors, alone * corrected])
+    squares, products, scores = _sums(at, columns).T
+    total = float(squares.sum())
+    mean, free = float(products.sum()) / total, number - 1
+    if len(np.unique(x)) == 2:  # noqa: PLR2004
+        error = max(float(scores.std(ddof=1)) * math.sqrt(number) / total, _LEAST_ERROR)
+        edge = float(two_sided(0.05, free))
+        p = 2 * float(special.stdtr(free, -abs(mean) / error))
+    else:
+        error = float(np.linalg.norm(products - mean * squares)) / total
+        changes = _sums(at, inverse.T * corrected[:, None]), _sums(at, others * alone[:, None])
+        ratios = _wild_ratios(scores, squares, *changes)
+        edge = float(np.quantile(ratios, 0.95, method="higher"))
+        p = (1 + int((ratios * error >= abs(mean)).sum())) / (1 + len(ratios))
     return Estimate(mean, mean - edge * error, mean + edge * error, p, number)
 
 
-def _pooled_error(x: Floats, values: Floats, controls: Floats, at: Ints) -> float:
-    """Return the standard error of a slope if the variance of `values` depends on controls alone.
+def _sums(at: Ints, rows: Floats) -> Floats:
+    """Return the sums of `rows` over cases."""
+    sums = np.zeros((int(at.max(initial=-1)) + 1, rows.shape[1]))
+    np.add.at(sums, at, rows)
+    return sums
 
-    `x` and `values` are residuals. All pairs of values of a case have the same correlation.
+
+def _wild_ratios(scores: Floats, squares: Floats, changes: Floats, effects: Floats) -> Floats:
+    """Return absolute slopes in standard errors, with random signs of the residuals of each case.
+
+    A case changes the coefficients of the controls, which have effects on the scores of all cases.
     """
-    squares = values**2
-    fitted = controls @ np.linalg.lstsq(controls, squares, rcond=None)[0]
-    deviations = np.sqrt(np.maximum(fitted, 0.0))
-    pairs = float((np.bincount(at) ** 2).sum()) - len(values)
-    products = float((np.bincount(at, values) ** 2).sum() - squares.sum())
-    shared = max(0.0, products / pairs / float(squares.mean())) if pairs else 0.0
-    alone = float(((deviations * x) ** 2).sum())
-    together = float((np.bincount(at, deviations * x) ** 2).sum())
-    return math.sqrt((1 - shared) * alone + shared * together) / float(x @ x)
-
-
-def _slopes(design: Floats, values: Floats, at: Ints) -> Floats:
-    """Return the first coefficient of least squares without each case, and with all cases."""
-    number, width = int(at.max()) + 1, design.shape[1]
-    squares, products = np.zeros((number + 1, width, width)), np.zeros((number + 1, width))
-    np.add.at(squares, at, design[:, :, None] * design[:, None, :])
-    np.add.at(products, at, design * values[:, None])
-    squares, products = squares.sum(axis=0) - squares, products.sum(axis=0) - products
-    slopes: Floats = (np.linalg.pinv(squares, hermitian=True)[:, 0] * products).sum(axis=1)
-    return slopes
+    columns, width = np.column_stack([effects, squares]), effects.shape[1]
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (_RESAMPLES, len(scores)))
+    sums = signs @ np.column_stack([scores, changes, scores[:, None] * columns])
+    slopes = sums[:, 0] / squares.sum()
+    moved, mixed = np.column_stack([sums[:, 1 : width + 1], slopes]), sums[:, width + 1 :]
+    spreads = float(scores @ scores) - ((2 * mixed - moved @ (columns.T @ columns)) * moved).sum(1)
+    ratios: Floats = np.abs(sums[:, 0]) / np.sqrt(np.maximum(spreads, _LEAST_ERROR))
+    return ratios
 
 
 def corrected_mean(
@@ -742,9 +748,9 @@ def _chances() -> Floats:
 
 
 def expected_gain(mean: float, error: float) -> float:
-    """Return the gain that a plan expects: the observed one, less its standard error.
+    """Return the gain that a plan expects: the observed one, less 1.5 standard errors.
 
     >>> expected_gain(-0.25, 0.1), expected_gain(0.05, 0.1)
-    (-0.15, 0.0)
+    (-0.1, 0.0)
     """
-    return math.copysign(max(0.0, abs(mean) - error), mean) if mean else 0.0
+    return math.copysign(max(0.0, abs(mean) - _SHRINKAGE * error), mean) if mean else 0.0
