@@ -78,7 +78,7 @@ def lost(losing: range, *, wrong: range = range(0), number: int = 20, **options:
         (
             [YES] * 6,
             [YES] * 5 + [NO],
-            "v2: cannot tell yet. 0 better, 1 worse of 6 cases; about 1,400 more cases would decide.",
+            "v2: cannot tell yet. 0 better, 1 worse of 6 cases; about 710 more cases would decide.",
         ),
     ],
 )
@@ -584,8 +584,8 @@ def paged(*releases: list[str], **options: Any) -> vnb.Comparison:
 
 
 NOTE = (
-    "cases share label.page, so they may not be independent: with cluster='label.page' the verdict "
-    "is 'cannot tell yet'"
+    "cases share label.page, and this verdict treats them as independent; if those with the same "
+    "label are alike, use cluster='label.page', and the verdict is 'cannot tell yet'"
 )
 
 

@@ -19,8 +19,7 @@ def test_a_gate_that_passes_prints_the_counts_or_the_verdict():
     passed, verdicts = cmp.assert_no_regressions(), cmp.assert_not_worse(margin=0.1)
     assert repr(passed) == str(passed)
     assert passed.sentences[0] == (
-        "v2 passes against v1: 0 better · 0 worse · 60 same · p = 1.00 · noise floor unknown "
-        "(exact)."
+        "v2 passes against v1: 0 better · 0 worse · 60 same · p = 1.00 · no repeats (exact)."
     )
     decided = cmp.decide(margin=0.1)
     assert verdicts.sentences == (decided["v2"].sentence, decided["v3"].sentence)
@@ -43,7 +42,7 @@ def test_one_case_that_is_worse_is_one_too_many():
         cmp.assert_no_regressions()
     assert str(caught.value) == (
         "words: v2 did not pass against v1, 12 cases:\n"
-        "  v2: 0 better · 1 worse · 11 same · p = 0.50 · noise floor unknown (exact)\n"
+        "  v2: 0 better · 1 worse · 11 same · p = 0.50 · no repeats (exact)\n"
         "  1 case is worse; max_regressions=0 allows none\n"
         f"  - case 1 ({cmp.cases[0].case_id}) · case 0 · exact 1 → 0 · answer: yes → no"
     )

@@ -129,7 +129,7 @@ def test_moved_tag_is_reported():
 
 def test_regressions_are_listed_first():
     html = html_of(judged({"v1": ["<b>a</b>", "<b>no</b>", "yes"], "v2": ["b", "yes", "no"]}))
-    assert "v2: 1 better · 1 worse · 1 same · p = 1.00 · noise floor unknown" in text_of(html)
+    assert "v2: 1 better · 1 worse · 1 same · p = 1.00 · no repeats" in text_of(html)
     assert "by exact: " in text_of(html)
     first, second, last = rows(html)
     assert "3 case 2" in first

@@ -130,7 +130,7 @@ def test_missing_unscored_and_failed_cases_are_no_pass(incomplete):
     assert verdicts(incomplete) == ["same", "missing", "missing", "error", "unscored", "worse"]
     assert incomplete.result("v2").line == (
         "v2: 0 better · 1 worse · 1 same · 2 without an answer · 1 unscored · 1 error · p = 0.25 · "
-        "noise floor unknown"
+        "no repeats"
     )
 
 
@@ -386,7 +386,7 @@ def test_shared_labels_are_noted_if_a_cluster_would_change_the_verdict():
     plain = clustered(*SCORES, DOCUMENT_LABELS)
     named = clustered(*SCORES, DOCUMENT_LABELS, cluster="label.document")
     assert (plain.result("v2").verdict, named.result("v2").verdict) == ("better", "undecided")
-    note = "with cluster='label.document' the verdict is 'undecided'"
+    note = "use cluster='label.document', and the verdict is 'undecided'"
     assert plain.result("v2").remark.endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()

@@ -72,29 +72,29 @@ def test_cases_that_would_decide_are_run_from_the_grid(lab):
     form = open_form(lab, TRIAGE)
     form.root.get_by_role("radio", name="File of cases", exact=True).check()
     form.tag("v1").click()
-    rows = "".join(f"charged twice {number},billing\n" for number in range(6))
-    file = {"name": "six.csv", "mimeType": "text/csv"}
+    rows = "charged twice,billing\n" + "".join(f"app crash {number},bug\n" for number in range(8))
+    file = {"name": "nine.csv", "mimeType": "text/csv"}
     file["buffer"] = f"ticket,expected.category\n{rows}".encode()
     form.root.get_by_label("Choose a file for cases…").set_input_files(file)
     first = form.root.get_by_label("Cases", exact=True)
-    first.fill("2")
+    first.fill("6")
     first.press("Enter")
     run = form.root.locator("button.vnb-case-run")
-    expect(run).to_have_text("Run 4 calls")
+    expect(run).to_have_text("Run 12 calls")
     run.click()
     view = SweepPage(form.notebook)
     verdict = view.root.locator(".vnb-sweep-verdicts .vnb-verdict")
-    expect(verdict.get_by_role("button")).to_have_text("Run 4 more")
-    expect(verdict).to_contain_text("8 calls")
+    expect(verdict.get_by_role("button")).to_have_text("Run 3 more")
+    expect(verdict).to_contain_text("6 calls")
     form.notebook.screenshot("more-cases", form.root)
     view.button("Compare").press("Enter")
     grid = form.root.locator(".vnb-grid")
-    expect(grid.locator(".vnb-grid-row")).to_have_count(2)
-    grid.get_by_role("button", name="Run 4 more").press("Enter")
-    expect(run).to_have_text("Run 12 calls again")
+    expect(grid.locator(".vnb-grid-row")).to_have_count(6)
+    grid.get_by_role("button", name="Run 3 more").press("Enter")
+    expect(run).to_have_text("Run 18 calls again")
     expect(first).to_have_value("")
-    expect(verdict.get_by_role("button")).to_have_text("Show 6 differences")
-    assert form.kernel("ws.history.count(), len(form.sweep.frame())") == "(12, 12)"
+    expect(verdict.get_by_role("button")).to_have_text("Add cases…")
+    assert form.kernel("ws.history.count(), len(form.sweep.frame())") == "(18, 18)"
 
 
 def test_doubtful_columns_are_decided_before_a_run(lab):

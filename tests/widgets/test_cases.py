@@ -226,16 +226,16 @@ def add(view):
 
 
 def test_undecided_sweep_offers_to_add_cases(billing):
-    billing.choose(csv_of("ab"))
+    billing.choose(csv_of("abcdef"))
     view = finished_view(billing)
     assert texts(view.panel.parts["verdicts"], "button") == ["Add cases…"]
     add(view)
     (uploader,) = parts(billing.form, "vnb-uploader")
     assert {"do": "focus"} in [data.get("content") for data in uploader.comm.sent]
     assert view.comparison_view is None
-    billing.choose(csv_of("abc"))
+    billing.choose(csv_of("abcdefg"))
     assert billing.label == "Run 2 calls"
-    assert "6 runs: 4 found, 2 to be sent" in billing.line
+    assert "14 runs: 12 found, 2 to be sent" in billing.line
     assert billing.line.endswith("; reuses stored runs")
     billing.form.close()
     assert view.add_cases is None  # the view shows how
@@ -243,22 +243,22 @@ def test_undecided_sweep_offers_to_add_cases(billing):
 
 def test_first_cases_of_a_file_are_run(billing, gated):
     billing.choose(csv_of("abcdefghi"))
-    view = finished_view(billing, first="2")
-    assert "the first 2 of the 9 cases of cases.csv" in billing.plan
-    assert gated.ws.history.count() == 4
-    assert texts(view.panel.parts["verdicts"], "button") == ["Run 7 more"]
-    assert "14 calls" in view.panel.parts["verdicts"]
+    view = finished_view(billing, first="6")
+    assert "the first 6 of the 9 cases of cases.csv" in billing.plan
+    assert gated.ws.history.count() == 12
+    assert texts(view.panel.parts["verdicts"], "button") == ["Run 3 more"]
+    assert "6 calls" in view.panel.parts["verdicts"]
 
 
 @pytest.mark.parametrize("clicks", [1, 2])
 def test_more_cases_of_the_file_run_in_one_click(billing, gated, clicks):
     billing.choose(csv_of("abcdefghi"))
-    view = finished_view(billing, first="2")
+    view = finished_view(billing, first="6")
     for _ in range(clicks):
         add(view)
     billing.becomes("Run 18 calls again")
     assert billing.first.value == ""
-    assert progress_of(billing.form.sweep).reused == 4
+    assert progress_of(billing.form.sweep).reused == 12
     assert (gated.ws.history.count(), len(gated.ws.sweeps())) == (18, 2)
     more = billing.form.sweep.view()
     assert more.wait(PATIENCE)
@@ -267,13 +267,13 @@ def test_more_cases_of_the_file_run_in_one_click(billing, gated, clicks):
 
 def test_more_calls_than_the_button_named_are_not_sent(billing, gated, tmp_path):
     path = tmp_path / "cases.csv"
-    path.write_bytes(csv_of("abc"))
+    path.write_bytes(csv_of("abcdefg"))
     billing.choose(str(path))
-    view = finished_view(billing, first="1")
-    path.write_bytes(csv_of("def"))
+    view = finished_view(billing, first="6")
+    path.write_bytes(csv_of("hijklmn"))
     add(view)
-    assert billing.label == "Run 6 calls"
-    assert gated.ws.history.count() == 2
+    assert billing.label == "Run 14 calls"
+    assert gated.ws.history.count() == 12
 
 
 @pytest.mark.parametrize(
@@ -281,17 +281,17 @@ def test_more_calls_than_the_button_named_are_not_sent(billing, gated, tmp_path)
     [
         (lambda cases: cases.choose(csv_of("xy")), "Run 4 calls"),
         (lambda cases: setattr(cases.form, "release_tags", ["v1"]), "Show stored runs"),
-        (lambda cases: setattr(cases.repeats, "value", "2"), "Run 4 calls"),
+        (lambda cases: setattr(cases.repeats, "value", "2"), "Run 12 calls"),
     ],
     ids=["file", "tags", "repeats"],
 )
 def test_button_for_more_cases_does_not_run_another_selection(billing, gated, change, label):
     billing.choose(csv_of("abcdefghi"))
-    view = finished_view(billing, first="2")
+    view = finished_view(billing, first="6")
     change(billing)
     add(view)
     assert billing.label == label
-    assert gated.ws.history.count() == 4
+    assert gated.ws.history.count() == 12
 
 
 def test_expected_values_that_are_added_later_send_no_calls(billing, gated):
@@ -312,12 +312,12 @@ def test_more_cases_do_not_run_a_finished_sweep_again(billing, gated, tmp_path):
     path.write_bytes(csv_of("xy"))
     billing.choose(str(path))
     finished_view(billing)
-    path.write_bytes(csv_of("abc"))
-    view = finished_view(billing, first="1")
+    path.write_bytes(csv_of("abcdefg"))
+    view = finished_view(billing, first="6")
     path.write_bytes(csv_of("xy"))
     add(view)
     assert billing.label == "Run 4 calls again"
-    assert gated.ws.history.count() == 6
+    assert gated.ws.history.count() == 16
 
 
 def test_invalid_number_of_cases_is_refused(cases):

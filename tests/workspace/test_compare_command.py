@@ -71,13 +71,19 @@ def test_a_gate_that_nothing_can_be_decided_by_says_what_to_give(command, tmp_pa
     assert "give --metric, or --cases with a column expected.<output>, or rate runs" in err
 
 
+OPEN = (
+    "v2: cannot tell yet. 0 better, 2 worse of 3 cases; "
+    "6 cases are needed to estimate how many more would decide."
+)
+
+
 def test_what_is_compared_is_reported_and_by_itself_fails_nothing(swept):
     status, out, err = swept("compare", "shout", *TAGS, "--metric", "exact")
     assert (status, err) == (0, "")
     assert out.startswith(
         "shout against v1, 3 cases\n"
-        "  v2: cannot tell yet. 0 better, 2 worse of 3 cases; 6 cases are needed to estimate how many more would decide.\n"
-        "  v2: 0 better · 2 worse · 1 same · p = 0.25 · noise floor unknown (exact)\n"
+        f"  {OPEN}\n"
+        "  v2: 0 better · 2 worse · 1 same · p = 0.25 · no repeats (exact)\n"
         "    not enough data"
     )
     rows = json.loads(swept("compare", "shout", *TAGS, "--metric", "exact", "--json")[1])
@@ -114,15 +120,14 @@ MARGIN = ("compare", "shout", *TAGS, "--metric", "exact", "--margin")
 
 def test_a_margin_has_three_statuses(swept, tmp_path):
     status, out, err = swept(*MARGIN, "0.05", "--markdown", "--junit", "junit.xml")
-    sentence = "v2: cannot tell yet. 0 better, 2 worse of 3 cases; 6 cases are needed to estimate how many more would decide."
     assert status == 3
     assert err.startswith("vellum-nb: shout: v2 is inconclusive against v1, 3 cases:\n")
-    assert sentence in err
-    assert out.startswith(f"> **Cannot tell yet.**\n>\n> - <code>{sentence}</code>\n")
-    assert sentence in (tmp_path / "junit.xml").read_text(encoding="utf-8")
+    assert OPEN in err
+    assert out.startswith(f"> **Cannot tell yet.**\n>\n> - <code>{OPEN}</code>\n")
+    assert OPEN in (tmp_path / "junit.xml").read_text(encoding="utf-8")
     status, _, err = swept(*MARGIN, "0.05", "--allow-inconclusive")
     assert status == 0
-    assert sentence in err
+    assert OPEN in err
     slow = ("--metric", "latency_s", "--margin", "latency_s=1e6%", "--margin", "exact=0.05")
     assert swept("compare", "shout", *TAGS, "--metric", "exact", *slow)[0] == 3
 

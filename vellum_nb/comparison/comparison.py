@@ -970,7 +970,7 @@ class Comparison(ComparisonData):
         >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
-        v2 passes against v1: 1 better · 0 worse · 0 same · p = 0.50 · noise floor unknown (score).
+        v2 passes against v1: 1 better · 0 worse · 0 same · p = 0.50 · no repeats (score).
         """
         names, releases = self.figures.metric_names(metric), self.figures.others_of(release)
         checked = {"require_checked_judge": require_checked_judge}

@@ -479,7 +479,7 @@ def _margin_text(evidence: Evidence) -> str:
 def _more(evidence: Evidence, alpha: float) -> int | None:
     """Return the number of additional cases that would decide with a power of 80 %.
 
-    Further cases are assumed to differ by 1.5 standard errors less than those so far, or not at all.
+    Further cases are assumed to differ by 1.5 standard errors less than those so far, if at all.
     """
     gain, number = evidence.gain, evidence.gain.n
     has_too_few_differences = number >= _MIN_CASES and math.isnan(gain.low)

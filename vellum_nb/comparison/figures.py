@@ -848,8 +848,8 @@ class ComparisonFigures(ComparisonData):
         shown = (f"{n:,} {word}" for word, n in against.counts.items() if n or word in _ALWAYS)
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
         share, _ = self._noise_floor(release, metric)
-        floor = "unknown" if share is None else percent(share)
-        return f"{printable(release)}: {counts} · {p_sentence(against.p)} · noise floor {floor}"
+        floor = "no repeats" if share is None else f"noise floor {percent(share)}"
+        return f"{printable(release)}: {counts} · {p_sentence(against.p)} · {floor}"
 
     def _remark(self, release: str, metric: str) -> str:
         against, finding = self.against[release, metric], self.finding(release, metric)
@@ -940,8 +940,8 @@ def release_finding(against: Against, p: float | None, sign: int, alpha: float) 
 
 def _cluster_texts(verdict: str, clustered: Mapping[str, str]) -> list[str]:
     return [
-        f"cases share label.{label}, so they may not be independent: with "
-        f"cluster='label.{label}' the verdict is {other!r}"
+        f"cases share label.{label}, and this verdict treats them as independent; if those with "
+        f"the same label are alike, use cluster='label.{label}', and the verdict is {other!r}"
         for label, other in clustered.items()
         if other != verdict
     ]

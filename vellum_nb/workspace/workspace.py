@@ -808,7 +808,7 @@ class Workspace:
         ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
         >>> ws.compare("ticket-triage", metrics=[vnb.metrics.contains("billing", "category")])
         <Comparison of ticket-triage against v1, 1 case: v2: 1 better · 0 worse · 0 same · \
-p = 0.50 · noise floor unknown>
+p = 0.50 · no repeats>
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         tags = None if release_tags is None else check_tags(release_tags)
