@@ -9,7 +9,7 @@ from typing import Any
 
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import chat_messages, is_chat
-from vellum_nb.rendering.format import same_value, value_text
+from vellum_nb.rendering.format import plain_text, same_value, value_text
 
 _ROLES = {"USER": "User", "ASSISTANT": "Assistant"}
 _NOTHING: Any = object()
@@ -65,6 +65,21 @@ class ConversationRuns:
         """
         lines = ((_ROLES.get(role, role), text.splitlines()) for role, text in self._said())
         return "\n".join(f"{role}: " + "\n  ".join(parts or [""]) for role, parts in lines)
+
+    @property
+    def text(self) -> str:
+        """The answer as text: the transcript of a conversation, else the outputs."""
+        return plain_text(self.runs[-1].outputs) if self._is_single else self.transcript
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The outputs of the last turn; those of a conversation have its ``transcript``."""
+        outputs = self.runs[-1].outputs
+        return outputs if self._is_single else {**outputs, "transcript": self.transcript}
+
+    @property
+    def _is_single(self) -> bool:
+        return self.runs[-1].turn is None
 
     def _said(self) -> Iterator[tuple[str, str]]:
         """Yield role and text of each message."""
