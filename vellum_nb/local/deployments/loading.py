@@ -23,15 +23,17 @@ from vellum_nb.local.refusals import Refused
 _LOCK = threading.RLock()
 _SDK_MODULE = "vellum_nb.local.sdk.workflow"
 _NOTICE_AFTER_S = 2.0
+_FIRST_NOTICE = threading.Lock()  # taken by the thread that prints; several can wait for one import
 _NOTICE = "Importing Vellum's Workflows SDK, which takes up to 10 s once per session…"
 
 
 @contextmanager
 def slow_import_notice() -> Iterator[None]:
-    """Print a notice to standard error if the first import of the SDK takes longer than 2 s."""
+    """Print a notice, once, to standard error if the first import of the SDK takes over 2 s."""
 
     def notify() -> None:
-        if _SDK_MODULE in sys.modules:  # from the start of its import
+        imports = _SDK_MODULE in sys.modules  # from the start of its import
+        if imports and _FIRST_NOTICE.acquire(blocking=False):
             print(_NOTICE, file=sys.stderr, flush=True)  # noqa: T201 - explains the wait
 
     timer = threading.Timer(_NOTICE_AFTER_S, notify)
