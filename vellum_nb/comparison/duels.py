@@ -38,7 +38,7 @@ from vellum_nb.comparison.statistics import (
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import frame_of_cells, frame_of_records
-from vellum_nb.lazy import Floats, np, pd
+from vellum_nb.lazy import Floats, load_jsonschema, np, pd
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, refuse
 from vellum_nb.models.inputs import format_value
@@ -594,6 +594,7 @@ class Ranking:
 @contextmanager
 def charts_required() -> Iterator[None]:
     """Raise an `InputError` if a module of the extra ``charts`` cannot be imported."""
+    load_jsonschema()  # which Altair imports
     try:
         yield
     except ImportError as exc:

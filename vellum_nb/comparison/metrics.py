@@ -26,6 +26,7 @@ from vellum_nb.comparison.conversations import ConversationRuns, checks
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
+from vellum_nb.lazy import jsonschema
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import (
     available,
@@ -453,13 +454,10 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
     InputError
         The schema is invalid.
     """
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-
-    kind = validator_for(schema, default=Draft202012Validator)
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(dict(schema))
-    except SchemaError as exc:
+    except jsonschema.SchemaError as exc:
         msg = f"this is not a JSON schema: {exc.message}"
         raise InputError(msg) from exc
     validator = kind(dict(schema))

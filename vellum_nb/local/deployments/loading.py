@@ -15,6 +15,7 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any, TypeGuard
 
+from vellum_nb.lazy import load_jsonschema
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import Code, describe_exception
@@ -57,6 +58,7 @@ def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
 def code_of(target: Any) -> Code:
     """Return the code that runs `target`: a callable or a Workflows SDK class."""
     if is_sdk_class(target):
+        load_jsonschema()  # which the SDK imports
         from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
 
         return SdkWorkflow(target)
@@ -139,6 +141,7 @@ def _make_package(snapshot: Snapshot) -> None:
     assert spec is not None  # noqa: S101 - a .py file always has one
     spec.submodule_search_locations = places
     if snapshot.uses_sdk:
+        load_jsonschema()
         from vellum_nb.local.sdk.workflow import leave_out_of_ids
 
         leave_out_of_ids(name)
