@@ -277,7 +277,7 @@ def test_turns_show_an_updated_run(ws):
     cmp = ws.sweep("bot", EARLY, **BOTH).compare()
     first = cmp.cases[0].by_turn[0].runs["v2"]
     again = cmp.with_runs([first.model_copy(update={"outputs": {"output": "a"}})])
-    assert again.turns()["output.output@v2"].tolist() == ["a", "b"]
+    assert again.frame(rows="turns")["output.output@v2"].tolist() == ["a", "b"]
     assert again.frame()["metric.score@v2"].tolist() == [1.0]
 
 
@@ -294,7 +294,7 @@ def test_turns_of_a_frame_are_paired_by_position(ws, server, without):
     frame = ws.sweep("chat", [{"turns": ["a", "b"]}], **BOTH).frame()
     cmp = vnb.compare(frame.drop(columns=without))
     assert cmp.cases[0].inputs == {"turns": "a\nb"}
-    assert cmp.turns()["output.output@v2"].tolist() == ["1 messages", "3 messages"]
+    assert cmp.frame(rows="turns")["output.output@v2"].tolist() == ["1 messages", "3 messages"]
 
 
 def test_chart_has_the_score_of_each_turn_with_its_interval(ws):
