@@ -53,6 +53,20 @@ def test_output_is_as_expected_if_every_turn_is(ws):
     assert (case.checks("v1"), case.checks("v2")) == ({"output": True}, {"output": False})
 
 
+def test_frame_has_the_values_expected_at_the_end_and_turns_have_all(ws):
+    early = {"message": "a", "expected.output": "a"}
+    cases = [
+        {"turns": [early, "b"]},
+        {"turns": [early, "d"], "expected.output": "d"},
+        {"turns": ["c", {"message": "b", "expected.output": "b"}]},
+    ]
+    cmp = ws.sweep("bot", cases, **BOTH).compare()
+    frame, turns = cmp.frame(), cmp.frame(rows="turns")
+    assert frame["expected.output"].fillna("").tolist() == ["", "d", "b"]
+    assert frame["output.output@v1"].tolist() == ["b", "d", "b"]
+    assert turns["expected.output"].fillna("").tolist() == ["a", "", "a", "d", "", "b"]
+
+
 def test_turn_of_a_case_has_its_run_and_its_expected_values(cmp):
     first, last = cmp.cases[0].by_turn
     assert (first.turn, first.expected, first.runs["v2"].outputs) == (

@@ -159,6 +159,11 @@ def test_plan_runs_each_conversation_one_turn_at_a_time(ws):
         ([{"conversation": "x", "turn": "²", "message": "a"}], {}, "turn="),
         ([{"conversation": None, "turn": 1, "message": "a"}], {}, "conversation="),
         ([{"turns": "a"}], {}, "text 'a' as its turns"),
+        (
+            [{"turns": ["a", {"message": "b", "expected.output": "c"}], "expected.output": "d"}],
+            {},
+            "Case 1 of the list has expected.output for the conversation and for its last turn",
+        ),
         ([{"conversation": "x", "turn": 2, "message": "a"}], {}, "has the turns 2"),
         ([{"conversation": "x", "turn": "?", "message": "a"}], {}, "turn=the text '\\?'"),
         ([{"message": "a"}], {"conversation": vnb.Conversation()}, "have no turns"),

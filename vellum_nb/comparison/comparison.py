@@ -319,10 +319,11 @@ class Comparison(ComparisonData):
         canonical JSON, as in ``ws.history.frame()``. ``changed`` is True if an answer differs from
         the baseline's, False if all are identical, and missing if an answer is missing.
 
-        A conversation is one case, with the outputs of its last turn. ``turns@<release>`` is the
-        number of answered turns, ``first_changed_turn@<release>`` the first turn whose answer
-        differs from the baseline's, and ``first_failed_turn@<release>`` the first turn without an
-        answer or with an output that is not the expected one.
+        A conversation is one case, with the outputs of its last turn and the values expected at its
+        end; ``rows="turns"`` has those of all turns. ``turns@<release>`` is the number of answered
+        turns, ``first_changed_turn@<release>`` the first turn whose answer differs from the
+        baseline's, and ``first_failed_turn@<release>`` the first turn without an answer or with an
+        output that is not the expected one.
 
         Parameters
         ----------

@@ -286,6 +286,12 @@ def _scripted(
                 else {message: said}
             )
             expected = of_last if turn == len(turns) else {}
+            if twice := next((column for column in inputs if column in expected), None):
+                msg = (
+                    f"Case {number} of {table.name} has {twice} for the conversation and for its "
+                    "last turn; leave one out"
+                )
+                raise InputError(msg)
             yield {**shared, **expected, **inputs, turn_label: turn}
 
 
