@@ -546,7 +546,7 @@ def _listed(cases: Any) -> Iterable[Any]:
         return [cases]
     if hasattr(cases, "iloc"):  # a frame, or one row of it
         if "case_id" not in cases:
-            msg = "the DataFrame has no column case_id; rows of frame() or regressions() have"
+            msg = "the DataFrame has no column case_id; rows of frame() have one"
             raise InputError(msg)
         ids = cases["case_id"]
         return [ids] if isinstance(ids, str) else list(ids)

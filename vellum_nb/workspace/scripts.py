@@ -8,10 +8,10 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.history import Sweeps
-from vellum_nb.models.sweeps import SweepCase, conversations
+from vellum_nb.models.sweeps import SweepCase, conversations, is_user
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import SweepOptions
-from vellum_nb.sweep.users import compared_cases, is_user
+from vellum_nb.sweep.users import compared_cases
 
 _ORIGIN = "label.replay_of"
 _NAME = "conversation"  # label, and column without a prefix
