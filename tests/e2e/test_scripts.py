@@ -222,7 +222,7 @@ def grid(blank, monkeypatch):
     comparison = compare_runs(runs, deployment="triage", release_tags=TAGS, cases=cases)
     actions = SomeActions(
         rate=lambda each, **_: each,
-        run_case=lambda *_: run(40, "b"),
+        run_case=lambda *_: [run(40, "b")],
         name_failure=named_failure,
         note=lambda each, text: each.model_copy(update={"note": text}),
         trace=lambda _: (),
@@ -476,6 +476,12 @@ def test_key_f_names_failures(grid):
     expect(page.locator(".vnb-grid-row")).to_have_count(1)
     expect(page.locator(".vnb-grid-row")).to_contain_text(HOSTILE[:30])
     assert page.locator("#el img").count() == 0
+
+
+def test_failure_of_a_whole_case_is_one_of_its_first_candidate(grid):
+    grid.page.get_by_role("grid").focus()
+    grid.press("j", "j", "h", "h", "f")
+    expect(grid.page.get_by_role("combobox", name="Failure of case 1 on b")).to_be_focused()
 
 
 def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):

@@ -19,11 +19,10 @@ from vellum_nb.models import Run, RunError, VellumVariable
 from vellum_nb.models.checks import available, check_integer, check_text, cut_list, refuse
 from vellum_nb.models.inputs import chat_messages, format_value, is_chat
 from vellum_nb.models.sweeps import NOT_SENT, SweepCase
-from vellum_nb.sweep.cases import Releases, Table
+from vellum_nb.sweep.cases import CONVERSATION, TURN, TURNS, Releases, Table
 from vellum_nb.sweep.users import SimulatedUser
 
 Carry = Literal["history", "state", "both"]
-_TURNS, _TURN, _NAME = "turns", "turn", "conversation"  # columns
 _CHAT = "CHAT_HISTORY"
 _OF_LAST_TURN = ("expected.", "desired.")  # prefixes of columns
 _MAX_TURNS = 100_000
@@ -101,7 +100,7 @@ class Conversation:
                 msg = f"carry={carry!r}: {tag} has no single input of type {_CHAT} for the history"
                 raise InputError(msg)
         reply = self.reply or _only([name for name, v in outputs.items() if v.type == "STRING"])
-        if reply is None or reply not in outputs:
+        if reply is None or (outputs and reply not in outputs):
             _refuse("reply", reply, "the output with the answer", outputs)
         return replace(self, input=message, reply=reply, carry=carry)
 
@@ -202,18 +201,14 @@ def chat_inputs(variables: Sequence[VellumVariable], conversation: Conversation)
     return list(dict.fromkeys([message, *chats])) if message and is_chat else []
 
 
-def has_turns(table: Table, releases: Releases) -> bool:
-    """Return whether the rows of a table are conversations, or turns of conversations.
-
-    Stored turns are an `InputError`: each release would continue the answers of another one.
-    """
-    if table.stored:
-        if any(row.get("conversation_id") for row in table.rows):
-            msg = f"{table.name} has runs of conversations; give their turns: {{'turns': [...]}}"
-            raise InputError(msg)
-        return False
-    columns = set(table.columns) - _names(releases, "input_variables").keys()
-    return _TURNS in columns or {_NAME, _TURN} <= columns
+def empty_histories(releases: Releases, conversation: Conversation) -> dict[str, Any]:
+    """Return the first value of a required input for the history, apart from the message."""
+    if conversation.carry == "state":
+        return {}
+    variables = _names(releases, "input_variables").values()
+    names = [variable.key for variable in variables if variable.type == _CHAT]
+    needed = {variable.key for variable in variables if variable.is_required}
+    return {name: [] for name in names if name in needed and name != conversation.input}
 
 
 def turn_table(table: Table, conversation: Conversation, releases: Releases) -> Table:
@@ -221,8 +216,8 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
     message = str(conversation.input)
     inputs = _names(releases, "input_variables")
     variable = inputs.get(message)
-    labels = [f"label.{name}" if name in inputs else name for name in (_NAME, _TURN)]
-    is_list = _TURNS in table.columns
+    labels = [f"label.{name}" if name in inputs else name for name in (CONVERSATION, TURN)]
+    is_list = TURNS in table.columns
     has_user = conversation.user is not None
     scripted = _scripted(table, message, *labels, has_user=has_user) if is_list else None
     rows = list(_numbered(table) if scripted is None else scripted)
@@ -231,6 +226,8 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
             for column in (message, f"input.{message}"):
                 if isinstance(row.get(column), str):
                     row[column] = _as_chat(row[column])
+    for name, empty in empty_histories(releases, conversation).items():
+        rows = [row if f"input.{name}" in row else {name: empty, **row} for row in rows]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     return replace(table, rows=rows, columns=columns, carry=str(conversation.carry))
 
@@ -252,7 +249,7 @@ def _scripted(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of cases with a list of turns, with two labels for conversation and turn."""
     for number, row in enumerate(table.rows, start=1):
-        cell = row.get(_TURNS)
+        cell = row.get(TURNS)
         turns: Any = _parsed(cell) if isinstance(cell, str) else cell
         if hasattr(turns, "tolist"):  # an array of Parquet
             turns = turns.tolist()
@@ -264,7 +261,7 @@ def _scripted(
                 "list of messages, or of dicts of inputs"
             )
             raise InputError(msg)
-        shared = {name: value for name, value in row.items() if name != _TURNS}
+        shared = {name: value for name, value in row.items() if name != TURNS}
         of_last = {n: shared.pop(n) for n in row if n.startswith(_OF_LAST_TURN)}
         shared.setdefault(name_label, str(number))
         for turn, said in enumerate(turns, start=1):
@@ -274,6 +271,12 @@ def _scripted(
                 else {message: said}
             )
             expected = of_last if turn == len(turns) else {}
+            if twice := next((column for column in inputs if column in expected), None):
+                msg = (
+                    f"Case {number} of {table.name} has {twice} for the conversation and for its "
+                    "last turn; leave one out"
+                )
+                raise InputError(msg)
             yield {**shared, **expected, **inputs, turn_label: turn}
 
 
@@ -292,16 +295,16 @@ def _numbered(table: Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table with one row per turn, conversation by conversation."""
     conversations: dict[str, dict[int, dict[str, Any]]] = {}
     for number, row in enumerate(table.rows, start=1):
-        name, turn = row.get(_NAME), _turn_number(row.get(_TURN))
+        name, turn = row.get(CONVERSATION), _turn_number(row.get(TURN))
         key = name if isinstance(name, str) else format_value(name)
         turns = conversations.setdefault(key, {})
         if name is None or turn is None or turn in turns:
             msg = (
                 f"Row {number} of {table.name} has conversation={format_value(name)} and "
-                f"turn={format_value(row.get(_TURN))}; number the turns of each conversation from 1"
+                f"turn={format_value(row.get(TURN))}; number the turns of each conversation from 1"
             )
             raise InputError(msg)
-        turns[turn] = {**row, _TURN: turn}
+        turns[turn] = {**row, TURN: turn}
     for name, turns in conversations.items():
         if sorted(turns) != list(range(1, len(turns) + 1)):
             listed = cut_list(sorted(turns), 8)

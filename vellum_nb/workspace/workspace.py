@@ -57,7 +57,7 @@ from vellum_nb.workspace.comparing import (
     stored_watch,
 )
 from vellum_nb.workspace.executions import find_run, rate_run, synchronise
-from vellum_nb.workspace.forms import form_spec, parse_arguments
+from vellum_nb.workspace.forms import form_spec
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
 from vellum_nb.workspace.lookup import (
     Lookup,
@@ -407,16 +407,6 @@ class Workspace:
         or server, or if this workspace or the driver of a sweep is executing it.
         """
         return resume_pending(self._runner)
-
-    def read_inputs(
-        self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
-    ) -> dict[str, object]:
-        """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
-
-        Values are parsed like the cells of a CSV of cases; ``@path`` reads a file.
-        """
-        release = self._runner.resolve(deployment, release_tag)
-        return parse_arguments(pairs, release, deployment, release_tag)
 
     def rate(
         self,
@@ -987,8 +977,12 @@ p = 0.50 · no repeats>
         inputs : mapping or callable, optional
             Its input variables, mapped to columns: ``{"question": "input.ticket", "a":
             "first.reply", "b": "second.reply", "right": "expected.category"}``, with columns of
-            both answers. Or a function of (first run, second run, expected) that returns its
-            inputs. Default: ``inputs``, ``first``, ``second`` and ``expected`` as objects.
+            both answers. ``first`` and ``second`` have the outputs of the last turn of a
+            conversation, ``"first_conversation.transcript"`` the text of all turns, and
+            ``"first_conversation.messages"`` their chat history. Or a function of (first run,
+            second run, expected) that returns its inputs; parameters named `first_conversation`
+            and `second_conversation` get the turns. Default: ``inputs``, ``first``, ``second`` and
+            ``expected`` as objects; the answers of a conversation also have its ``transcript``.
         output : str, optional
             The output with the verdict: ``"first"`` or ``"A"``, ``"second"`` or ``"B"``, or
             ``"tie"``. Anything else is an error of the duel. Default: ``winner``, or the only
