@@ -1,11 +1,13 @@
 """How often comparisons of the planned size show that an equal release loses less than the margin.
 
-Exits with 1 where a plan with a power of 80 % delivers less than 76 or more than 87 %.
+Exits with 1 if a plan with a power of 80 % delivers less than 78 or more than 85 % by more than two
+standard errors.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 
 import numpy as np
@@ -15,7 +17,7 @@ from vellum_nb.comparison.planning import Assumptions, planned_cases
 from vellum_nb.comparison.statistics import paired, paired_share
 
 MARGIN, POPULATION = 0.08, 400_000
-LEAST, MOST = 0.76, 0.87
+LEAST, MOST = 0.78, 0.85
 DIFFERENCES = (0.0, 0.1, 0.3)  # of a case's pass rate between releases
 SPREADS = ((0.1, 0.3), (0.3, 0.1))  # between cases and between repeats, for numbers
 REPEATS = (1, 2, 3, 5)
@@ -85,7 +87,9 @@ def main() -> int:
         for title, (number, share) in plans.items():
             print(f"| {title} | {repeats} | {number} | {share:.1%} |", flush=True)
             delivered.append(share)
-    return int(min(delivered) < LEAST or max(delivered) > MOST)
+    error = math.sqrt(0.8 * 0.2 / times)
+    print(f"\nstandard error: {error:.1%}")
+    return int(min(delivered) < LEAST - 2 * error or max(delivered) > MOST + 2 * error)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Plans: how many cases and repeats would show that a release loses less than a margin."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from statsmodels.stats.power import TTestPower
 import vellum_nb as vnb
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.planning import Assumptions, planned_cases, power
+from vellum_nb.comparison.statistics import Pilot, cases_for, paired_share
 from vellum_nb.errors import InputError
 
 OPTIONS = {"margin": 0.08, "alpha": 0.05}
@@ -167,3 +169,17 @@ def test_planned_cases_with_repeats_deliver_the_power():
         delta = means[:, 1] - means[:, 0]
         hits += stats.paired(delta, is_share=True).low > -OPTIONS["margin"]
     assert 0.75 <= hits / 500 <= 0.87
+
+
+def test_additional_cases_of_twenty_decide_four_times_of_five():
+    rng = np.random.default_rng(0)
+    decided = []
+    for _ in range(200):
+        gained, lost = rng.multinomial(20, [0.15, 0.15, 0.7])[:2]
+        pilot = Pilot.of_shares(gained, lost, 20, 0.1)
+        total = cases_for(partial(pilot.power, alpha=0.05), least=21)
+        more = rng.multinomial(total - 20, [0.15, 0.15, 0.7])
+        counts = int(gained + more[0]), int(lost + more[1])
+        found = paired_share(*counts, total)
+        decided.append(found.low > -0.1 or (found.p <= 0.05 and found.mean < 0))
+    assert 0.78 <= np.mean(decided) <= 0.85

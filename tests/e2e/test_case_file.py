@@ -72,7 +72,9 @@ def test_cases_that_would_decide_are_run_from_the_grid(lab):
     form = open_form(lab, TRIAGE)
     form.root.get_by_role("radio", name="File of cases", exact=True).check()
     form.tag("v1").click()
-    rows = "charged twice,billing\n" + "".join(f"app crash {number},bug\n" for number in range(8))
+    rows = "charged twice,billing\n" + "".join(
+        f"the app crashes {number},bug\n" for number in range(8)
+    )
     file = {"name": "nine.csv", "mimeType": "text/csv"}
     file["buffer"] = f"ticket,expected.category\n{rows}".encode()
     form.root.get_by_label("Choose a file for cases…").set_input_files(file)
