@@ -21,7 +21,7 @@ from vellum_nb import History
 from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.cases import with_failure, without_failure
 from vellum_nb.errors import InputError
-from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.html import asset, script
 from vellum_nb.widgets.grid import ComparisonView
 from vellum_nb.widgets.table import HistoryView
 
@@ -222,7 +222,7 @@ def grid(blank, monkeypatch):
     comparison = compare_runs(runs, deployment="triage", release_tags=TAGS, cases=cases)
     actions = SomeActions(
         rate=lambda each, **_: each,
-        run_case=lambda *_: run(40, "b"),
+        run_case=lambda *_: [run(40, "b")],
         name_failure=named_failure,
         note=lambda each, text: each.model_copy(update={"note": text}),
         trace=lambda _: (),

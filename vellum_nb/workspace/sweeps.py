@@ -31,7 +31,15 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError, case_id
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
-from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, conversation_id, is_of_user
+from vellum_nb.models.sweeps import (
+    Place,
+    SweepCase,
+    SweepRecord,
+    conversation_id,
+    is_of_user,
+    is_user,
+    turn_numbers,
+)
 from vellum_nb.sweep.case_sets import CaseSet
 from vellum_nb.sweep.cases import (
     MOCKS,
@@ -42,11 +50,12 @@ from vellum_nb.sweep.cases import (
     case_columns,
     checked_cases,
     columns_html,
+    has_turns,
     mocks_metadata,
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.conversations import Conversation, has_turns, not_sent, turn_table
+from vellum_nb.sweep.conversations import Conversation, not_sent, turn_table
 from vellum_nb.sweep.driver import AS_BEGUN
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
@@ -75,7 +84,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.stop_rule import checked_stop_when
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of, find_sweep, running_controls
-from vellum_nb.sweep.users import SimulatedUser, is_user, turn_numbers, with_users
+from vellum_nb.sweep.users import SimulatedUser, with_users
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
