@@ -299,10 +299,36 @@ def test_a_comparison_without_conversations_has_no_turns(ws):
     assert cmp.frame(rows="turns").empty
 
 
-def test_conversations_are_not_run_as_single_cases(ws):
+@pytest.mark.parametrize("number", [1, 3])  # of turns that arrive together
+def test_new_conversation_is_added_to_a_comparison(ws, number):
+    cmp = ws.sweep("bot", [{"turns": TURNS[:2]}], **BOTH).compare()
+    runs = [run for tag in TAGS for run in ws.converse("bot", TURNS, release_tag=tag)]
+    for at in range(0, len(runs), number):
+        cmp = cmp.with_runs(runs[at : at + number])
+    assert [(case.number, case.turns, case.status("v2")) for case in cmp.cases] == [
+        (1, 2, "same"),
+        (2, 3, "differs"),
+    ]
+    assert cmp.turns()["output.output@v2"].tolist()[2:] == [
+        run.outputs["output"] for run in runs[3:]
+    ]
+    total = sum(run.latency_s for run in runs[3:])
+    assert cmp.cases[1].runs["v2"].latency_s == pytest.approx(total)
+
+
+def test_another_conversation_of_a_case_is_a_repeat(ws):
     cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
-    with pytest.raises(InputError, match="is a conversation"):
-        cmp._actions.run_case("bot", cmp.cases[0], "v2")
+    more = cmp.replay(release_tag="v1", progress=False).runs()
+    (last,) = (run for run in more if run.turn == 3)
+    again = cmp.with_runs(more)
+    assert [run.turn for run in again.cases[0].tries["v1"]] == [3, 3]
+    assert again.with_runs(without=[last.id]).cases[0].repeats("v1") == (0, 1)
+
+
+def test_case_of_another_deployment_is_not_added(ws):
+    cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
+    with pytest.raises(InputError, match="of none of the cases compared"):
+        cmp.with_runs(ws.converse("ask", TURNS, release_tag="v1"))
 
 
 def test_conversations_are_replayed_with_their_scripts(ws, server):

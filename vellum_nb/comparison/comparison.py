@@ -22,9 +22,9 @@ from vellum_nb.comparison.blind import (
 )
 from vellum_nb.comparison.cases import (
     Chosen,
+    case_of,
     replay_rows,
-    with_run,
-    without_run,
+    with_runs_of,
 )
 from vellum_nb.comparison.decisions import Decisions, MarginOption
 from vellum_nb.comparison.duels import DuelJudge, Duels, charts_required, made_duels, plan_duels
@@ -186,7 +186,8 @@ class Comparison(ComparisonData):
         Parameters
         ----------
         runs : iterable of Run
-            A run with an existing `id` replaces the old one; other runs are added.
+            A run with an existing `id` replaces the old one; other runs are added. Those of a new
+            conversation add a case.
         release : str, optional
             The column of added runs. Default: their release tag.
         without : collection of str
@@ -198,31 +199,40 @@ class Comparison(ComparisonData):
             A run belongs to none of the cases or releases.
         """
         changed = {run.id: run for run in _checked_runs(runs)}
-        places = {run.id: (tag, case.number - 1) for run, case, tag in self.figures.runs}
-        positions = {case.case_id: at for at, case in enumerate(self.cases)}
-        cases = list(self.cases)
+        places = {run.id: (tag, case.case_id) for run, case, tag in self.figures.runs}
+        cases = {case.case_id: case for case in self.cases}
+        added: dict[str, list[tuple[Run, str]]] = {}
         for run in changed.values():
-            if run.id not in places:
-                column = release or run.release_tag
-                self.figures.check_release(column)
-                if run.case_id not in positions:
-                    msg = f"the run {run.id} is of none of the cases compared ({run.case_id})"
-                    raise InputError(msg)
-                places[run.id] = column, positions[run.case_id]
-            column, at = places[run.id]
-            cases[at] = with_run(cases[at], column, run)
-        for run_id in places.keys() & set(check_texts("without", without)):
-            column, at = places[run_id]
-            cases[at] = without_run(cases[at], column, run_id)
-        if tuple(cases) == self.cases:
+            column, case_id = places.get(run.id, (release or run.release_tag, run.case_id))
+            self.figures.check_release(column)
+            if case_id not in cases:
+                self._refuse_other_case(run)
+                cases[case_id] = replace(case_of(run, self.baseline), number=len(cases) + 1)
+            added.setdefault(case_id, []).append((run, column))
+        removed = set(check_texts("without", without))
+        for case_id in dict.fromkeys(
+            [*added, *(places[id_][1] for id_ in places if id_ in removed)]
+        ):
+            cases[case_id] = with_runs_of(cases[case_id], added.get(case_id, ()), removed)
+        if tuple(cases.values()) == self.cases:
             return self
         outdated = {
             at
-            for at, (new, old) in enumerate(zip(cases, self.cases, strict=True))
+            for at, (new, old) in enumerate(zip(cases.values(), self.cases, strict=False))
             if new is not old and (new.turns > 1 or new.expected != old.expected)
         }
         evaluations = stored_evaluations(self, changed.keys(), outdated)
-        return with_table(self, evaluations, cases=tuple(cases))
+        order = self._sweep["order"]
+        if order is not None:
+            order = (*order, *range(len(self.cases), len(cases)))
+        sweep = {**self._sweep, "order": order}
+        return with_table(self, evaluations, cases=tuple(cases.values()), _sweep=sweep)
+
+    def _refuse_other_case(self, run: Run) -> None:
+        """Raise unless the run is a turn of a conversation of this deployment."""
+        if run.turn is None or run.deployment != self.deployment:
+            msg = f"the run {run.id} is of none of the cases compared ({run.case_id})"
+            raise InputError(msg)
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
         """Return the result of one release against the baseline, by one metric.

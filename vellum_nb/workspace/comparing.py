@@ -40,7 +40,8 @@ from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.sweep.users import compared_cases
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
-from vellum_nb.workspace.scripts import scripted
+from vellum_nb.workspace.script_runs import ScriptRuns
+from vellum_nb.workspace.scripts import scripted, scripts_only
 from vellum_nb.workspace.sweeps import empty_sweep, open_case_set, start_sweep
 from vellum_nb.workspace.views import show
 
@@ -192,11 +193,12 @@ class WorkspaceActions:
         )
         return judged(comparison, self, NO_CALLS)
 
-    def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
-        """Execute one case and return its run; a conversation is an `InputError`."""
+    def run_case(self, deployment: str, case: Case, release_tag: str) -> Sequence[Run]:
+        """Execute one case and return its run; a conversation runs as a sweep of its script."""
         if case.turns:
-            msg = f"Case {case.number} is a conversation: run it with ws.sweep, turn by turn"
-            raise InputError(msg)
+            script = ScriptRuns(self.runner, self.compare, deployment, case)
+            release = self.release(deployment, release_tag)
+            return script.turns(script.new(release_tag, release.id if release else None))
         request = RunRequest(
             deployment=deployment,
             inputs=case.inputs,
@@ -206,7 +208,7 @@ class WorkspaceActions:
             previous_execution_id=case.previous_execution_id,
             case_id=case.case_id,
         )
-        return self.runner.execute(request)[0]
+        return self.runner.execute(request)[:1]
 
     def rate(
         self,
@@ -246,7 +248,9 @@ class WorkspaceActions:
         return [each.name for each in newest if deployment is None or each.deployment in fits]
 
     def add_cases(self, name: str, deployment: str | None, cases: Cases) -> str:
-        """Add cases or runs to a case set, and return a summary."""
+        """Add cases or runs to a case set, and return a summary; a row of a run is its script."""
+        if isinstance(cases, list) and all("sweep_id" in row for row in cases):
+            cases = scripts_only(Sweeps(self.history), cases)
         return str(open_case_set(self.runner, name, deployment).add(cases))
 
     def look_up(self, run: Run) -> Run:
