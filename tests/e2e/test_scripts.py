@@ -478,6 +478,12 @@ def test_key_f_names_failures(grid):
     assert page.locator("#el img").count() == 0
 
 
+def test_failure_of_a_whole_case_is_one_of_its_first_candidate(grid):
+    grid.page.get_by_role("grid").focus()
+    grid.press("j", "j", "h", "h", "f")
+    expect(grid.page.get_by_role("combobox", name="Failure of case 1 on b")).to_be_focused()
+
+
 def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
     grid.page.get_by_text("Code and prompts of the releases").click()
     expect(grid.page.get_by_text("Reading…")).to_be_visible()

@@ -8,11 +8,18 @@ import pytest
 PROGRAM = """
 import sys
 from contextlib import suppress
+from threading import Thread
 from vellum_nb.local.deployments import loading
 loading._NOTICE_AFTER_S = 0.05
 sys.path.insert(0, sys.argv[1])
-with loading.slow_import_notice(), suppress(ImportError):
-    import {module}
+def load():
+    with loading.slow_import_notice(), suppress(ImportError):
+        import {module}
+threads = [Thread(target=load) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 """
 
 
@@ -20,7 +27,7 @@ with loading.slow_import_notice(), suppress(ImportError):
 @pytest.mark.parametrize(
     ("module", "announced"), [("vellum_nb.local.sdk.workflow", True), ("vellum", False)]
 )
-def test_only_a_slow_import_of_the_sdk_is_announced(module, announced, tmp_path):
+def test_only_a_slow_import_of_the_sdk_is_announced_once(module, announced, tmp_path):
     (tmp_path / "vellum.py").write_text("import time; time.sleep(1)")  # in place of the package
     program = [sys.executable, "-c", PROGRAM.format(module=module), str(tmp_path)]
     result = run(program, capture_output=True, text=True, check=True)

@@ -49,6 +49,11 @@ def ask(question: str, chat_history: ChatHistory | None = None) -> Answer:
     return {"answer": f"{question} after {len(chat_history or [])}", "hint": "none"}
 
 
+def required(question: str, chat_history: ChatHistory) -> str:
+    """Answer with the number of earlier messages; the history is a required input."""
+    return f"{question} after {len(chat_history)}"
+
+
 def plain(question: str, detail: str = "") -> str:
     """Answer without a conversation."""
     return f"{question}{detail}"
@@ -63,6 +68,7 @@ def ws(tmp_path):
         server.deploy(moody, name="moody", release_tags=["v1"])
         server.deploy(ask, name="ask", release_tags=["v1", "v2"])
         server.deploy(plain, name="plain", release_tags=["v1"])
+        server.deploy(required, name="required", release_tags=["v1", "v2"])
         with vnb.connect(server, history=tmp_path / "runs.db") as ws:
             yield ws
 
@@ -117,6 +123,7 @@ def by_turn(runs):
         ("chat", {}),
         ("ask", {"conversation": vnb.Conversation(reply="answer")}),
         ("ask", {"conversation": vnb.Conversation(reply="answer", carry="both")}),
+        ("required", {}),
     ],
 )
 def test_chat_sends_the_same_turns_as_a_sweep(ws, talk, name, options):

@@ -331,7 +331,7 @@ def test_a_judge_of_duels_names_columns_that_exist(ws):
     wrong = ws.duel_judge("fair", inputs={"a": "first.rply", "b": "second.reply"})
     with pytest.raises(InputError, match=r"no answer has 'first.rply'; available: first.reply"):
         compared(ws).duels(wrong)
-    with pytest.raises(InputError, match=r"input.<name>, first.<name>, second.<name> or expected"):
+    with pytest.raises(InputError, match=r"second.<name>, expected.<name>, first_conv"):
         ws.duel_judge("fair", inputs={"a": "output.reply"})
 
 

@@ -677,3 +677,41 @@ def test_bisection_of_a_conversation_continues_an_interrupted_one(ws, releases):
     found = ws.bisect("talker", run)
     assert found.first_changed == "v3"
     assert begun.conversation_id in {run.conversation_id for run in found.runs}
+
+
+def required(question: str, chat_history: ChatHistory) -> str:
+    """Answer with the number of earlier messages; the history is a required input."""
+    return f"{question} after {len(chat_history)}"
+
+
+def test_required_chat_history_begins_empty(ws, server):
+    server.deploy(required, name="required", release_tags=["v1", "v2"])
+    sweep = ws.sweep("required", [{"turns": ["a", "b"]}], **BOTH)
+    assert sorted(run.outputs["output"] for run in sweep.runs()) == [
+        *("a after 0", "a after 0", "b after 2", "b after 2")
+    ]
+    case = sweep.compare().cases[0]
+    assert case.inputs == {"turns": "a\nb"}
+    assert case.conversation(case.runs["v1"]).transcript == (
+        "User: a\nAssistant: a after 0\nUser: b\nAssistant: b after 2"
+    )
+
+
+def test_given_chat_history_is_continued(ws, server):
+    server.deploy(required, name="required", release_tags=["v1", "v2"])
+    history = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "hello"}]
+    sweep = ws.sweep("required", [{"turns": ["a", "b"], "chat_history": history}], **BOTH)
+    assert sorted(run.outputs["output"] for run in sweep.runs()) == [
+        *("a after 2", "a after 2", "b after 4", "b after 4")
+    ]
+
+
+def test_reply_of_a_deployment_without_declared_outputs_is_named(ws, server):
+    def undeclared(messages: ChatHistory) -> dict:
+        return {"answer": f"{len(messages)}"}
+
+    server.deploy(undeclared, name="undeclared", release_tags=["v1", "v2"])
+    talk = vnb.Conversation(reply="answer")
+    sweep = ws.sweep("undeclared", [{"turns": ["a", "b"]}], conversation=talk, **BOTH)
+    answers = sorted(run.outputs["answer"] for run in sweep.runs())
+    assert answers == ["1", "1", "3", "3"]

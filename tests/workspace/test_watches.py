@@ -78,6 +78,13 @@ def test_command_prints_json(command):
     )
 
 
+def test_only_the_cases_of_a_set_are_watched(command, server, tmp_path):
+    with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+        suite = ws.case_set("stable", deployment="shout")
+        suite.add([{"text": f"case {number}", "expected.loud": "yes"} for number in range(24)])
+    assert command([32] * 5 + [24] * 5, "--cases", "stable").returncode == 0
+
+
 def test_runs_before_since_do_not_count(server, tmp_path):
     record_days(tmp_path / "runs.db", [32] * 5 + [24] * 5)
     since = datetime.now(UTC) - timedelta(days=4, hours=1)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 import vellum_nb
+from vellum_nb.cli import case_sets
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare, compare
 from vellum_nb.cli.lab import lab
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add_compare(_command(commands, "compare", "compare stored runs of release tags", compare, both))
     text = "check whether a release tag has become worse, from stored runs"
     add_watch(_command(commands, "watch", text, watch, both))
+    _add_case_set(_command(commands, "case-set", "list, grow or export case sets"))
     history = _command(commands, "history", "read, check or add to the history")
     _add_history(history.add_subparsers(required=True, metavar="ACTION"))
     return made
@@ -105,6 +107,16 @@ def _add_run(commands: Commands) -> None:
     output = run.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the runs as JSON lines")
     output.add_argument("--stream", action="store_true", help="print text as it arrives")
+
+
+def _add_case_set(case_set: argparse.ArgumentParser) -> None:
+    actions, both = case_set.add_subparsers(required=True, metavar="ACTION"), _TARGET | _HISTORY
+    listing = _command(actions, "list", "list the case sets", case_sets.list_case_sets, both)
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    text = "add the cases of a file to a set"
+    case_sets.add_case_set_add(_command(actions, "add", text, case_sets.add_cases, both))
+    export = _command(actions, "export", "write a set as CSV", case_sets.export_case_set, both)
+    case_sets.add_case_set_export(export)
 
 
 def _add_history(actions: Commands) -> None:

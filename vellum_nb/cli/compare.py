@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.cli.case_sets import cases_of
 from vellum_nb.cli.commands import existing, opened
 from vellum_nb.cli.printing import data, say
 from vellum_nb.errors import InconclusiveError, InputError, RegressionError
@@ -36,9 +37,8 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     made.add_argument("--baseline", metavar="TAG", help="default: the first release tag")
     text = "score, exact, similarity, latency_s and so on; the first decides; can be repeated"
     made.add_argument("--metric", action="append", metavar="METRIC", help=text)
-    made.add_argument(
-        "--cases", metavar="FILE", help="a file of cases: only these, with their expected outputs"
-    )
+    text = "a file of cases, or a case set: only these, with their expected outputs"
+    made.add_argument("--cases", metavar="CASES", help=text)
     made.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     made.add_argument("--since", help="only runs since then: 2026-11-24, UTC")
     text = (
@@ -81,7 +81,7 @@ def compare(args: argparse.Namespace) -> int:
             sweep=args.sweep_id,
             since=args.since,
             metrics=args.metric,
-            cases=args.cases,
+            cases=args.cases and cases_of(workspace, args.cases),
             alpha=args.alpha,
             cluster=args.cluster,
             margin=_margin(args.margin),

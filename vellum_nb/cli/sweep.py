@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.cli.case_sets import cases_of
 from vellum_nb.cli.commands import opened
 from vellum_nb.cli.printing import data, print_safely, say
 from vellum_nb.errors import InputError
@@ -30,8 +31,8 @@ _LIMITS: tuple[tuple[str, type, str], ...] = (
     ("stop-after-failures", int, "stop when N runs have failed"),
 )
 _EXISTING = {
-    "resume": "resume the unfinished sweep of the same plan, if any; the default",
-    "reuse": "resume, and use runs of the history",
+    "resume": "resume the unfinished sweep of the same plan, if any; the default for a file",
+    "reuse": "resume, and use runs of the history; the default for a case set",
     "restart": "run all cases again",
 }
 _INTERRUPTED = 130
@@ -43,7 +44,8 @@ _MAX_MESSAGE = 200
 def add_sweep(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     command.add_argument("name", metavar="NAME", help="the deployment's name")
-    command.add_argument("cases", metavar="CASES", help="a .csv, .jsonl, .json or .parquet file")
+    text = "a .csv, .jsonl, .json or .parquet file, or the name of a case set"
+    command.add_argument("cases", metavar="CASES", help=text)
     command.add_argument(
         "--release-tag", action="append", metavar="TAG", help="default: LATEST; can be repeated"
     )
@@ -78,11 +80,12 @@ def sweep(args: argparse.Namespace) -> int:
         options["stop_when"] = StopWhen(margin=args.margin)
     options["limits"] = _given(args, [name for name, _, _ in _LIMITS])
     with opened(args, args.history) as workspace:
+        cases = cases_of(workspace, args.cases)
         if args.dry_run:
-            _print_plan(workspace.sweep(args.name, args.cases, dry_run=True, **options), args)
+            _print_plan(workspace.sweep(args.name, cases, dry_run=True, **options), args)
             return 0
         try:
-            result = workspace.sweep(args.name, args.cases, **options)
+            result = workspace.sweep(args.name, cases, **options)
         except SweepInterrupt as exc:
             result = exc.sweep
         now = control_of(result).progress()

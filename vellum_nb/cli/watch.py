@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from vellum_nb.cli.case_sets import cases_of
 from vellum_nb.cli.commands import existing, opened
 from vellum_nb.cli.printing import data
 
@@ -14,8 +15,8 @@ _EXIT_STATUSES = {"healthy": 0, "worse": 1, "cannot tell yet": 3}
 def add_watch(made: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     made.add_argument("name", metavar="NAME", help="the deployment's name")
-    text = "a file of cases: only these, with their expected outputs; default: all"
-    made.add_argument("cases", nargs="?", metavar="CASES", help=text)
+    text = "a file of cases, or a case set: only these, with their expected outputs; default: all"
+    made.add_argument("--cases", metavar="CASES", help=text)
     text = "the release tag; default: production"
     made.add_argument("--release-tag", default="production", metavar="TAG", help=text)
     text = "another release tag whose runs also count as earlier runs"
@@ -37,7 +38,7 @@ def watch(args: argparse.Namespace) -> int:
     with opened(args, existing(args.history)) as workspace:
         found = workspace.watch(
             args.name,
-            args.cases,
+            args.cases and cases_of(workspace, args.cases),
             tag=args.release_tag,
             reference=args.reference,
             metric=args.metric,

@@ -89,8 +89,8 @@ class Agreement:
         Parameters
         ----------
         by : str or list of str
-            ``"length"`` (of the outputs that the judge reads), ``"release"``, ``"label.<name>"``
-            or ``"input.<name>"``.
+            ``"length"`` (of the outputs that the judge reads, of a conversation those of all turns
+            that it reads), ``"release"``, ``"label.<name>"`` or ``"input.<name>"``.
 
         Returns
         -------
@@ -185,9 +185,13 @@ def name_checks(
     An answer counts as inspected if people rated it, wrote a note on it or named a failure.
     """
     inspected = [
-        (of, named(of[0].tags), judge.failures(of[0], of[1].expected))
-        for of, figure in zip(runs, figures, strict=True)
-        if not math.isnan(figure) and _is_inspected(of[0])
+        (
+            (run, case, release),
+            named(run.tags),
+            judge.failures(run, case.expected, case.conversation(run)),
+        )
+        for (run, case, release), figure in zip(runs, figures, strict=True)
+        if not math.isnan(figure) and _is_inspected(run)
     ]
     names = sorted({name for _, by_people, _ in inspected for name in by_people})
     rows = [_row(*of, {}) for of, _, _ in inspected]
@@ -242,10 +246,10 @@ def _rated_runs(
 ) -> pd.DataFrame:
     """Return one row per run that people rated, with the error of the judge."""
     is_scale = not judge.lower_is_better and all(0 <= value <= 1 for *_, value in rated)
-    rows = [
-        (case, release, rating, rating >= _PASS_RATING, value, judge.characters(run))
-        for (run, case, release), rating, value in rated
-    ]
+    rows = []
+    for (run, case, release), rating, value in rated:
+        length = judge.characters(case.conversation(run))
+        rows.append((case, release, rating, rating >= _PASS_RATING, value, length))
     frame = pd.DataFrame(rows, columns=["case", "release", "rating", "passes", "error", "length"])
     if is_scale:
         return frame.assign(error=frame["error"] - frame["rating"])

@@ -478,9 +478,10 @@ def _said(inputs: Mapping[str, Any]) -> Any:
     """Return the only message of a turn as text, or all of its inputs."""
     if not inputs:
         return "(simulated user)"
-    if len(inputs) != 1:
+    values = [value for value in inputs.values() if value != []]  # a chat history that begins
+    if len(values) != 1:
         return dict(inputs)
-    (value,) = inputs.values()
+    (value,) = values
     is_message = is_chat(value) and len(value) == 1 and isinstance(value[0].get("text"), str)
     return value[0]["text"] if is_message else value
 

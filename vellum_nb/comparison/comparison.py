@@ -583,7 +583,8 @@ class Comparison(ComparisonData):
         """Group notes and worse answers under at most twelve failure names, by a workflow.
 
         The workflow gets one input, ``answers``: a list of up to 200 objects with ``id``,
-        ``release``, ``inputs``, ``outputs``, ``expected`` and ``note``. It returns an output
+        ``release``, ``inputs``, ``outputs``, ``expected`` and ``note``; the ``outputs`` of a
+        conversation also have its ``transcript``. It returns an output
         ``failures``: an object of names, each with a list of ids. Its only run is recorded, and
         reused for the same answers. A name counts only after `FailureProposals.confirm`.
 

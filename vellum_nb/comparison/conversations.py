@@ -9,7 +9,7 @@ from typing import Any
 
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import chat_messages, is_chat
-from vellum_nb.rendering.format import same_value, value_text
+from vellum_nb.rendering.format import plain_text, same_value, value_text
 
 _ROLES = {"USER": "User", "ASSISTANT": "Assistant"}
 _NOTHING: Any = object()
@@ -66,6 +66,21 @@ class ConversationRuns:
         lines = ((_ROLES.get(role, role), text.splitlines()) for role, text in self._said())
         return "\n".join(f"{role}: " + "\n  ".join(parts or [""]) for role, parts in lines)
 
+    @property
+    def text(self) -> str:
+        """The answer as text: the transcript of a conversation, else the outputs."""
+        return plain_text(self.runs[-1].outputs) if self._is_single else self.transcript
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The outputs of the last turn; those of a conversation have its ``transcript``."""
+        outputs = self.runs[-1].outputs
+        return outputs if self._is_single else {**outputs, "transcript": self.transcript}
+
+    @property
+    def _is_single(self) -> bool:
+        return self.runs[-1].turn is None
+
     def _said(self) -> Iterator[tuple[str, str]]:
         """Yield role and text of each message."""
         for at, run in enumerate(self.runs):
@@ -96,7 +111,7 @@ def _unanswered(messages: Any) -> list[Any]:
 def _sent(inputs: Mapping[str, Any], *, is_first: bool) -> Iterator[tuple[str, str]]:
     """Yield the messages of a turn, without the chat history that it continues."""
     chats = [value for value in inputs.values() if is_chat(value)]
-    texts = {name: value for name, value in inputs.items() if not is_chat(value)}
+    texts = _without_chats(inputs)
     messages = [(m["role"], _text(m)) for chat in chats for m in chat_messages(chat)]
     if not is_first:
         answered = [at for at, (role, _) in enumerate(messages, 1) if role != "USER"]
@@ -104,6 +119,11 @@ def _sent(inputs: Mapping[str, Any], *, is_first: bool) -> Iterator[tuple[str, s
     yield from messages
     if texts and (not messages or messages[-1][0] != "USER"):
         yield "USER", _joined(texts)
+
+
+def _without_chats(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs that are not chat histories; an empty list is one that begins."""
+    return {n: value for n, value in inputs.items() if value != [] and not is_chat(value)}
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -123,7 +143,7 @@ def said(run: Run, before: Run | None) -> str:
     messages = list(_sent(run.inputs, is_first=(run.turn or 1) == 1))
     is_user = {role for role, _ in messages} <= {"USER"}
     lines = [text if is_user else f"{_ROLES.get(role, role)}: {text}" for role, text in messages]
-    values = {name: value for name, value in run.inputs.items() if not is_chat(value)}
+    values = _without_chats(run.inputs)
     if values and messages[-1][1] != _joined(values):  # the message is in a chat
         old = before.inputs if before is not None else {}
         changed = {name: value for name, value in values.items() if value != old.get(name)}

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
+from inspect import signature
 from itertools import combinations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from vellum_nb.comparison.actions import Actions, CallLimits
 from vellum_nb.comparison.agreement import Agreement, duel_check
-from vellum_nb.comparison.cases import Case, same_answer
+from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.comparison.judge_calls import (
     JudgeCalls,
@@ -37,7 +38,7 @@ from vellum_nb.comparison.statistics import (
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import frame_of_cells, frame_of_records
-from vellum_nb.lazy import Floats, np, pd
+from vellum_nb.lazy import Floats, load_jsonschema, np, pd
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import available, refuse
 from vellum_nb.models.inputs import format_value
@@ -47,10 +48,11 @@ if TYPE_CHECKING:
     from vellum_nb.comparison.charts import Picture
 
 
-DuelInputs: TypeAlias = Mapping[str, str] | Callable[[Run, Run, dict[str, Any]], Mapping[str, Any]]
+DuelInputs: TypeAlias = Mapping[str, str] | Callable[..., Mapping[str, Any]]
 Kind = Literal["judged", "order", "same", "lost", "failed", "open"]
 """How a duel was decided, see `Duels.frame`; the last two are not."""
 _SIDES = ("input", "first", "second", "expected")
+_CONVERSATIONS = ("first_conversation", "second_conversation")
 _WINNERS = {"first": -1.0, "a": -1.0, "second": 1.0, "b": 1.0, "tie": 0.0}
 _ROUNDS = 8  # of limited calls
 _MIN_ROUND = 16  # calls
@@ -86,20 +88,24 @@ class DuelJudge:
     actions: Actions = field(repr=False)
 
     def __post_init__(self) -> None:
-        check_columns(self.inputs, _SIDES, needed=("first", "second"))
+        check_columns(self.inputs, (*_SIDES, *_CONVERSATIONS), needed=("first", "second"))
 
     def request(self, case: Case, first: Run, second: Run) -> dict[str, Any]:
         """Return the inputs of the workflow for two answers in this order."""
+        talks = dict(zip(_CONVERSATIONS, map(case.conversation, (first, second)), strict=True))
         if callable(self.inputs):
-            made = self.inputs(first, second, dict(case.expected))
+            names = signature(self.inputs).parameters
+            by_name = {name: talk for name, talk in talks.items() if name in names}
+            made = self.inputs(first, second, dict(case.expected), **by_name)
             if not isinstance(made, Mapping):
                 refuse("the result of inputs", made, "a mapping of input variables to values")
             return dict(made)
-        values = (first.inputs, first.outputs, second.outputs, case.expected)
-        sides: dict[str, Mapping[str, Any]] = dict(zip(_SIDES, values, strict=True))
         if self.inputs is None:
-            return {"inputs" if side == "input" else side: v for side, v in sides.items()}
-        return filled(self.inputs, sides)
+            answers = [talk.answer for talk in talks.values()]
+            values = (first.inputs, *answers, case.expected)
+            return dict(zip(("inputs", *_SIDES[1:]), values, strict=True))
+        values = (first.inputs, first.outputs, second.outputs, case.expected)
+        return filled(self.inputs, {**dict(zip(_SIDES, values, strict=True)), **talks})
 
     def check_verdict(self) -> None:
         """Raise if the release of the judge is known to lack the output with the verdict."""
@@ -320,9 +326,9 @@ def _rated(duel: Duel, run_id: str | None, choice: str) -> Duel:
 
 def _same(duel: Duel) -> Duel:
     first, second = duel.runs
-    if duel.kind != "open" or first is None or second is None or not same_answer(first, second):
-        return duel
-    return replace(duel, kind="same", value=0.0)
+    if duel.kind == "open" and first and second and duel.case.is_same(first, second):
+        return replace(duel, kind="same", value=0.0)
+    return duel
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -588,6 +594,7 @@ class Ranking:
 @contextmanager
 def charts_required() -> Iterator[None]:
     """Raise an `InputError` if a module of the extra ``charts`` cannot be imported."""
+    load_jsonschema()  # which Altair imports
     try:
         yield
     except ImportError as exc:

@@ -26,6 +26,7 @@ from vellum_nb.comparison.conversations import ConversationRuns, checks
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
+from vellum_nb.lazy import jsonschema
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import (
     available,
@@ -453,13 +454,10 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
     InputError
         The schema is invalid.
     """
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-
-    kind = validator_for(schema, default=Draft202012Validator)
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(dict(schema))
-    except SchemaError as exc:
+    except jsonschema.SchemaError as exc:
         msg = f"this is not a JSON schema: {exc.message}"
         raise InputError(msg) from exc
     validator = kind(dict(schema))
@@ -621,7 +619,8 @@ def judge(
         of the last turn; ``"conversation.transcript"`` is the text of all turns,
         ``"conversation.messages"`` their chat history. Or a function of (run, expected) that
         returns its inputs; a parameter named `conversation` gets the turns, as in `Metric`.
-        Default: ``inputs``, ``outputs`` and ``expected`` as objects.
+        Default: ``inputs``, ``outputs`` and ``expected`` as objects; the ``outputs`` of a
+        conversation also have its ``transcript``.
     output : str, optional
         The output with the figure: a number, a bool, or text of either. Default: ``score``, or the
         only output.
@@ -663,10 +662,11 @@ def check_columns(inputs: object, sides: Sequence[str], needed: Sequence[str] = 
         if side not in sides or not of:
             columns = [f"{name}.<name>" for name in sides]
             refuse(f"inputs[{variable!r}]", column, f"{', '.join(columns[:-1])} or {columns[-1]}")
-        if side == _CONVERSATION and of not in _OF_CONVERSATION:
+        if side.endswith(_CONVERSATION) and of not in _OF_CONVERSATION:
             names = " or ".join(f"{side}.{name}" for name in _OF_CONVERSATION)
             refuse(f"inputs[{variable!r}]", column, names)
-    if not {str(column).partition(".")[0] for column in inputs.values()} >= set(needed):
+    read = {str(column).partition(".")[0] for column in inputs.values()}
+    if not {side.removesuffix(f"_{_CONVERSATION}") for side in read} >= set(needed):
         columns = [f"{name}.<name>" for name in needed]
         refuse("inputs", dict(inputs), f"a mapping with columns {' and '.join(columns)}")
 
@@ -751,20 +751,22 @@ class Judge(Metric):
             return dict(_called(self.inputs, self._reads, values))
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
         if self.inputs is None:
-            return {"inputs": run.inputs, "outputs": run.outputs, "expected": expected}
-        columns = self.inputs.values()
-        read = [name for name in _OF_CONVERSATION if f"{_CONVERSATION}.{name}" in columns]
-        of_talk = {name: getattr(talk, name) for name in read}
-        return filled(self.inputs, sides | {_CONVERSATION: of_talk})
+            return {"inputs": run.inputs, "outputs": talk.answer, "expected": expected}
+        return filled(self.inputs, {**sides, _CONVERSATION: talk})
 
     def _problem(self, exc: Exception) -> str:
         return str(exc) if type(exc) is ValueError else super()._problem(exc)
 
-    def characters(self, run: Run) -> int:
-        """Return the length of the outputs that the judge reads."""
+    def characters(self, conversation: ConversationRuns) -> int:
+        """Return the length of the outputs that the judge reads, in all turns that it reads."""
         columns = self.inputs.values() if isinstance(self.inputs, Mapping) else ()
+        reads_all = self.inputs is None or any(_CONVERSATION in part for part in self._reads)
+        if reads_all or any(column.startswith(f"{_CONVERSATION}.") for column in columns):
+            runs, columns = conversation.runs, ()
+        else:
+            runs = conversation.runs[-1:]
         names = {c.removeprefix("output.") for c in columns if c.startswith("output.")}
-        outputs = run.outputs.items()
+        outputs = [item for run in runs for item in run.outputs.items()]
         return sum(len(_text(value)) for name, value in outputs if not names or name in names)
 
     def failures(
@@ -832,10 +834,18 @@ class Judge(Metric):
 _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
 
 
-def filled(columns: Mapping[str, str], sides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the values of columns such as ``output.reply``, by the name of the variable."""
-    parts = {variable: column.partition(".") for variable, column in columns.items()}
-    return {variable: sides[side].get(name) for variable, (side, _, name) in parts.items()}
+def filled(columns: Mapping[str, str], sides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of columns such as ``output.reply``, by the name of the variable.
+
+    A side is a mapping, or a conversation.
+    """
+
+    def value(column: str) -> Any:
+        side, _, name = column.partition(".")
+        values = sides[side]
+        return values.get(name) if isinstance(values, Mapping) else getattr(values, name)
+
+    return {variable: value(column) for variable, column in columns.items()}
 
 
 One: TypeAlias = Metric | str | Callable[..., Value | Metric]

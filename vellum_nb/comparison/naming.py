@@ -23,6 +23,7 @@ from vellum_nb.rendering.format import plain_text, plural
 MAX_NAMES = 12
 _MAX_ANSWERS = 200  # in one call
 _MAX_CHARS = 1_000  # of a value
+_MAX_TRANSCRIPT = 4_000  # characters
 _EXAMPLES = 2
 Answer: TypeAlias = tuple[Run, Case, str]
 """An answer, its case and its release."""
@@ -49,8 +50,8 @@ class FailureProposals:
     def frame(self) -> pd.DataFrame:
         """Return one row per name: ``name``, ``count`` of answers, and two examples.
 
-        An example has the case and release in ``case_1``, ``release_1``, and the note, or else the
-        outputs, in ``text_1``.
+        An example has the case and release in ``case_1``, ``release_1``, and in ``text_1`` the
+        note, or else the outputs or the transcript, cut if they are long.
         """
         numbers = range(1, _EXAMPLES + 1)
         parts = [f"{part}_{number}" for number in numbers for part in ("case", "release", "text")]
@@ -60,7 +61,8 @@ class FailureProposals:
             rows.append({**dict.fromkeys(parts), "name": name, "count": len(group)})
             for number, (run, case, release) in enumerate(group[:_EXAMPLES], 1):
                 rows[-1] |= {f"case_{number}": case.number, f"release_{number}": release}
-                rows[-1][f"text_{number}"] = run.note or plain_text(run.outputs)
+                answer = cut(case.conversation(run).text, _MAX_TRANSCRIPT)
+                rows[-1][f"text_{number}"] = run.note or answer
         return frame_of_records(dict.fromkeys(["name", "count", *parts]), rows)
 
     def confirm(self, name: str, *, rename: str | None = None) -> int:
@@ -133,8 +135,11 @@ def propose(
 
 
 def _described(number: int, run: Run, case: Case, release: str) -> dict[str, Any]:
-    sides = {"inputs": case.inputs, "outputs": run.outputs, "expected": dict(case.expected)}
+    answer = case.conversation(run).answer
+    sides = {"inputs": case.inputs, "outputs": answer, "expected": case.expected}
     texts = {side: {n: _short(v) for n, v in values.items()} for side, values in sides.items()}
+    if case.turns:
+        texts["outputs"]["transcript"] = cut(answer["transcript"], _MAX_TRANSCRIPT)
     return {"id": number, "release": release, **texts, "note": cut(run.note or "", _MAX_CHARS)}
 
 

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, TypeAdapter, ValidationError
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.lazy import load_jsonschema
 from vellum_nb.local.engine.events import Rejection, Usage
 from vellum_nb.models import ExpandMeta
 from vellum_nb.models.base import Model
@@ -434,6 +435,7 @@ def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, 
     """Render variables and templates of the blocks with the Workflows SDK."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of the SDK on import
+        load_jsonschema()
         from vellum.client.types.number_input import NumberInput
         from vellum.client.types.prompt_exec_config import PromptExecConfig
         from vellum.client.types.prompt_request_input import PromptRequestInput

@@ -12,19 +12,17 @@ from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.lazy import jsonschema
 from vellum_nb.models.checks import available, cut
 from vellum_nb.models.contract import VellumVariable, WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 from vellum_nb.models.types import TYPES, value_type
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
 
 # Plain JSON values
 
@@ -470,9 +468,8 @@ def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
+def _checker(schema: str) -> Callable[[Any], list[jsonschema.ValidationError]] | None:
     """Return a function that lists the errors of a value, or None for an invalid schema."""
-    import jsonschema  # slow to load, and most inputs need none of it
     import referencing
     from referencing.exceptions import Unresolvable
 
@@ -487,7 +484,7 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
     except jsonschema.SchemaError:
         return None
 
-    def check(value: Any) -> list[ValidationError]:
+    def check(value: Any) -> list[jsonschema.ValidationError]:
         try:
             errors = list(validator.iter_errors(value))
         except (Unresolvable, RecursionError, OverflowError, re.error):
@@ -497,7 +494,7 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
     return check
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: jsonschema.ValidationError) -> str:
     words = _WORDS.get(str(error.validator))
     value, limit = error.instance, error.validator_value
     text = words(_short(value), limit) if words else cut(error.message, _MAX_CHARS)

@@ -101,7 +101,7 @@ class Conversation:
                 msg = f"carry={carry!r}: {tag} has no single input of type {_CHAT} for the history"
                 raise InputError(msg)
         reply = self.reply or _only([name for name, v in outputs.items() if v.type == "STRING"])
-        if reply is None or reply not in outputs:
+        if reply is None or (outputs and reply not in outputs):
             _refuse("reply", reply, "the output with the answer", outputs)
         return replace(self, input=message, reply=reply, carry=carry)
 
@@ -202,6 +202,16 @@ def chat_inputs(variables: Sequence[VellumVariable], conversation: Conversation)
     return list(dict.fromkeys([message, *chats])) if message and is_chat else []
 
 
+def empty_histories(releases: Releases, conversation: Conversation) -> dict[str, Any]:
+    """Return the first value of a required input for the history, apart from the message."""
+    if conversation.carry == "state":
+        return {}
+    variables = _names(releases, "input_variables").values()
+    names = [variable.key for variable in variables if variable.type == _CHAT]
+    needed = {variable.key for variable in variables if variable.is_required}
+    return {name: [] for name in names if name in needed and name != conversation.input}
+
+
 def has_turns(table: Table, releases: Releases) -> bool:
     """Return whether the rows of a table are conversations, or turns of conversations.
 
@@ -231,6 +241,8 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
             for column in (message, f"input.{message}"):
                 if isinstance(row.get(column), str):
                     row[column] = _as_chat(row[column])
+    for name, empty in empty_histories(releases, conversation).items():
+        rows = [row if f"input.{name}" in row else {name: empty, **row} for row in rows]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     return replace(table, rows=rows, columns=columns, carry=str(conversation.carry))
 

@@ -25,7 +25,7 @@ from vellum_nb.models import (
 from vellum_nb.models.inputs import plain, wire_type
 from vellum_nb.models.sweeps import SweepCase, is_unsent
 from vellum_nb.rendering.html import value_html
-from vellum_nb.sweep.conversations import Conversation
+from vellum_nb.sweep.conversations import Conversation, empty_histories
 from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, set_class, styled
 from vellum_nb.widgets.markup import alert_html, name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -88,6 +88,7 @@ class ChatSection:
         self._newest: _Turn | None = None  # possibly not displayed yet
         self._conversation = conversation  # with the inferred names
         self._types: dict[str, dict[str, str]] = {}  # of the inputs by release tag
+        self._empty: dict[str, Any] = {}  # chat histories of the first turn, by input
         self._ids: dict[str, str] = {}  # of the conversations by release tag
         self._case_id = ""
         self._edited: int | None = None  # index of the turn that the next message replaces
@@ -245,6 +246,7 @@ class ChatSection:
         """Begin a conversation with each release."""
         releases = {tag: self._release(tag) for tag in tags}
         self._conversation = self._given.resolved(releases)
+        self._empty = empty_histories(releases, self._conversation)
         self._types = {
             tag: {v.key: wire_type(v) for v in release.workflow_version.input_variables}
             for tag, release in releases.items()
@@ -253,7 +255,8 @@ class ChatSection:
     def _request(self, turn: _Turn, tag: str, before: Mapping[str, Run], number: int) -> RunRequest:
         """Return the request of a turn of one release; if its conversation has ended, add a run."""
         types, conversation = self._types[tag], self._conversation
-        inputs = conversation.first_inputs(turn.message, turn.inputs, types)
+        given = {**self._empty, **turn.inputs}
+        inputs = conversation.first_inputs(turn.message, given, types)
         fields: dict[str, Any] = {"inputs": inputs}
         now = datetime.now(UTC)
         if number > 1:

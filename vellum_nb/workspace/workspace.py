@@ -987,8 +987,12 @@ p = 0.50 · noise floor unknown>
         inputs : mapping or callable, optional
             Its input variables, mapped to columns: ``{"question": "input.ticket", "a":
             "first.reply", "b": "second.reply", "right": "expected.category"}``, with columns of
-            both answers. Or a function of (first run, second run, expected) that returns its
-            inputs. Default: ``inputs``, ``first``, ``second`` and ``expected`` as objects.
+            both answers. ``first`` and ``second`` have the outputs of the last turn of a
+            conversation, ``"first_conversation.transcript"`` the text of all turns, and
+            ``"first_conversation.messages"`` their chat history. Or a function of (first run,
+            second run, expected) that returns its inputs; parameters named `first_conversation`
+            and `second_conversation` get the turns. Default: ``inputs``, ``first``, ``second`` and
+            ``expected`` as objects; the answers of a conversation also have its ``transcript``.
         output : str, optional
             The output with the verdict: ``"first"`` or ``"A"``, ``"second"`` or ``"B"``, or
             ``"tie"``. Anything else is an error of the duel. Default: ``winner``, or the only

@@ -15,6 +15,7 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any, TypeGuard
 
+from vellum_nb.lazy import load_jsonschema
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import Code, describe_exception
@@ -23,15 +24,17 @@ from vellum_nb.local.refusals import Refused
 _LOCK = threading.RLock()
 _SDK_MODULE = "vellum_nb.local.sdk.workflow"
 _NOTICE_AFTER_S = 2.0
+_FIRST_NOTICE = threading.Lock()  # taken by the thread that prints; several can wait for one import
 _NOTICE = "Importing Vellum's Workflows SDK, which takes up to 10 s once per session…"
 
 
 @contextmanager
 def slow_import_notice() -> Iterator[None]:
-    """Print a notice to standard error if the first import of the SDK takes longer than 2 s."""
+    """Print a notice, once, to standard error if the first import of the SDK takes over 2 s."""
 
     def notify() -> None:
-        if _SDK_MODULE in sys.modules:  # from the start of its import
+        imports = _SDK_MODULE in sys.modules  # from the start of its import
+        if imports and _FIRST_NOTICE.acquire(blocking=False):
             print(_NOTICE, file=sys.stderr, flush=True)  # noqa: T201 - explains the wait
 
     timer = threading.Timer(_NOTICE_AFTER_S, notify)
@@ -55,6 +58,7 @@ def is_sdk_class(target: object) -> TypeGuard[type[Any]]:
 def code_of(target: Any) -> Code:
     """Return the code that runs `target`: a callable or a Workflows SDK class."""
     if is_sdk_class(target):
+        load_jsonschema()  # which the SDK imports
         from vellum_nb.local.sdk.workflow import SdkWorkflow  # imports the SDK, which takes seconds
 
         return SdkWorkflow(target)
@@ -137,6 +141,7 @@ def _make_package(snapshot: Snapshot) -> None:
     assert spec is not None  # noqa: S101 - a .py file always has one
     spec.submodule_search_locations = places
     if snapshot.uses_sdk:
+        load_jsonschema()
         from vellum_nb.local.sdk.workflow import leave_out_of_ids
 
         leave_out_of_ids(name)

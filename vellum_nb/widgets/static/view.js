@@ -1188,18 +1188,23 @@ export class CasesGrid extends TableView {
     return true;
   }
 
+  // The release of the active cell; of the name of a case, the one that its open case marks.
+  get activeColumn() {
+    const { columns } = this.get("_head");
+    return columns[(this.column || 2) - 1] ?? columns[0];
+  }
+
   // Return the active answer. If there is none, activate the first row and ask for a choice.
   activeAnswer() {
-    const column = this.get("_head").columns[this.column - 1];
-    if (this.active >= 0 && column) return { id: this.rows[this.active].id, release: column.name };
+    const { name: release } = this.activeColumn;
+    if (this.active >= 0) return { id: this.rows[this.active].id, release };
     this.busy("Choose an answer first: j and k, h and l");
     this.activate(Math.max(0, this.active));
     return null;
   }
 
   get activeLabel() {
-    const { label } = this.get("_head").columns[this.column - 1];
-    return `case ${formatNumber(this.rows[this.active].number)} on ${label}`;
+    return `case ${formatNumber(this.rows[this.active].number)} on ${this.activeColumn.label}`;
   }
 
   rate(quality) {
