@@ -59,9 +59,9 @@ class CaseSection:
     """Part of a form that runs a file of cases on its release tags; files are read in a thread.
 
     `sweep` plans and runs a sweep like `Workspace.sweep`, and is later the last sweep. `given` is
-    called when a file is chosen, and `ended` in a thread when a sweep ends. `file` and `numbers`, the fields for cases and repeats,
-    belong above and next to the release tags, `widget` with the plan and Run below them, and `view`
-    is the live view of the sweep.
+    called when a file is chosen, and `ended` in a thread when a sweep ends. `file` and `numbers`,
+    the fields for cases and repeats, belong above and next to the release tags, `widget` with the
+    plan and Run below them, and `view` is the live view of the sweep.
     """
 
     def __init__(
