@@ -343,6 +343,12 @@ def test_hostile_values_of_nodes_are_harmless(text):
     assert_harmless(side_by_side_traces(runs[:1]))
 
 
+def test_only_short_outputs_can_share_a_line():
+    page = dom(side_by_side_html([run("v1", {"x": "high", "y": LONG_REPLY, "n": 3, "z": [1]})]))
+    rows = [row.select_one("dt").text for row in page.select(".vnb-out-short")]
+    assert rows == ["x", "n"]
+
+
 @pytest.mark.parametrize(
     ("value", "css"), [("high", None), ("low", "vnb-wrong"), (f"{LONG_REPLY}\n", "vnb-prose")]
 )

@@ -372,7 +372,7 @@ def output_rows(
         css = "vnb-prose" if is_prose(value) else ""
         if not css and met.get(name) is False:
             css = "vnb-wrong"
-        rows.append(_row(name, html, css))
+        rows.append(_row(name, html, css, is_narrow=is_short(value)))
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
 
 
@@ -410,9 +410,10 @@ def _icon(state: str) -> str:
     return icon(state, f"vnb-icon vnb-icon-{state}", 14)
 
 
-def _row(name: str, html: str, css: str = "") -> str:
+def _row(name: str, html: str, css: str = "", *, is_narrow: bool = False) -> str:
     kind = f' class="{css}"' if css else ""
-    return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
+    row = "vnb-out-row vnb-out-short" if is_narrow else "vnb-out-row"
+    return f'<div class="{row}"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:
