@@ -15,7 +15,7 @@ import traitlets
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions, require
-from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.cases import Case, replay_rows
 from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.lines import IDLE, STATES, CaseOrder
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
@@ -163,8 +163,7 @@ class CasesTable(TableView):
     def _row(self, case: Case) -> dict[str, Any]:
         busy = dict(self.busy)
         look = {"full": self.full, "inline": self.inline}
-        replayable = frozenset[str]() if case.turns else self.replayable
-        return row(self.comparison, case, self.metric, replayable, busy, **look)
+        return row(self.comparison, case, self.metric, self.replayable, busy, **look)
 
 
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untyped
@@ -283,7 +282,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             release,
             metric=table.metric,
             inline=table.inline,
-            replayed=() if case.turns else table.replayable,
+            replayed=table.replayable,
             busy=dict(table.busy),
         )
         self.table.opened = case.case_id
@@ -345,10 +344,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
         def run_case(release: str) -> None:
             _refuse_moved(self.comparison, actions, release)
-            run = actions.run_case(self.comparison.deployment, case, release)
+            runs = actions.run_case(self.comparison.deployment, case, release)
             with table.lock:
-                self._releases[run.id] = release
-                self._show(self._own.with_runs([run], release=release))
+                own = self._own.with_runs(runs, release=release)
+                self._releases |= dict(_placed(own))
+                self._show(own)
 
         for name in self.comparison.releases if release is None else [release]:
             if name in table.replayable and not table.busy.get((case.case_id, name), IDLE)[0]:
@@ -457,7 +457,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
     def _chosen_case(self, message: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
         """Return the deployment and a case, to add it to a case set."""
-        return self.comparison.deployment, [_as_row(self._case(message))]
+        deployment, case = self.comparison.deployment, self._case(message)
+        if case.turns:
+            return deployment, replay_rows(deployment, [case], self.comparison.releases, [case])
+        return deployment, [_as_row(case)]
 
     def _on_rate(self, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")
@@ -478,7 +481,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         case, release = self._case(message), _text(message, "release")
         run = case.answer(release)
         if run is not None and len(run.note or "") > MAX_NOTE_CHARS:
-            refuse("this note is too long for the page: change it with cmp.note(run, text)")
+            refuse("this note is too long for the page: use ws.history.annotate(run.id, note=...)")
         self.note(case, release, text)
 
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
@@ -598,13 +601,7 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _as_row(case: Case) -> dict[str, Any]:
-    """Return a case as a row of a case set; a conversation is an `InputError`."""
-    if case.turns:
-        msg = (
-            f"Case {case.number} is a conversation; add it with its turns: "
-            "suite.add([{'turns': [...]}])"
-        )
-        raise InputError(msg)
+    """Return a case as a row of a case set."""
     parts = {"input": case.inputs, "expected": case.expected, "label": case.labels}
     row = {f"{part}.{name}": v for part, values in parts.items() for name, v in values.items()}
     previous = case.previous_execution_id

@@ -8,11 +8,12 @@ from typing import Any
 
 from vellum_nb.errors import InputError
 from vellum_nb.history import Sweeps
-from vellum_nb.models.sweeps import SweepCase, conversations
+from vellum_nb.models.sweeps import SweepCase, conversations, is_user
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import SweepOptions
-from vellum_nb.sweep.users import compared_cases, is_user
+from vellum_nb.sweep.users import compared_cases
 
+_ORIGIN = "label.replay_of"
 _NAME = "conversation"  # label, and column without a prefix
 
 
@@ -36,6 +37,23 @@ def scripted(
     return made, talks[0] if talks else None
 
 
+def scripts_only(sweeps: Sweeps, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of stored conversations as cases; `InputError`: a simulated user wrote turns."""
+    cases, talk = scripted(sweeps, rows)
+    if talk is not None and talk.user is not None:
+        msg = (
+            "a simulated user continued this conversation, and a case has only its script: add the "
+            "script with suite.add([{'turns': [...]}]), and give the user to ws.sweep(...)"
+        )
+        raise InputError(msg)
+    return [{"turns": list(map(without_origin, case["turns"]))} for case in cases]
+
+
+def without_origin(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a turn without the label of the replayed run."""
+    return {name: cell for name, cell in turn.items() if name != _ORIGIN}
+
+
 def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Conversation]:
     """Return the case of a conversation as a list of turns, and how they were sent."""
     sweep_id, case_id = row["sweep_id"], row["case_id"]
@@ -57,7 +75,7 @@ def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Con
     if is_user(turns[0]):  # the user begins
         inputs = [{**steps[1].inputs, str(talk.input): ""}]
     cells = map(_cells, turns, inputs, expected)
-    return {"turns": [{**of_turn, "label.replay_of": row["id"]} for of_turn in cells]}, talk
+    return {"turns": [{**of_turn, _ORIGIN: row["id"]} for of_turn in cells]}, talk
 
 
 def _cells(
