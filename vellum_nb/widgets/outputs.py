@@ -51,6 +51,8 @@ _MAX_OUTPUTS = 200
 _MAX_NODES = 200
 _MAX_COMPARED_CHARS = 30_000  # of the values of two traces: comparing more takes longer than 0.2 s
 _MAX_SHOWN_CHARS = 300_000
+_MAX_RUN_CHARS = 150_000  # of HTML; later outputs are only shown if they are short
+_MAX_ROW_CHARS = 1_000
 _MAX_SUMMARIZED_CHARS = 3_000
 _MAX_DEPTH = 6
 _MIN_BAR_PERCENT = 0.5  # keeps nodes of no duration visible
@@ -360,13 +362,16 @@ def output_rows(
         rows.append(_row(problem.label, problem.to_html(markdown=markdown)))
     side: Side = "both" if inline else "new"
     expected = expected or {}
-    met = checks(run.outputs, expected)
+    met, room = checks(run.outputs, expected), _MAX_RUN_CHARS
     for name in names if run.outputs or not problem else ():
         value = run.outputs.get(name)
         if other is not None and name in run.outputs and name in other.outputs:
             html = AnswerCell.of(name, other, run).baseline_html(markdown=markdown)
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
+        if room <= 0 and len(html) > _MAX_ROW_CHARS:
+            html = '<p class="vnb-note">too long to show with the others; it is in run.outputs</p>'
+        room -= len(html)
         if name in met:
             html += check_html(expected[name], is_met=met[name], icon=_icon)
         css = "vnb-prose" if is_prose(value) else ""
