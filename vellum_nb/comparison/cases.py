@@ -29,6 +29,7 @@ Chosen: TypeAlias = Union["pd.DataFrame", str, "Case", Run, Iterable[Union[str, 
 Status = Literal["same", "differs", "missing"]
 
 _EXPECTED = ("expected", "desired")
+_NAME = "conversation"  # label, and column without a prefix
 _MIN_LIKENESS = 0.8  # of a label and the output that it may misspell
 _ID_CHARS = 8  # of an abridged release id
 _MAX_NAME_CHARS = 80  # of a failure name
@@ -248,6 +249,45 @@ def turn_cases(cases: Iterable[Case]) -> list[Case]:
             changes |= {"expected": {}} if planned.is_open else {}  # it belongs to the end
             turns.append(replace(turn, turn=at, **changes, **_OF_NO_CONVERSATION))
     return turns
+
+
+def case_row(case: Case) -> dict[str, Any]:
+    """Return a case as a row of a table of cases; a conversation has its script as `turns`.
+
+    Without an expected output, the outputs of answers that are rated 1 are expected, if they agree.
+    """
+    if case.turns:
+        return {"turns": [case_row(turn) for turn in _scripted(case)]}
+    expected = dict(case.expected)
+    good = [run.outputs for run in case.runs.values() if run.quality == 1]
+    if good and not expected and all(same_value(outputs, good[0]) for outputs in good):
+        expected = good[0]
+    previous = case.previous_execution_id
+    return row_of(SweepCase(0, case.case_id, case.inputs, expected, case.labels, previous))
+
+
+def _scripted(case: Case) -> list[Case]:
+    """Return the turns of the script of a conversation, without those of a simulated user."""
+    turns = [turn for turn in turn_cases([case]) if turn.turn in case.script or not case.script]
+    if len(turns) < (len(case.script) or case.turns):
+        msg = (
+            f"Case {case.number} cannot be added: the history lacks some of its {case.turns} turns"
+        )
+        raise InputError(msg)
+    if case.script[turns[-1].turn].is_open if case.script else False:
+        turns[-1] = replace(turns[-1], expected=case.expected)
+    start = case.script.get(1) or next(iter(turns[0].runs.values()))
+    turns[0] = replace(turns[0], previous_execution_id=start.previous_execution_id)
+    return turns
+
+
+def row_of(case: SweepCase) -> dict[str, Any]:
+    """Return a case, or a turn, as a row of a table of cases."""
+    cells = case.cells()
+    if _NAME in case.labels and _NAME not in case.inputs:
+        cells[_NAME] = cells.pop(f"label.{_NAME}")
+    previous = case.previous_execution_id
+    return cells | ({"previous_execution_id": previous} if previous else {})
 
 
 @dataclass(frozen=True, slots=True)

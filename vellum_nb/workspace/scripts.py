@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vellum_nb.comparison.cases import row_of
 from vellum_nb.errors import InputError
 from vellum_nb.history import Sweeps
-from vellum_nb.models.sweeps import SweepCase, conversations
+from vellum_nb.models.sweeps import conversations
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import SweepOptions
 from vellum_nb.sweep.users import compared_cases, is_user
-
-_NAME = "conversation"  # label, and column without a prefix
 
 
 def scripted(
@@ -56,17 +55,8 @@ def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Con
     inputs = [turn.inputs for turn in turns]
     if is_user(turns[0]):  # the user begins
         inputs = [{**steps[1].inputs, str(talk.input): ""}]
-    cells = map(_cells, turns, inputs, expected)
+    cells = (
+        row_of(replace(turn, inputs=sent, expected=values))
+        for turn, sent, values in zip(turns, inputs, expected, strict=True)
+    )
     return {"turns": [{**of_turn, "label.replay_of": row["id"]} for of_turn in cells]}, talk
-
-
-def _cells(
-    turn: SweepCase, inputs: Mapping[str, Any], expected: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return a turn as a row of a table of cases."""
-    cells = replace(turn, inputs=inputs, expected=expected).cells()
-    if _NAME in turn.labels and _NAME not in inputs:
-        cells[_NAME] = cells.pop(f"label.{_NAME}")
-    if turn.previous_execution_id is not None:
-        cells["previous_execution_id"] = turn.previous_execution_id
-    return cells
