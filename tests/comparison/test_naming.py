@@ -25,7 +25,7 @@ def cmp(ws):
     made = sweep.compare()
     for case, note in zip(made.cases, NOTES, strict=True):
         if note:
-            made.note(case.runs["v1"], note)
+            ws.history.annotate(case.runs["v1"].id, note=note)
     return made
 
 
@@ -122,7 +122,7 @@ def test_judge_is_checked_by_failure_name(ws):
     cmp = sweep.compare(metrics=judge, progress=False)
     for case in cmp.cases[:30]:
         run, number = case.runs["v1"], case.number - 1
-        cmp.note(run, "seen")
+        ws.history.annotate(run.id, note="seen")
         if number % 2 == 0:
             ws.history.annotate(run.id, tags=["failure:even"])
         elif number == 1:

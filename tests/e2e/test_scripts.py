@@ -222,7 +222,7 @@ def grid(blank, monkeypatch):
     comparison = compare_runs(runs, deployment="triage", release_tags=TAGS, cases=cases)
     actions = SomeActions(
         rate=lambda each, **_: each,
-        run_case=lambda *_: run(40, "b"),
+        run_case=lambda *_: [run(40, "b")],
         name_failure=named_failure,
         note=lambda each, text: each.model_copy(update={"note": text}),
         trace=lambda _: (),

@@ -327,7 +327,6 @@ READERS = {  # all of them use one open history, those that change it come last
     "sorted": lambda history: ordered_runs(history, order_by="output.n").runs(offset=0, limit=9),
     "get": lambda history: repr(history.get("run-2")),
     "trace": lambda history: repr(trace_frame(history.get("run-2").nodes)),
-    "release tags": lambda history: history.release_tags("d"),
     "deletions": lambda history: repr(history.deletions()),
     "get a deleted one": lambda history: history.get("run-4"),
     "backup": lambda history: history.backup(f"{history.path}.backup"),

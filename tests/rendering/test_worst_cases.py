@@ -15,7 +15,7 @@ from vellum_nb.rendering.diff import difference
 
 draw = random.Random(1)
 
-def words(vocabulary, count=160_000):
+def words(vocabulary, count=80_000):
     return [f"w{draw.randrange(vocabulary)}" for _ in range(count)]
 
 def check(old, new, kind):
@@ -26,28 +26,28 @@ def check(old, new, kind):
 """
 TEXTS = {
     "nothing in common": ('" ".join(words(10**9))', '" ".join(words(10**9))'),
-    "two long words": ('"ab" * 500_000', '"cd" * 500_000'),
-    "one word again and again": ('"a " * 500_000', '"a b " * 250_000'),
+    "two long words": ('"ab" * 250_000', '"cd" * 250_000'),
+    "one word again and again": ('"a " * 250_000', '"a b " * 125_000'),
     "a large vocabulary": ('" ".join(words(5_000))', '" ".join(words(5_000))'),
     "signs": (
-        '"".join(draw.choices("!?.;", k=500_000))',
-        '"".join(draw.choices(".;:", k=500_000))',
+        '"".join(draw.choices("!?.;", k=250_000))',
+        '"".join(draw.choices(".;:", k=250_000))',
     ),
     "scripts without spaces": (
-        '"".join(chr(0x4e00 + draw.randrange(3000)) for _ in range(300_000))',
-        '"".join(chr(0x4e00 + draw.randrange(3000)) for _ in range(300_000))',
+        '"".join(chr(0x4e00 + draw.randrange(3000)) for _ in range(150_000))',
+        '"".join(chr(0x4e00 + draw.randrange(3000)) for _ in range(150_000))',
     ),
 }
 LISTS = {
-    "shuffled": ("list(range(15_000))", "draw.sample(range(15_000), 15_000)"),
-    "nothing in common": ("list(range(15_000))", "list(range(-15_000, 0))"),
+    "shuffled": ("list(range(7_500))", "draw.sample(range(7_500), 7_500)"),
+    "nothing in common": ("list(range(7_500))", "list(range(-7_500, 0))"),
     "objects that moved": (
-        '[{"id": n, "v": n} for n in range(15_000)]',
-        '[{"id": n, "v": n + n % 2} for n in draw.sample(range(15_000), 15_000)]',
+        '[{"id": n, "v": n} for n in range(7_500)]',
+        '[{"id": n, "v": n + n % 2} for n in draw.sample(range(7_500), 7_500)]',
     ),
     "keys": (
-        "{str(n): n for n in range(15_000)}",
-        "{str(n): n + n % 2 for n in draw.sample(range(15_000), 15_000)}",
+        "{str(n): n for n in range(7_500)}",
+        "{str(n): n + n % 2 for n in draw.sample(range(7_500), 7_500)}",
     ),
 }
 

@@ -3,7 +3,7 @@
 Drivers are killed, stopped, cut off, suspended, and separated from the database; others take over,
 also while the first one still runs. The server loses answers, lists late, cancels executions, and
 either refuses used external ids or executes them again. Places are single cases or turns of
-conversations. A seed that fails is printed:
+conversations, some of which a simulated user ends early. A seed that fails is printed:
 ``SWEEP_SEED=123 SWEEP_HISTORIES=1 pytest tests/sweep/test_simulation.py`` replays it.
 """
 
@@ -285,7 +285,7 @@ class Session:
         world, rows = self.world, self.world.database.rows
         states = world.places()
         in_doubt = [run for run in states.values() if run.in_doubt and run.id in rows]
-        new = {place: run for place, run in states.items() if run.id not in rows}
+        new = {p: run for p, run in states.items() if run.id not in rows and not world.is_over(p)}
         befores = {place: world.before(place) for place in new}
         ready = [
             PreparedRun(as_turn(run, befores[place]), ())
@@ -293,11 +293,12 @@ class Session:
             if befores[place] is None or (befores[place].id in rows and not befores[place].in_doubt)
         ]
         self.attempts = Tally()
+        self.counter = Counter(("v1",), len(in_doubt) + len(new))
         return Driver(
             iter(ready),
             self,
             lease=self.lease,
-            counter=Counter(("v1",), len(in_doubt) + len(new)),
+            counter=self.counter,
             options=SweepOptions(concurrency=self.dice.choice([1, 3, None])),
             listing=ListingDelay(TIMEOUT_S, [LONGEST_S]),
             in_doubt=[self._doubtful(run) for run in in_doubt],
@@ -315,6 +316,9 @@ class Session:
         following = self.world.places().get(place)
         is_turn = following is not None and place % self.world.turns > 0
         if not is_turn or following.id in self.world.database.rows or run.doubt is not None:
+            return None
+        if self.world.ends(run, place - 1):
+            self.counter.omit("v1", self.world.turns - place % self.world.turns)
             return None
         return PreparedRun(as_turn(following, run), ())
 
@@ -393,6 +397,7 @@ class Session:
             before = self.world.before(int(prepared.run.id.split(".")[0]))
             is_answered = before is None or before.state == "FULFILLED"
             ensure(is_answered, "a turn was sent before the answer to the one before")
+            self.world.check_ends()
             at, outcome = server.send(prepared, now)
         self._push(at, prepared, outcome)
 
@@ -460,10 +465,26 @@ class World:
         self.sessions, self.last_sent = [], {}
         self.fault_counts = [0, 1, 1, 2, 3]
         self.turns = turns or self.dice.choice([1, 2, PLACES])  # of a conversation
+        steps = range(PLACES) if self.turns > 1 else ()
+        self.stops = {place for place in steps if self.dice.random() < 0.15}
 
     def before(self, place):
         """Return the run that a turn continues; None for the first one."""
         return self.places()[place - 1] if place % self.turns else None
+
+    def ends(self, run, place):
+        """Return whether a run is the message with which a user ends the conversation."""
+        return place in self.stops and run.state == "FULFILLED"
+
+    def is_over(self, place):
+        """Return whether the user ended the conversation before this turn."""
+        states, first = self.places(), place - place % self.turns
+        return any(self.ends(states[earlier], earlier) for earlier in range(first, place))
+
+    def check_ends(self):
+        """Check that nothing is sent after the end of a conversation."""
+        sent = {int(id_.split(".")[0]) for id_ in self.last_sent}
+        ensure(not any(map(self.is_over, sent)), "a turn was sent after the user had ended")
 
     def places(self):
         """Return the latest run of each place, or the one that is to be begun next."""
@@ -477,7 +498,8 @@ class World:
 
     @property
     def is_done(self):
-        return all(run.state in {"FULFILLED", "FAILED"} for run in self.places().values())
+        ended = {"FULFILLED", "FAILED"}
+        return all(run.state in ended or self.is_over(p) for p, run in self.places().items())
 
     def run(self):
         """Have processes sweep until all is done."""
@@ -509,7 +531,10 @@ class World:
         rows, executed = self.database.rows, self.server.executed
         ensure(set(executed) <= set(rows), "something else was executed")
         ensure(set(executed.values()) <= {1}, "a run was executed twice")
+        self.check_ends()
         for place, run in self.places().items():
+            if self.is_over(place):
+                continue
             failed = run.state == "FAILED" and run.doubt == "SENT"  # after six lost calls
             ensure(run.state == "FULFILLED" or failed, "a planned run is missing")
             attempts = [rows[id_] for id_ in executed if id_.split(".")[0] == str(place)]

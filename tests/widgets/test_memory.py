@@ -20,7 +20,7 @@ from sweep_view_kit import until
 from vellum_nb.errors import VellumNBError
 from vellum_nb.widgets.form import RunForm
 
-FORMS = 100
+FORMS = 30
 SETUP = f"""
 import gc, sys
 sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
@@ -148,7 +148,7 @@ def test_nested_cell_does_not_end_the_outer_one(notebook, inner, top):
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
 def test_repeated_cell_frees_the_memory_of_its_form(notebook, code):
-    for _ in range(10):
+    for _ in range(25):
         notebook.run(code, "form")
     before, size = notebook.usage()
     for _ in range(FORMS):

@@ -11,6 +11,8 @@ from runs_kit import later_run
 
 from vellum_nb.errors import InputError
 from vellum_nb.local import ChatHistory, Document
+from vellum_nb.workspace.forms import read_inputs
+from vellum_nb.workspace.lookup import Lookup
 
 SECRET = "a private key"
 REFUSED = "is text, which is never read as a path; give pathlib.Path"
@@ -145,10 +147,11 @@ def test_a_path_in_a_frame_of_cases_is_read(ws, seen, secret):
 
 
 def test_a_file_that_the_command_line_names_is_read(ws, seen, secret):
-    inputs = ws.read_inputs("read", [f"file=@{secret}"])
+    lookup = Lookup(ws.client)
+    inputs = read_inputs(lookup, "read", [f"file=@{secret}"])
     assert ws.run("read", inputs).outputs == {"output": SECRET}
     with pytest.raises(InputError, match="; file=@FILE reads a file"):
-        ws.read_inputs("read", [f"file={secret}"])
+        read_inputs(lookup, "read", [f"file={secret}"])
 
 
 @pytest.fixture

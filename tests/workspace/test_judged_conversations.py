@@ -221,7 +221,7 @@ def namer(server):
 
 
 def test_failure_namer_reads_the_transcript(ws, cmp, namer):
-    cmp.note(cmp.cases[0].runs["v2"], "rude")
+    ws.history.annotate(cmp.cases[0].runs["v2"].id, note="rude")
     cmp.propose_failures(namer, progress=False)
     (answer,) = judge_inputs(ws, namer)[0]["answers"]
     assert answer == {

@@ -159,6 +159,11 @@ def test_plan_runs_each_conversation_one_turn_at_a_time(ws):
         ([{"conversation": "x", "turn": "²", "message": "a"}], {}, "turn="),
         ([{"conversation": None, "turn": 1, "message": "a"}], {}, "conversation="),
         ([{"turns": "a"}], {}, "text 'a' as its turns"),
+        (
+            [{"turns": ["a", {"message": "b", "expected.output": "c"}], "expected.output": "d"}],
+            {},
+            "Case 1 of the list has expected.output for the conversation and for its last turn",
+        ),
         ([{"conversation": "x", "turn": 2, "message": "a"}], {}, "has the turns 2"),
         ([{"conversation": "x", "turn": "?", "message": "a"}], {}, "turn=the text '\\?'"),
         ([{"message": "a"}], {"conversation": vnb.Conversation()}, "have no turns"),
@@ -263,7 +268,7 @@ def test_a_conversation_is_one_case_of_a_comparison(ws):
     frame = cmp.frame()
     assert frame["first_changed_turn@v2"].tolist() == [3, pd.NA]
     assert frame["first_failed_turn@v2"].tolist() == [3, pd.NA]
-    turns = cmp.turns()
+    turns = cmp.frame(rows="turns")
     assert turns["turn"].tolist() == [1, 2, 3, 1]
     assert turns["changed@v2"].tolist() == [False, False, True, False]
     assert turns["input.message"].tolist() == [*TURNS, "hello"]
@@ -284,19 +289,46 @@ def test_the_frame_of_the_history_compares_the_same_conversations(ws):
     sweep = ws.sweep("bot", [{"turns": TURNS}, {"turns": TURNS[1:]}], **BOTH)
     cmp = vnb.compare(sweep.frame())
     assert [case.turns for case in cmp.cases] == [3, 2]
-    assert cmp.with_baseline("v2").turns()["changed@v1"].sum() == 1
+    assert cmp.with_baseline("v2").frame(rows="turns")["changed@v1"].sum() == 1
 
 
 def test_a_comparison_without_conversations_has_no_turns(ws):
     ws.run("bot", {"message": "a"}, release_tag="v1")
     cmp = ws.compare("bot")
-    assert (len(cmp.turns()), [name for name in cmp.frame() if "turn" in name]) == (0, [])
+    assert [name for name in cmp.frame() if "turn" in name] == []
+    assert cmp.frame(rows="turns").empty
 
 
-def test_conversations_are_not_run_as_single_cases(ws):
+@pytest.mark.parametrize("number", [1, 3])  # of turns that arrive together
+def test_new_conversation_is_added_to_a_comparison(ws, number):
+    cmp = ws.sweep("bot", [{"turns": TURNS[:2]}], **BOTH).compare()
+    runs = [run for tag in TAGS for run in ws.converse("bot", TURNS, release_tag=tag)]
+    for at in range(0, len(runs), number):
+        cmp = cmp.with_runs(runs[at : at + number])
+    assert [(case.number, case.turns, case.status("v2")) for case in cmp.cases] == [
+        (1, 2, "same"),
+        (2, 3, "differs"),
+    ]
+    assert cmp.turns()["output.output@v2"].tolist()[2:] == [
+        run.outputs["output"] for run in runs[3:]
+    ]
+    total = sum(run.latency_s for run in runs[3:])
+    assert cmp.cases[1].runs["v2"].latency_s == pytest.approx(total)
+
+
+def test_another_conversation_of_a_case_is_a_repeat(ws):
     cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
-    with pytest.raises(InputError, match="is a conversation"):
-        cmp._actions.run_case("bot", cmp.cases[0], "v2")
+    more = cmp.replay(release_tag="v1", progress=False).runs()
+    (last,) = (run for run in more if run.turn == 3)
+    again = cmp.with_runs(more)
+    assert [run.turn for run in again.cases[0].tries["v1"]] == [3, 3]
+    assert again.with_runs(without=[last.id]).cases[0].repeats("v1") == (0, 1)
+
+
+def test_case_of_another_deployment_is_not_added(ws):
+    cmp = ws.sweep("bot", [{"turns": TURNS}], **BOTH).compare()
+    with pytest.raises(InputError, match="of none of the cases compared"):
+        cmp.with_runs(ws.converse("ask", TURNS, release_tag="v1"))
 
 
 def test_conversations_are_replayed_with_their_scripts(ws, server):
@@ -464,7 +496,7 @@ def test_repeats_are_not_mixed(ws, server):
     cmp = ws.sweep("moody", [{"turns": ["a", "b", "c"]}], **options).compare()
     shown = cmp.cases[0].runs["v1"]
     stored = [run.state for run in ws.history.conversation(shown.conversation_id)]
-    assert cmp.turns()["state@v1"].tolist() == stored
+    assert cmp.frame(rows="turns")["state@v1"].tolist() == stored
 
 
 def test_cost_and_latency_of_a_conversation_are_those_of_all_turns(ws):
@@ -477,7 +509,7 @@ def test_cost_and_latency_of_a_conversation_are_those_of_all_turns(ws):
 def test_part_of_a_conversation_can_be_compared(ws):
     frame = ws.sweep("bot", [{"turns": TURNS}], **BOTH).frame()
     cmp = vnb.compare(frame[frame["turn"] == 2])
-    assert (len(cmp.cases), len(cmp.turns())) == (1, 1)
+    assert (len(cmp.cases), len(cmp.frame(rows="turns"))) == (1, 1)
 
 
 @pytest.mark.parametrize("turn", ["first", 1.5, -1, True, float("inf")])

@@ -190,7 +190,7 @@ def test_comparison_counts_the_last_turn_of_each_release(ws):
     frame = cmp.frame()
     assert frame[["turns@v1", "turns@v2"]].to_numpy().tolist() == [[3, 3]]
     assert frame[["metric.score@v1", "metric.score@v2"]].to_numpy().tolist() == [[0.0, 1.0]]
-    assert cmp.turns()["turn"].tolist() == [1, 2, 3]
+    assert cmp.frame(rows="turns")["turn"].tolist() == [1, 2, 3]
 
 
 def test_unfinished_conversations_are_missing_from_a_comparison(ws):

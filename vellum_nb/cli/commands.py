@@ -72,10 +72,14 @@ def deployments(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run on each release tag; return 0 if every run was fulfilled, 2 if not."""
+    from vellum_nb.workspace.forms import read_inputs
+    from vellum_nb.workspace.lookup import Lookup
+
     tags = dict.fromkeys(args.release_tag or ["LATEST"])
     runs: list[Run] = []
     with opened(args, args.history) as workspace:
-        cases = {tag: workspace.read_inputs(args.name, args.input, release_tag=tag) for tag in tags}
+        read = partial(read_inputs, Lookup(workspace.client), args.name, args.input)
+        cases = {tag: read(release_tag=tag) for tag in tags}
         execute = partial(_streamed, workspace) if args.stream else workspace.run
         try:
             for tag, inputs in cases.items():

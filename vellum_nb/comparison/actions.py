@@ -76,8 +76,8 @@ class Actions(Protocol):
     ) -> SweepRuns:
         """Run `cases` and return the `Sweep`."""
 
-    def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
-        """Execute one case and return its run."""
+    def run_case(self, deployment: str, case: Case, release_tag: str) -> Sequence[Run]:
+        """Execute one case and return its run, or the run of each turn."""
 
     def rate(
         self,

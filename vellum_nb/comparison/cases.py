@@ -187,6 +187,11 @@ class Case:
         return {each.turn or 1: each for each in self.conversation(run).runs} if run else {}
 
     @property
+    def is_open(self) -> bool:
+        """Whether a simulated user continues the conversation."""
+        return any(turn.is_open for turn in self.script.values())
+
+    @property
     def decisive(self) -> Case:
         """The turn that explains the result of a conversation; the case itself for a single turn.
 
@@ -267,15 +272,19 @@ def case_row(case: Case) -> dict[str, Any]:
 
 
 def _scripted(case: Case) -> list[Case]:
-    """Return the turns of the script of a conversation, without those of a simulated user."""
-    turns = [turn for turn in turn_cases([case]) if turn.turn in case.script or not case.script]
-    if len(turns) < (len(case.script) or case.turns):
+    """Return the turns of the script of a conversation."""
+    if case.is_open:
+        msg = (
+            "a simulated user continued this conversation, and a case has only its script: add the "
+            "script with suite.add([{'turns': [...]}]), and give the user to ws.sweep(...)"
+        )
+        raise InputError(msg)
+    turns = turn_cases([case])
+    if len(turns) < case.turns:
         msg = (
             f"Case {case.number} cannot be added: the history lacks some of its {case.turns} turns"
         )
         raise InputError(msg)
-    if case.script[turns[-1].turn].is_open if case.script else False:
-        turns[-1] = replace(turns[-1], expected=case.expected)
     start = case.script.get(1) or next(iter(turns[0].runs.values()))
     turns[0] = replace(turns[0], previous_execution_id=start.previous_execution_id)
     return turns
@@ -377,7 +386,7 @@ def align(
     """
     cases: dict[str, Case] = {}
     for planned in known:
-        old = cases.get(planned.case_id) or _case_of(planned, baseline)
+        old = cases.get(planned.case_id) or case_of(planned, baseline)
         expected, labels = {**planned.expected, **old.expected}, {**planned.labels, **old.labels}
         cases[planned.case_id] = replace(old, expected=expected, labels=labels)
     tries: dict[str, dict[str, list[Run]]] = {}
@@ -385,7 +394,7 @@ def align(
     for release, run in sorted(columns.runs, key=lambda pair: pair[1].timestamp):
         tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
         if run.case_id not in cases:
-            cases[run.case_id] = _case_of(run, baseline)
+            cases[run.case_id] = case_of(run, baseline)
         if run.desired:  # takes precedence over the table
             desired.setdefault(run.case_id, {}).update(run.desired)
     chosen = [case for case in cases.values() if only is None or case.case_id in only]
@@ -400,7 +409,8 @@ def align(
     )
 
 
-def _case_of(of: Run | SweepCase, baseline: str) -> Case:
+def case_of(of: Run | SweepCase, baseline: str) -> Case:
+    """Return the case of a run or of a planned case, without runs."""
     previous = None if of.turn else of.previous_execution_id
     fields: Any = {"inputs": of.inputs, "previous_execution_id": previous, "turns": of.turn or 0}
     return Case(of.case_id, baseline, **fields)
@@ -526,39 +536,35 @@ def _said(inputs: Mapping[str, Any]) -> Any:
     return value[0]["text"] if is_message else value
 
 
-def with_run(case: Case, release: str, run: Run) -> Case:
-    """Return `case` with a run added or replaced, and its desired outputs as expected ones."""
-    if case.turns:
-        case, run = _with_turn(case, release, run)
-    if case.turns and run.turn != case.turns:
-        at, of_turn = run.turn or 0, {**case.expected_at(run.turn or 0), **(run.desired or {})}
-        return replace(case, earlier_expected={**case.earlier_expected, at: of_turn})
-    tries = [r for r in case.tries.get(release, ()) if r.id != run.id]
-    tries = sorted([*tries, run], key=lambda r: r.timestamp)
-    expected = {**case.expected, **(run.desired or {})}
-    return replace(case, tries={**case.tries, release: tries}, expected=expected)
+def with_runs_of(case: Case, new: Sequence[tuple[Run, str]], without: Collection[str] = ()) -> Case:
+    """Return `case` with runs added, replaced or removed; `new` has the column of each run.
 
-
-def _with_turn(case: Case, release: str, run: Run) -> tuple[Case, Run]:
-    """Return `case` with an updated turn, and the run with the cost and latency it has in it."""
-
-    def updated(old: Run) -> Run:
-        figures = ("cost_usd", "latency_s", "tag_moved")
-        return run.model_copy(update={name: getattr(old, name) for name in figures})
-
-    conversations = {
-        name: [updated(old) if old.id == run.id else old for old in runs]
-        for name, runs in case.conversations.items()
-    }
-    old = next((old for old in case.tries.get(release, ()) if old.id == run.id), None)
-    return replace(case, conversations=conversations), run if old is None else updated(old)
-
-
-def without_run(case: Case, release: str, run_id: str) -> Case:
-    """Return `case` without a run."""
-    remaining = [r for r in case.tries.get(release, ()) if r.id != run_id]
-    tries = {name: runs for name, runs in case.tries.items() if name != release}
-    return replace(case, tries=tries | ({release: remaining} if remaining else {}))
+    The desired outputs of the new runs become expected ones.
+    """
+    columns = {run.conversation_id: name for name, runs in case.tries.items() for run in runs}
+    columns |= {conversation: tag for tag, conversation in case.stopped.items()}
+    pairs = {run.id: (run, name) for name, runs in case.tries.items() for run in runs}
+    for run in (run for runs in case.conversations.values() for run in runs):  # without totals
+        pairs[run.id] = run, columns.get(run.conversation_id, run.release_tag)
+    for run, name in new:
+        if run.turn and run.id in pairs:  # it can have the totals of its conversation
+            old = pairs[run.id][0]
+            totals = {name: getattr(old, name) for name in ("cost_usd", "latency_s", "tag_moved")}
+            run = run.model_copy(update=totals)  # noqa: PLW2901
+        pairs[run.id] = run, name
+    remaining = [pair for run_id, pair in pairs.items() if run_id not in without]
+    remaining.sort(key=lambda pair: pair[0].timestamp)
+    turns = case.turns
+    if case.is_open or not case.script:
+        turns = max([turns, *(run.turn or 0 for run, _ in remaining)])
+    tries: dict[str, list[Run]] = {}
+    for run, name in last_turns(remaining, {case.case_id: 0 if case.is_open else turns}):
+        tries.setdefault(name, []).append(run)
+    ends, expected = {run.id for runs in tries.values() for run in runs}, dict(case.expected)
+    for run, _ in new:
+        expected |= (run.desired or {}) if run.id in ends else {}
+    changed = replace(case, tries=tries, turns=turns, expected=expected)
+    return _with_conversations(changed, remaining, case.script) if turns else changed
 
 
 def replay_rows(
@@ -584,7 +590,7 @@ def _listed(cases: Any) -> Iterable[Any]:
         return [cases]
     if hasattr(cases, "iloc"):  # a frame, or one row of it
         if "case_id" not in cases:
-            msg = "the DataFrame has no column case_id; rows of frame() or regressions() have"
+            msg = "the DataFrame has no column case_id; rows of frame() have one"
             raise InputError(msg)
         ids = cases["case_id"]
         return [ids] if isinstance(ids, str) else list(ids)

@@ -34,6 +34,7 @@ from vellum_nb.history.history import (
     connected,
     index_for_search,
     ordered_runs,
+    recorded_tags,
     set_execution_id,
     set_nodes,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "recorded_tags",
     "refuse_short_view",
     "set_execution_id",
     "set_nodes",

@@ -295,15 +295,6 @@ class History:
         """Return the number of runs that match `filters`, which are those of `runs`."""
         return query.count(*self._selected(filters))
 
-    def release_tags(self, deployment: str) -> dict[str, int]:
-        """Return the number of runs of `deployment` by release tag."""
-        sql = (
-            "SELECT release_tag, count(*) FROM runs WHERE deployment = :deployment "
-            "AND deletion IS NULL GROUP BY release_tag ORDER BY release_tag"
-        )
-        _checked(str, "deployment", deployment)
-        return dict(self._store.read(sql, {"deployment": deployment}))
-
     def to_csv(
         self,
         path: str | Path | TextIO,
@@ -622,6 +613,15 @@ def ordered_runs(
         on_start(snapshot.cancel)
         numbers = query.ordered_numbers(snapshot, selection, order_by, descending=descending)
     return query.OrderedRuns(store, numbers, whole=whole)
+
+
+def recorded_tags(history: History, deployment: str) -> list[str]:
+    """Return the release tags with runs of `deployment`, sorted."""
+    sql = (
+        "SELECT DISTINCT release_tag FROM runs WHERE deployment = :deployment AND deletion IS NULL"
+    )
+    rows = recorder_of(history).store.read(sql, {"deployment": deployment})
+    return sorted(tag for (tag,) in rows)
 
 
 def index_for_search(history: History, on_progress: Callable[[int, int], None]) -> None:

@@ -57,6 +57,21 @@ def conversations(cases: Iterable[SweepCase]) -> Iterator[list[SweepCase]]:
         yield turns
 
 
+def is_user(case: SweepCase) -> bool:
+    """Return whether a step of a conversation is a message of a simulated user."""
+    return case.turn > 0 and not case.inputs
+
+
+def turn_numbers(cases: Sequence[SweepCase]) -> list[int]:
+    """Return the turn of each step: a message of a simulated user has that of its answer."""
+    numbers, number = [], 0
+    for case in cases:
+        number = 0 if case.turn <= 1 else number
+        numbers.append(number + 1)
+        number += not is_user(case)
+    return numbers
+
+
 class SweepRecord(Model):
     """Stored sweep."""
 

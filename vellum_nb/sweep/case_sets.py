@@ -20,8 +20,16 @@ from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, re
 from vellum_nb.models.sweeps import SweepCase, conversations
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.case_formats import inspect_samples, promptfoo_tests
-from vellum_nb.sweep.cases import PREVIOUS, Cases, Releases, Table, checked_cases, read_table
-from vellum_nb.sweep.conversations import Conversation, has_turns, turn_table
+from vellum_nb.sweep.cases import (
+    PREVIOUS,
+    Cases,
+    Releases,
+    Table,
+    checked_cases,
+    has_turns,
+    read_table,
+)
+from vellum_nb.sweep.conversations import Conversation, turn_table
 
 Resolve = Callable[[str], Releases]  # the releases whose variables type the cells of new cases
 Turns = Callable[[str], Sequence[Run]]  # the stored runs of a conversation

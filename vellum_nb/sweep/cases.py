@@ -35,6 +35,8 @@ from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, conversations
 from vellum_nb.rendering.format import one_line, plural, visible_name
 
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
+TURNS, TURN, CONVERSATION = "turns", "turn", "conversation"
+"""Columns of the turns of conversations: all in a list, or one row per turn."""
 Use = Literal["input", "expected", "label", "previous"]
 
 MOCKS = "mocks"
@@ -356,6 +358,22 @@ def _renamed(table: Table, names: Mapping[str, str | None]) -> Table:
         for row in table.rows
     ]
     return replace(table, rows=rows, columns=present)
+
+
+def has_turns(table: Table, releases: Releases) -> bool:
+    """Return whether the rows of a table are conversations, or turns of conversations.
+
+    Stored turns are an `InputError`: each release would continue the answers of another one.
+    """
+    if table.stored:
+        if any(row.get("conversation_id") for row in table.rows):
+            msg = f"{table.name} has runs of conversations; give their turns: {{'turns': [...]}}"
+            raise InputError(msg)
+        return False
+    versions = (release.workflow_version for release in releases.values() if release is not None)
+    inputs = {variable.key for version in versions for variable in version.input_variables}
+    columns = set(table.columns) - inputs
+    return TURNS in columns or {CONVERSATION, TURN} <= columns
 
 
 def column_uses(table: Table, variables: Iterable[str] | None) -> dict[str, tuple[Use, str]]:

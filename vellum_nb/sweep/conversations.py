@@ -19,11 +19,10 @@ from vellum_nb.models import Run, RunError, VellumVariable
 from vellum_nb.models.checks import available, check_integer, check_text, cut_list, refuse
 from vellum_nb.models.inputs import chat_messages, format_value, is_chat
 from vellum_nb.models.sweeps import NOT_SENT, SweepCase
-from vellum_nb.sweep.cases import Releases, Table
+from vellum_nb.sweep.cases import CONVERSATION, TURN, TURNS, Releases, Table
 from vellum_nb.sweep.users import SimulatedUser
 
 Carry = Literal["history", "state", "both"]
-_TURNS, _TURN, _NAME = "turns", "turn", "conversation"  # columns
 _CHAT = "CHAT_HISTORY"
 _OF_LAST_TURN = ("expected.", "desired.")  # prefixes of columns
 _MAX_TURNS = 100_000
@@ -212,27 +211,13 @@ def empty_histories(releases: Releases, conversation: Conversation) -> dict[str,
     return {name: [] for name in names if name in needed and name != conversation.input}
 
 
-def has_turns(table: Table, releases: Releases) -> bool:
-    """Return whether the rows of a table are conversations, or turns of conversations.
-
-    Stored turns are an `InputError`: each release would continue the answers of another one.
-    """
-    if table.stored:
-        if any(row.get("conversation_id") for row in table.rows):
-            msg = f"{table.name} has runs of conversations; give their turns: {{'turns': [...]}}"
-            raise InputError(msg)
-        return False
-    columns = set(table.columns) - _names(releases, "input_variables").keys()
-    return _TURNS in columns or {_NAME, _TURN} <= columns
-
-
 def turn_table(table: Table, conversation: Conversation, releases: Releases) -> Table:
     """Return a table with one row per turn; the turns of a conversation are adjacent."""
     message = str(conversation.input)
     inputs = _names(releases, "input_variables")
     variable = inputs.get(message)
-    labels = [f"label.{name}" if name in inputs else name for name in (_NAME, _TURN)]
-    is_list = _TURNS in table.columns
+    labels = [f"label.{name}" if name in inputs else name for name in (CONVERSATION, TURN)]
+    is_list = TURNS in table.columns
     has_user = conversation.user is not None
     scripted = _scripted(table, message, *labels, has_user=has_user) if is_list else None
     rows = list(_numbered(table) if scripted is None else scripted)
@@ -264,7 +249,7 @@ def _scripted(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of cases with a list of turns, with two labels for conversation and turn."""
     for number, row in enumerate(table.rows, start=1):
-        cell = row.get(_TURNS)
+        cell = row.get(TURNS)
         turns: Any = _parsed(cell) if isinstance(cell, str) else cell
         if hasattr(turns, "tolist"):  # an array of Parquet
             turns = turns.tolist()
@@ -276,7 +261,7 @@ def _scripted(
                 "list of messages, or of dicts of inputs"
             )
             raise InputError(msg)
-        shared = {name: value for name, value in row.items() if name != _TURNS}
+        shared = {name: value for name, value in row.items() if name != TURNS}
         of_last = {n: shared.pop(n) for n in row if n.startswith(_OF_LAST_TURN)}
         shared.setdefault(name_label, str(number))
         for turn, said in enumerate(turns, start=1):
@@ -286,6 +271,12 @@ def _scripted(
                 else {message: said}
             )
             expected = of_last if turn == len(turns) else {}
+            if twice := next((column for column in inputs if column in expected), None):
+                msg = (
+                    f"Case {number} of {table.name} has {twice} for the conversation and for its "
+                    "last turn; leave one out"
+                )
+                raise InputError(msg)
             yield {**shared, **expected, **inputs, turn_label: turn}
 
 
@@ -304,16 +295,16 @@ def _numbered(table: Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table with one row per turn, conversation by conversation."""
     conversations: dict[str, dict[int, dict[str, Any]]] = {}
     for number, row in enumerate(table.rows, start=1):
-        name, turn = row.get(_NAME), _turn_number(row.get(_TURN))
+        name, turn = row.get(CONVERSATION), _turn_number(row.get(TURN))
         key = name if isinstance(name, str) else format_value(name)
         turns = conversations.setdefault(key, {})
         if name is None or turn is None or turn in turns:
             msg = (
                 f"Row {number} of {table.name} has conversation={format_value(name)} and "
-                f"turn={format_value(row.get(_TURN))}; number the turns of each conversation from 1"
+                f"turn={format_value(row.get(TURN))}; number the turns of each conversation from 1"
             )
             raise InputError(msg)
-        turns[turn] = {**row, _TURN: turn}
+        turns[turn] = {**row, TURN: turn}
     for name, turns in conversations.items():
         if sorted(turns) != list(range(1, len(turns) + 1)):
             listed = cut_list(sorted(turns), 8)

@@ -23,11 +23,19 @@ from vellum_nb.history import PastRun, Sweeps, frame_of_records
 from vellum_nb.lazy import pd
 from vellum_nb.models import new_run_id
 from vellum_nb.models.checks import cut_list
-from vellum_nb.models.sweeps import MOST_RUNS, Place, SweepCase, SweepRecord, planned_id, signature
+from vellum_nb.models.sweeps import (
+    MOST_RUNS,
+    Place,
+    SweepCase,
+    SweepRecord,
+    is_user,
+    planned_id,
+    signature,
+)
 from vellum_nb.rendering.format import between, duration, money, plural
 from vellum_nb.sweep.cases import CaseColumn, CheckedCases, Releases, columns_by_role, columns_html
 from vellum_nb.sweep.options import SweepOptions
-from vellum_nb.sweep.users import is_user, states_with_ends
+from vellum_nb.sweep.users import states_with_ends
 
 Reused: TypeAlias = Mapping[Place, str]
 """Ids of runs of the history that replace planned ones."""

@@ -20,6 +20,7 @@ from vellum_nb.models.sweeps import (
     SweepCase,
     SweepRecord,
     conversations,
+    is_user,
     planned_id,
     planned_ids,
 )
@@ -144,11 +145,6 @@ def _column(variable: VellumVariable, labels: Iterable[str]) -> str | None:
     return f"label.{variable.key}" if variable.key in labels else None
 
 
-def is_user(case: SweepCase) -> bool:
-    """Return whether a step of a conversation is a message of a simulated user."""
-    return case.turn > 0 and not case.inputs
-
-
 def with_users(
     cases: Sequence[SweepCase], user: SimulatedUser, message: str, max_turns: int
 ) -> list[SweepCase]:
@@ -180,16 +176,6 @@ def is_unscripted(script: Sequence[SweepCase], message: str) -> bool:
     said = script[0].inputs.get(message)
     texts = [part.get("text") for part in said] if isinstance(said, list) else [said]
     return len(script) == 1 and not any(texts)
-
-
-def turn_numbers(cases: Sequence[SweepCase]) -> list[int]:
-    """Return the turn of each step: a message of a simulated user has that of its answer."""
-    numbers, number = [], 0
-    for case in cases:
-        number = 0 if case.turn <= 1 else number
-        numbers.append(number + 1)
-        number += not is_user(case)
-    return numbers
 
 
 def compared_cases(cases: Sequence[SweepCase]) -> list[SweepCase]:

@@ -163,8 +163,7 @@ class CasesTable(TableView):
     def _row(self, case: Case) -> dict[str, Any]:
         busy = dict(self.busy)
         look = {"full": self.full, "inline": self.inline}
-        replayable = frozenset[str]() if case.turns else self.replayable
-        return row(self.comparison, case, self.metric, replayable, busy, **look)
+        return row(self.comparison, case, self.metric, self.replayable, busy, **look)
 
 
 class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untyped
@@ -283,7 +282,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
             release,
             metric=table.metric,
             inline=table.inline,
-            replayed=() if case.turns else table.replayable,
+            replayed=table.replayable,
             busy=dict(table.busy),
         )
         self.table.opened = case.case_id
@@ -345,10 +344,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
         def run_case(release: str) -> None:
             _refuse_moved(self.comparison, actions, release)
-            run = actions.run_case(self.comparison.deployment, case, release)
+            runs = actions.run_case(self.comparison.deployment, case, release)
             with table.lock:
-                self._releases[run.id] = release
-                self._show(self._own.with_runs([run], release=release))
+                own = self._own.with_runs(runs, release=release)
+                self._releases |= dict(_placed(own))
+                self._show(own)
 
         for name in self.comparison.releases if release is None else [release]:
             if name in table.replayable and not table.busy.get((case.case_id, name), IDLE)[0]:
@@ -478,7 +478,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         case, release = self._case(message), _text(message, "release")
         run = case.answer(release)
         if run is not None and len(run.note or "") > MAX_NOTE_CHARS:
-            refuse("this note is too long for the page: change it with cmp.note(run, text)")
+            refuse("this note is too long for the page: use ws.history.annotate(run.id, note=...)")
         self.note(case, release, text)
 
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ from vellum_nb.history import (
     OrderedRuns,
     index_for_search,
     ordered_runs,
+    recorded_tags,
 )
 from vellum_nb.models import Run, RunState
 from vellum_nb.models.checks import available, cut
@@ -97,7 +98,7 @@ class HistorySource:
         self._meet(newest.runs(offset=0, limit=_SAMPLE))
         deployment = self._filters.get("deployment")
         if isinstance(deployment, str) and not self.is_long:
-            self._values["release_tag"] |= dict.fromkeys(history.release_tags(deployment))
+            self._values["release_tag"] |= dict.fromkeys(recorded_tags(history, deployment))
 
     @property
     def known(self) -> list[str]:

@@ -27,7 +27,7 @@ from vellum_nb.comparison.trend import Measurement, Trend, trend_of
 from vellum_nb.comparison.trend_figures import Period
 from vellum_nb.comparison.watch import Watch, watch_of
 from vellum_nb.errors import APIError, InputError, NotFoundError
-from vellum_nb.history import History, Sweeps, case_sets_of, moment
+from vellum_nb.history import History, Sweeps, case_sets_of, moment, recorded_tags
 from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.checks import available
@@ -40,6 +40,7 @@ from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.sweep.users import compared_cases
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.script_runs import ScriptRuns
 from vellum_nb.workspace.scripts import scripted
 from vellum_nb.workspace.sweeps import empty_sweep, open_case_set, start_sweep
 from vellum_nb.workspace.views import show
@@ -111,7 +112,7 @@ class WorkspaceActions:
         With `problem`, raise if it does not exist, since its name is probably misspelt.
         """
         try:
-            return self.runner.resolve(deployment, release_tag)
+            return self.runner.lookup.readable_release(deployment, release_tag)
         except APIError as exc:
             if problem and isinstance(exc, NotFoundError):
                 msg = f"{problem}, so there is nothing to compare. {exc}"
@@ -192,11 +193,12 @@ class WorkspaceActions:
         )
         return judged(comparison, self, NO_CALLS)
 
-    def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
-        """Execute one case and return its run; a conversation is an `InputError`."""
+    def run_case(self, deployment: str, case: Case, release_tag: str) -> Sequence[Run]:
+        """Execute one case and return its run; a conversation runs as a sweep of its script."""
         if case.turns:
-            msg = f"Case {case.number} is a conversation: run it with ws.sweep, turn by turn"
-            raise InputError(msg)
+            script = ScriptRuns(self.runner, self.compare, deployment, case)
+            release = self.release(deployment, release_tag)
+            return script.turns(script.new(release_tag, release.id if release else None))
         request = RunRequest(
             deployment=deployment,
             inputs=case.inputs,
@@ -206,7 +208,7 @@ class WorkspaceActions:
             previous_execution_id=case.previous_execution_id,
             case_id=case.case_id,
         )
-        return self.runner.execute(request)[0]
+        return self.runner.execute(request)[:1]
 
     def rate(
         self,
@@ -288,7 +290,7 @@ def stored_comparison(
     runs, sweep_cases, notes = _runs_and_cases(history, deployment, tags, sweep, since)
     compared = list(tags or dict.fromkeys(run.release_tag for run in reversed(runs)))
     missing = set(compared) - {run.release_tag for run in runs} if runs else set()
-    for tag in missing - set(history.release_tags(deployment)) if missing else ():
+    for tag in missing - set(recorded_tags(history, deployment)) if missing else ():
         actions.release(deployment, tag, f"nothing was run on {tag}")
     chosen, only, more = _chosen_cases(actions, deployment, compared, cases)
     if not runs and (tags is None or not (chosen or sweep_cases)):
@@ -444,7 +446,7 @@ def _refuse_unknown_ids(ids: Sequence[str], cases: Sequence[Run | SweepCase]) ->
 def _raise_no_runs(
     actions: WorkspaceActions, deployment: str, tags: Sequence[str] | None, since: object
 ) -> NoReturn:
-    tags_run = sorted(actions.history.release_tags(deployment))
+    tags_run = recorded_tags(actions.history, deployment)
     if not tags_run:
         problem = f"the history has no runs of {deployment}"
         actions.release(deployment, "LATEST", problem)

@@ -231,7 +231,7 @@ def rate_run(
 
 
 def _output_names(runner: Runner, run: Run) -> list[str]:
-    release = runner.resolve(run.deployment, run.release_id or run.release_tag)
+    release = runner.lookup.readable_release(run.deployment, run.release_id or run.release_tag)
     return [v.key for v in release.workflow_version.output_variables] if release else []
 
 

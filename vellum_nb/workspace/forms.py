@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from vellum_nb.errors import AuthenticationError, InputError, InputProblem
 from vellum_nb.history import History
-from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
+from vellum_nb.models import VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.checks import check_list, check_texts
 from vellum_nb.models.inputs import field_kind, format_value, infer_type
 from vellum_nb.sweep.cases import MEDIA, Table, checked_cases
@@ -20,17 +20,15 @@ from vellum_nb.workspace.lookup import Lookup
 Variables = Sequence[VellumVariable | Mapping[str, Any]]
 
 
-def parse_arguments(
-    pairs: Sequence[str],
-    release: WorkflowDeploymentRelease | None,
-    deployment: str,
-    release_tag: str,
+def read_inputs(
+    lookup: Lookup, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
 ) -> dict[str, Any]:
     """Return the inputs of ``name=value`` texts, typed and checked like the cells of a CSV.
 
     ``@path`` is the text of a file, or the file itself if the input is an image, audio, a video or
     a document.
     """
+    release = lookup.readable_release(deployment, release_tag)
     variables = release.workflow_version.input_variables if release else ()
     files = {v.key for v in variables if field_kind(v) in MEDIA}
     row: dict[str, str | Path] = {}

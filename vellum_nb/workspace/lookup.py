@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from pathlib import PureWindowsPath
 from typing import Any, TypeVar
 
@@ -86,6 +87,15 @@ class Lookup:
         """Return the current release of `tag`."""
         read = self._client.retrieve_workflow_deployment_release
         return self._listing(partial(read, name, tag), name, tag)
+
+    def readable_release(self, name: str, tag: str) -> WorkflowDeploymentRelease | None:
+        """Return the current release of `tag`, or None if the key cannot read it."""
+        try:
+            return self.release(name, tag)
+        except AuthenticationError as exc:
+            if exc.status_code != HTTPStatus.FORBIDDEN:
+                raise
+            return None
 
     def releases(self, name: str) -> list[WorkflowDeploymentRelease]:
         """Return every release of `name`, newest first."""

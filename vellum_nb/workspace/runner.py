@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.request import DataHandler, Request
 from uuid import UUID
@@ -29,7 +28,6 @@ from vellum_nb.errors import (
     APIError,
     APIResponseError,
     APIStatusError,
-    AuthenticationError,
     HistoryError,
     InputError,
     InputProblem,
@@ -133,7 +131,7 @@ class Runner:
 
         It is then in doubt if it could have been sent.
         """
-        release = self.resolve(request.deployment, request.release_tag)
+        release = self.lookup.readable_release(request.deployment, request.release_tag)
         variables = release.workflow_version.input_variables if release else None
         not_sent = request.not_sent
         if not_sent is None:
@@ -165,15 +163,6 @@ class Runner:
     def cancelled(self, run: Run) -> dict[str, Any]:
         """Return the fields of a running run that is cancelled now."""
         return cancelled("SENT" if self._may_be_sent(run) else None)
-
-    def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
-        """Return the current release of a tag, or None if the key cannot read it."""
-        try:
-            return self.lookup.release(deployment, release_tag)
-        except AuthenticationError as exc:
-            if exc.status_code != HTTPStatus.FORBIDDEN:
-                raise
-            return None
 
     def is_under_way(self, run: Run) -> bool:
         """Return whether a call of this workspace will end `run`."""

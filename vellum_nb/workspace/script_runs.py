@@ -15,7 +15,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.sweeps import NOT_SENT
 from vellum_nb.sweep.options import Existing, SweepOptions
 from vellum_nb.workspace.runner import Runner
-from vellum_nb.workspace.scripts import scripted
+from vellum_nb.workspace.scripts import scripted, without_origin
 from vellum_nb.workspace.sweeps import Compare, start_sweep
 
 _EXPECTED = "expected."
@@ -32,10 +32,7 @@ class ScriptRuns:
         releases = list(case.tries) if isinstance(case, Case) else []
         rows = replay_rows(deployment, [case] if isinstance(case, Case) else [], releases, [case])
         cases, self._settings = scripted(self._sweeps, rows)
-        self._turns = [
-            {name: value for name, value in turn.items() if name != "label.replay_of"}
-            for turn in cases[0]["turns"]
-        ]
+        self._turns = list(map(without_origin, cases[0]["turns"]))
         self._conversations: dict[str, list[Run]] = {}
         self._count = 0  # stored runs of the case
 
@@ -61,9 +58,13 @@ class ScriptRuns:
                 complete.append(with_totals(runs[-1], self._conversations))
         return complete
 
-    def new(self, release_tag: str, release_id: str) -> Run:
+    def turns(self, run: Run) -> Sequence[Run]:
+        """Return the runs of all turns of a complete conversation."""
+        return self._conversations[run.conversation_id or ""]
+
+    def new(self, release_tag: str, release_id: str | None) -> Run:
         """Run the script on a release; a run that was interrupted continues."""
-        known = set(self._conversations)
+        known = {run.conversation_id for run in self.stored()}
         has_run = any(runs[-1].release_id == release_id for runs in self._conversations.values())
         attempts: tuple[Existing, ...] = ("restart",) if has_run else ("resume", "restart")
         for existing in attempts:
@@ -84,13 +85,13 @@ class ScriptRuns:
                 break
         msg = (
             f"there is no complete answer of {self._deployment} on {release_tag} to this "
-            "conversation; ws.sweeps() has the sweep with its errors; bisect again to continue"
+            "conversation; ws.sweeps() has the sweep with its errors; run it again to continue"
         )
         raise VellumNBError(msg)
 
     def value(self, check: Check | None, run: Run) -> Any:
         """Return the result of `check` for each turn of a conversation, or for all of them."""
-        runs = self._conversations[run.conversation_id or ""]
+        runs = self.turns(run)
         if check is None:
             return [error_text(turn) if turn.error else turn.outputs for turn in runs]
         expected = [_part(turn, _EXPECTED) for turn in self._turns[: len(runs)]]

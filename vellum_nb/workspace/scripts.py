@@ -9,10 +9,12 @@ from typing import Any
 from vellum_nb.comparison.cases import row_of
 from vellum_nb.errors import InputError
 from vellum_nb.history import Sweeps
-from vellum_nb.models.sweeps import conversations
+from vellum_nb.models.sweeps import conversations, is_user
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import SweepOptions
-from vellum_nb.sweep.users import compared_cases, is_user
+from vellum_nb.sweep.users import compared_cases
+
+_ORIGIN = "label.replay_of"
 
 
 def scripted(
@@ -33,6 +35,11 @@ def scripted(
         )
         raise InputError(msg)
     return made, talks[0] if talks else None
+
+
+def without_origin(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a turn without the label of the replayed run."""
+    return {name: cell for name, cell in turn.items() if name != _ORIGIN}
 
 
 def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Conversation]:
@@ -59,4 +66,4 @@ def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Con
         row_of(replace(turn, inputs=sent, expected=values))
         for turn, sent, values in zip(turns, inputs, expected, strict=True)
     )
-    return {"turns": [{**of_turn, "label.replay_of": row["id"]} for of_turn in cells]}, talk
+    return {"turns": [{**of_turn, _ORIGIN: row["id"]} for of_turn in cells]}, talk

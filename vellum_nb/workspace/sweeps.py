@@ -31,7 +31,15 @@ from vellum_nb.lazy import pd
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError, case_id
 from vellum_nb.models.checks import check_keywords, check_text
 from vellum_nb.models.inputs import infer_type, wire_type
-from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, conversation_id, is_of_user
+from vellum_nb.models.sweeps import (
+    Place,
+    SweepCase,
+    SweepRecord,
+    conversation_id,
+    is_of_user,
+    is_user,
+    turn_numbers,
+)
 from vellum_nb.sweep.case_sets import CaseSet
 from vellum_nb.sweep.cases import (
     MOCKS,
@@ -42,11 +50,12 @@ from vellum_nb.sweep.cases import (
     case_columns,
     checked_cases,
     columns_html,
+    has_turns,
     mocks_metadata,
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.conversations import Conversation, has_turns, not_sent, turn_table
+from vellum_nb.sweep.conversations import Conversation, not_sent, turn_table
 from vellum_nb.sweep.driver import AS_BEGUN
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
@@ -75,7 +84,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.stop_rule import checked_stop_when
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of, find_sweep, running_controls
-from vellum_nb.sweep.users import SimulatedUser, is_user, turn_numbers, with_users
+from vellum_nb.sweep.users import SimulatedUser, with_users
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
@@ -326,7 +335,7 @@ class SweepWorker:
         """
         sweep = self._sweep
         if not self._is_fresh:
-            resolve = partial(self._runner.resolve, sweep.deployment)
+            resolve = partial(self._runner.lookup.readable_release, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
             self._cases = self._cases or Sweeps(self.history).cases(sweep.id)
             turns = [case for case in self._cases if not is_user(case)]
@@ -349,7 +358,7 @@ class SweepWorker:
         self._turn_numbers, self._user, self._talks = turn_numbers(self._cases), user, {}
         if user is None:
             return
-        release = self._runner.resolve(user.deployment, user.release_tag)
+        release = self._runner.lookup.readable_release(user.deployment, user.release_tag)
         if release is not None and user.release_id not in {None, release.id}:
             msg = (
                 f"Sweep {self._sweep.id} cannot continue: its simulated user, {user}, has moved to "
@@ -471,7 +480,7 @@ class SweepWorker:
         tries = _TAG_CHECK_TRIES
         settings = client_settings(self._runner.client, max_connections=1, max_tries=tries)
         client = open_client(settings)
-        resolve = Runner(client, self.history, Lookup(client)).resolve
+        resolve = Lookup(client).readable_release
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         while not over:
             over = stop.wait(_TAG_CHECK_INTERVAL_S)
@@ -510,7 +519,7 @@ def open_case_set(runner: Runner, name: str, deployment: str | None) -> CaseSet:
     """Return the case set `name`, whose new cases are checked on the latest release."""
 
     def resolve(deployment: str) -> Releases:
-        return {"LATEST": runner.resolve(deployment, "LATEST")}
+        return {"LATEST": runner.lookup.readable_release(deployment, "LATEST")}
 
     return CaseSet(
         case_sets_of(runner.history),
@@ -538,7 +547,9 @@ def start_sweep(
     the stored runs of the releases of a plan.
     """
     table, case_set = _table_of(cases)  # a wrong file fails without a request
-    releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
+    releases = {
+        tag: runner.lookup.readable_release(deployment, tag) for tag in options.release_tags
+    }
     if options.conversation is not None or has_turns(table, releases):
         table, options = with_turns(table, releases, options)
     checked = checked_cases(table, releases, deployment, files=options.files)
@@ -609,7 +620,7 @@ def _with_user(
         msg = f"user: {deployment!r} cannot talk to itself; deploy it under another name"
         raise InputError(msg)
     labels = {name for case in checked.cases for name in case.labels}
-    release = runner.resolve(talk.user.deployment, talk.user.release_tag)
+    release = runner.lookup.readable_release(talk.user.deployment, talk.user.release_tag)
     user, most = talk.user.resolved(release, labels), talk.max_turns or 0
     cases = with_users(checked.cases, user, str(talk.input), most)
     note = f"{user} (release {user.release_id}) writes the messages of the user after the script"
@@ -640,7 +651,7 @@ def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:
 
 def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequence[str]) -> Sweep:
     """Return a sweep without cases, which is not stored."""
-    releases = {tag: runner.resolve(deployment, tag) for tag in tags}
+    releases = {tag: runner.lookup.readable_release(deployment, tag) for tag in tags}
     options = SweepOptions(release_tags=tags)
     record = new_sweep(deployment, releases, [], options, workspace=None)
     worker = SweepWorker(runner, compare, record, [], releases)

@@ -57,7 +57,7 @@ from vellum_nb.workspace.comparing import (
     stored_watch,
 )
 from vellum_nb.workspace.executions import find_run, rate_run, synchronise
-from vellum_nb.workspace.forms import form_spec, parse_arguments
+from vellum_nb.workspace.forms import form_spec
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
 from vellum_nb.workspace.lookup import (
     Lookup,
@@ -407,16 +407,6 @@ class Workspace:
         or server, or if this workspace or the driver of a sweep is executing it.
         """
         return resume_pending(self._runner)
-
-    def read_inputs(
-        self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
-    ) -> dict[str, object]:
-        """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
-
-        Values are parsed like the cells of a CSV of cases; ``@path`` reads a file.
-        """
-        release = self._runner.resolve(deployment, release_tag)
-        return parse_arguments(pairs, release, deployment, release_tag)
 
     def rate(
         self,

@@ -101,6 +101,6 @@ def actions():
 
     def run_case(deployment, case, tag):
         done.append((deployment, case.number, tag))
-        return run(case.number - 1, tag, repeat=5)
+        return [run(case.number - 1, tag, repeat=5)]
 
     return SomeActions(rate=rate, run_case=run_case, trace=lambda _: ()), done

@@ -189,7 +189,7 @@ def test_running_case_is_not_run_twice(grid):
         started.set()
         assert go_on.wait(10)
         done.append(tag)
-        return run(case.number - 1, tag, repeat=5)
+        return [run(case.number - 1, tag, repeat=5)]
 
     page = grid(
         [run(0, "v1"), run(0, "v2")], actions=SomeActions(run_case=run_case, rate=None, trace=None)
@@ -306,18 +306,49 @@ def test_repeats_of_a_single_turn_are_not_offered(grid):
     assert "vnb-none" in classes(FullCase(page.whole).repeat)
 
 
-def test_traces_of_all_turns_are_read_on_demand(views):
-    talks = [{"turns": ["My order A-1234 is late", "A refund, please"]}]
+@pytest.fixture
+def talks(views):
+    """Return a workspace, and the open grid of a conversation of two turns."""
+    cases = [{"turns": ["My order A-1234 is late", "A refund, please"]}]
     tags = ["v1", "v2"]
     with vnb.connect("local", history=":memory:") as ws:
-        grid = ws.sweep("support-bot", talks, release_tags=tags, progress=False).compare().view()
+        grid = ws.sweep("support-bot", cases, release_tags=tags, progress=False).compare().view()
         views.append(grid)
         grid.open_case(grid.comparison.cases[0])
-        assert FullCase(grid).traces == ""
-        read_traces(grid)
-        folded = texts(FullCase(grid).traces, ".vnb-trace-fold")
-        assert [text[:15] for text in folded] == ["Trace of turn 1", "Trace of turn 2"]
-        assert "vnb-none" in classes(FullCase(grid).read)
+        yield ws, grid
+
+
+def test_traces_of_all_turns_are_read_on_demand(talks):
+    _, grid = talks
+    assert FullCase(grid).traces == ""
+    read_traces(grid)
+    folded = texts(FullCase(grid).traces, ".vnb-trace-fold")
+    assert [text[:15] for text in folded] == ["Trace of turn 1", "Trace of turn 2"]
+    assert "vnb-none" in classes(FullCase(grid).read)
+
+
+def test_open_conversation_is_run_again_with_its_script(talks):
+    ws, grid = talks
+    FullCase(grid).again.click()
+    assert grid.wait(30)
+    heads = texts(FullCase(grid).answers, ".vnb-out-head .vnb-aside")
+    assert ["repeat 2 of 2" in head for head in heads] == [True, True]
+    assert ws.history.count() == 8
+    (case,) = grid.comparison.cases
+    assert [[run.turn for run in runs] for runs in case.tries.values()] == [[2, 2], [2, 2]]
+
+
+def test_conversation_without_a_script_says_why_it_is_not_run(grid):
+    def run_case(_deployment, case, _tag):
+        msg = f"the history has no sweep with the script of the conversation {case.case_id}"
+        raise vnb.InputError(msg)
+
+    said = {"conversation_id": "a", "case_id": "talk"}
+    runs = [run(at, "v1", turn=at + 1, **said) for at in (0, 1)]
+    page = grid(runs, actions=SomeActions(run_case=run_case, rate=None, trace=None))
+    page.act("replay", 1, release="v2")
+    assert page.whole.wait(10)
+    assert "no sweep with the script of the conversation talk" in page.cell(1, "v2")["text"]
 
 
 def test_open_case_can_be_shown_inline(page):
@@ -826,6 +857,13 @@ def test_conversation_that_lacks_a_turn_is_not_added(grid):
     actions = SomeActions(trace=None, rate=None, add_cases=None)
     error = add_to_set(grid(turns, actions=actions), "weekly")["error"]
     assert error == "Case 1 cannot be added: the history lacks some of its 2 turns"
+
+
+def test_sweep_of_an_added_conversation_has_its_case(talks):
+    ws, grid = talks
+    assert add_to_set(GridPage(grid), "weekly")["text"] == "weekly, version 1: 1 added"
+    sweep = ws.sweep("support-bot", ws.case_set("weekly"), release_tags=["v1"], progress=False)
+    assert {run.case_id for run in sweep.runs()} == {grid.comparison.cases[0].case_id}
 
 
 def test_naming_failures_does_not_move_the_cases(graded):
