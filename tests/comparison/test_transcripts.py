@@ -6,7 +6,7 @@ from report_kit import compared, talk
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import NOT_SENT, SweepCase
-from vellum_nb.rendering.assets import icon
+from vellum_nb.rendering.html import icon
 
 UNSENT = RunError(code=NOT_SENT, message="turn 2 was REJECTED, so this turn was not sent")
 

@@ -12,7 +12,7 @@ from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.forest import DARK, LIGHT, THEMED, forest_svg
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.assets import asset
+from vellum_nb.rendering.html import asset
 from vellum_nb.widgets.grid import ComparisonView
 
 pytestmark = pytest.mark.browser

@@ -21,7 +21,7 @@ from vellum_nb import History
 from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.cases import with_failure, without_failure
 from vellum_nb.errors import InputError
-from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.html import asset, script
 from vellum_nb.widgets.grid import ComparisonView
 from vellum_nb.widgets.table import HistoryView
 

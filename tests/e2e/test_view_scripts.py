@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 from test_scripts import HOSTILE, Blank, _blank_page, blank  # noqa: F401
 
-from vellum_nb.rendering.assets import asset
+from vellum_nb.rendering.html import asset
 from vellum_nb.widgets.sweep_view import figures_html
 
 pytestmark = pytest.mark.browser

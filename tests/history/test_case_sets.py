@@ -15,8 +15,7 @@ from vellum_nb.history.case_sets import add_version
 from vellum_nb.history.history import recorder_of
 from vellum_nb.history.merge import Conflict
 from vellum_nb.models import case_id
-from vellum_nb.models.case_sets import CaseSetVersion
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import CaseSetVersion, SweepCase
 
 
 def member(text, **expected):

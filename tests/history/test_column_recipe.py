@@ -57,7 +57,7 @@ def changed_package(tmp_path):
     add_line(package / "models" / "run.py", "    model: str | None = None\n", field)
     column = code_after(recipe, "at its place in the frame, such as")
     after = '    "model": Column("text", "finish", is_late=True),\n'
-    add_line(package / "history" / "columns.py", after, column)
+    add_line(package / "history" / "schema.py", after, column)
     return package.parent
 
 

@@ -583,3 +583,19 @@ def test_a_server_that_lists_late_executes_each_run_once(lag):
         world.fault_counts, server = [0], world.server
         server.refuses, server.lag, server.faults, server.answers_first = False, lag, 0.5, True
         check(world, seed)
+
+
+@pytest.mark.usefixtures("virtual_clock")
+def test_next_turn_waits_while_the_answer_is_in_a_local_file():
+    """Its row could be committed although the database cannot be reached, without that answer."""
+    for seed in range(40):
+        world = World(seed, turns=PLACES)
+        world.fault_counts, world.stops = [0], set()
+        world.server.faults = world.server.cancels = 0.0
+        session = Session(world)
+        while not session.pending:
+            session.is_away = "1.0" in world.last_sent
+            world.now = session.next_s
+            session.step()
+        assert [run.id for run in session.pending] == ["1.0"]
+        assert "2.0" not in world.database.rows, f"seed {seed}"

@@ -309,7 +309,7 @@ def test_new_conversation_is_added_to_a_comparison(ws, number):
         (1, 2, "same"),
         (2, 3, "differs"),
     ]
-    assert cmp.turns()["output.output@v2"].tolist()[2:] == [
+    assert cmp.frame(rows="turns")["output.output@v2"].tolist()[2:] == [
         run.outputs["output"] for run in runs[3:]
     ]
     total = sum(run.latency_s for run in runs[3:])

@@ -9,12 +9,9 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 import vellum_nb
-from vellum_nb.cli import case_sets
 from vellum_nb.cli import commands as do
 from vellum_nb.cli.compare import add_compare, compare
-from vellum_nb.cli.lab import lab
 from vellum_nb.cli.sweep import add_sweep, sweep
-from vellum_nb.cli.watch import add_watch, watch
 
 DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sample deployments"
 
@@ -47,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add_sweep(_command(commands, "sweep", text, sweep, both))
     add_compare(_command(commands, "compare", "compare stored runs of release tags", compare, both))
     text = "check whether a release tag has become worse, from stored runs"
-    add_watch(_command(commands, "watch", text, watch, both))
+    do.add_watch(_command(commands, "watch", text, do.watch, both))
     _add_case_set(_command(commands, "case-set", "list, grow or export case sets"))
     history = _command(commands, "history", "read, check or add to the history")
     _add_history(history.add_subparsers(required=True, metavar="ACTION"))
@@ -75,7 +72,7 @@ def _command(
 
 
 def _add_lab_and_serve(commands: Commands) -> None:
-    made = _command(commands, "lab", "open JupyterLab on the notebooks", lab)
+    made = _command(commands, "lab", "open JupyterLab on the notebooks", do.lab)
     made.add_argument(
         "folder", nargs="?", help="the folder of the notebooks; made if it does not exist"
     )
@@ -111,12 +108,12 @@ def _add_run(commands: Commands) -> None:
 
 def _add_case_set(case_set: argparse.ArgumentParser) -> None:
     actions, both = case_set.add_subparsers(required=True, metavar="ACTION"), _TARGET | _HISTORY
-    listing = _command(actions, "list", "list the case sets", case_sets.list_case_sets, both)
+    listing = _command(actions, "list", "list the case sets", do.list_case_sets, both)
     listing.add_argument("--json", action="store_true", help="print JSON")
     text = "add the cases of a file to a set"
-    case_sets.add_case_set_add(_command(actions, "add", text, case_sets.add_cases, both))
-    export = _command(actions, "export", "write a set as CSV", case_sets.export_case_set, both)
-    case_sets.add_case_set_export(export)
+    do.add_case_set_add(_command(actions, "add", text, do.add_cases, both))
+    export = _command(actions, "export", "write a set as CSV", do.export_case_set, both)
+    do.add_case_set_export(export)
 
 
 def _add_history(actions: Commands) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.cli.case_sets import cases_of
-from vellum_nb.cli.commands import existing, opened
+from vellum_nb.cli.commands import cases_of, existing, opened
 from vellum_nb.cli.printing import data, say
 from vellum_nb.errors import InconclusiveError, InputError, RegressionError
 

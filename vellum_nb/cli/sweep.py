@@ -8,8 +8,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.cli.case_sets import cases_of
-from vellum_nb.cli.commands import opened
+from vellum_nb.cli.commands import cases_of, opened
 from vellum_nb.cli.printing import data, print_safely, say
 from vellum_nb.errors import InputError
 

@@ -43,6 +43,7 @@ from vellum_nb.comparison.frames import (
     failure_frame,
     run_frame,
     short_summary,
+    slice_frame,
     summary_frame,
     summary_rows,
     turn_frame,
@@ -65,7 +66,6 @@ from vellum_nb.comparison.metrics import judge as make_judge
 from vellum_nb.comparison.naming import FailureProposals, odd_answers, propose
 from vellum_nb.comparison.pairs import MissingOption
 from vellum_nb.comparison.planning import plan
-from vellum_nb.comparison.slices import slice_frame
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.files import checked_path, write_file

@@ -39,7 +39,6 @@ from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.checks import available, check_texts, cut
 from vellum_nb.rendering.answer import AnswerCell, check_html
-from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import (
     duration,
@@ -49,7 +48,7 @@ from vellum_nb.rendering.format import (
     signed,
     visible_name,
 )
-from vellum_nb.rendering.html import render, stylesheet
+from vellum_nb.rendering.html import asset, icon, render, script, stylesheet
 
 if TYPE_CHECKING:
     import pandas as pd

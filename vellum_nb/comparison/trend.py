@@ -15,9 +15,9 @@ from vellum_nb.clock import micros
 from vellum_nb.comparison import statistics as stats
 from vellum_nb.comparison.compare import scored_runs
 from vellum_nb.comparison.duels import charts_required
+from vellum_nb.comparison.frames import NOT_ENOUGH
 from vellum_nb.comparison.metrics import One
 from vellum_nb.comparison.pairs import ERROR_RATE, Scored
-from vellum_nb.comparison.slices import NOT_ENOUGH
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.comparison.trend_chart import trend_svg, trend_text
 from vellum_nb.comparison.trend_figures import Period, TrendFigures, TrendPoint

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from vellum_nb.comparison.slices import NOT_ENOUGH
+from vellum_nb.comparison.frames import NOT_ENOUGH
 from vellum_nb.comparison.statistics import NO_ESTIMATE, Estimate
 from vellum_nb.escaping import printable
 from vellum_nb.rendering.format import interval_digits, plural, signed

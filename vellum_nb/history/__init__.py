@@ -10,14 +10,6 @@ from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.case_sets import CaseSets
 from vellum_nb.history.check import check_history
-from vellum_nb.history.columns import (
-    COLUMN_KINDS,
-    FIRST_ID,
-    OPTIONAL_COLUMNS,
-    FrameView,
-    check_view,
-    refuse_short_view,
-)
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
     column,
@@ -52,6 +44,14 @@ from vellum_nb.history.read_files import (
     typed,
 )
 from vellum_nb.history.rows import cell, clean
+from vellum_nb.history.schema import (
+    COLUMN_KINDS,
+    FIRST_ID,
+    OPTIONAL_COLUMNS,
+    FrameView,
+    check_view,
+    refuse_short_view,
+)
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import format_bytes
 

@@ -18,8 +18,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.rows import clean, column_value, damaged, encoded, fields_of
 from vellum_nb.history.store import insert
-from vellum_nb.models.case_sets import CaseSetVersion, Member
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import CaseSetVersion, Member, SweepCase
 
 VERSION = tuple(CaseSetVersion.model_fields)
 CHANGE = ("position", "case_id", "content")

@@ -13,10 +13,9 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
 from vellum_nb.history.case_sets import case_set_names, check_case_set
-from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.merge import plans_of
 from vellum_nb.history.rows import DAMAGE, DamagedRunError, columns, large_hashes, run_of
-from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
+from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, SCALARS, WHOLE, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import reading, schema_problem, text_or_bytes
 

@@ -17,7 +17,6 @@ from vellum_nb.escaping import warn
 from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
 from vellum_nb.history.backends import Snapshot, Store
-from vellum_nb.history.columns import COLUMN_KINDS, HEAD, OPTIONAL_COLUMNS, SCALARS, WHOLE
 from vellum_nb.history.frames import (
     NOT_SHOWN,
     PAYLOAD_PREFIXES,
@@ -32,6 +31,7 @@ from vellum_nb.history.frames import (
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.query import Filters, Selection
 from vellum_nb.history.rows import DamagedRunError, clean, damaged, run_of
+from vellum_nb.history.schema import COLUMN_KINDS, HEAD, OPTIONAL_COLUMNS, SCALARS, WHOLE
 from vellum_nb.history.store import DatabaseUrl, Row, not_a_file
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run

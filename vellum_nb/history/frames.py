@@ -18,7 +18,8 @@ from typing import Any, get_args
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_text
-from vellum_nb.history.columns import (
+from vellum_nb.history.rows import DAMAGE, DamagedRunError, cell, clean, damaged, run_of
+from vellum_nb.history.schema import (
     COLUMN_KINDS,
     COLUMNS,
     FRAMED,
@@ -27,7 +28,6 @@ from vellum_nb.history.columns import (
     SCALARS,
     FrameView,
 )
-from vellum_nb.history.rows import DAMAGE, DamagedRunError, cell, clean, damaged, run_of
 from vellum_nb.lazy import np, pd
 from vellum_nb.models import NodeRun, RunState
 

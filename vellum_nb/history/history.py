@@ -25,12 +25,12 @@ from vellum_nb.history.backends import (
 )
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.case_sets import CaseSets
-from vellum_nb.history.columns import FrameView, check_view
 from vellum_nb.history.frames import short_view
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.query import Filters, Ids
 from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, damaged, run_of, tags_text
+from vellum_nb.history.schema import FrameView, check_view
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.lazy import pd
 from vellum_nb.models import NodeRun, Run

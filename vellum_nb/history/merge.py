@@ -20,7 +20,6 @@ from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING, blind_of, pairs_of, rating_of
 from vellum_nb.history.case_sets import case_set_names, check_case_set, merge_case_set
-from vellum_nb.history.columns import COLUMNS, ENDED, PAYLOADS, SCALARS, WHOLE
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
     CASE,
@@ -39,6 +38,7 @@ from vellum_nb.history.rows import (
     sweep_of,
     tags_text,
 )
+from vellum_nb.history.schema import COLUMNS, ENDED, PAYLOADS, SCALARS, WHOLE
 from vellum_nb.history.store import insert
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut_list

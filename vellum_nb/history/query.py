@@ -14,9 +14,9 @@ from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
-from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import DamagedRunError, clean, columns, restore_large, run_of
+from vellum_nb.history.schema import SCALARS, WHOLE
 from vellum_nb.history.store import Row
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run, RunState

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from vellum_nb.clock import micros
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history.backends import parse_location
-from vellum_nb.history.columns import COLUMN_KINDS, FRAMED
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     check_width,
@@ -28,7 +27,7 @@ from vellum_nb.history.frames import (
     values_of,
 )
 from vellum_nb.history.rows import cell, payload_row, scalar_row, tags_text
-from vellum_nb.history.schema import second_version_of
+from vellum_nb.history.schema import COLUMN_KINDS, FRAMED, second_version_of
 from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run, case_id

@@ -16,7 +16,7 @@ from vellum_nb.clock import from_micros, micros
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import warn
 from vellum_nb.history.backends import Reader, Transaction
-from vellum_nb.history.columns import COLUMNS, PAYLOADS, SCALARS, WHOLE, Kind
+from vellum_nb.history.schema import COLUMNS, PAYLOADS, SCALARS, WHOLE, Kind
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run, canonical_json
 from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord, most_rounds

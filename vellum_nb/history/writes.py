@@ -17,7 +17,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import search
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.columns import ENDED, PAYLOADS, SCALARS
 from vellum_nb.history.frames import frame_of_records, is_time
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
@@ -30,6 +29,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
+from vellum_nb.history.schema import ENDED, PAYLOADS, SCALARS
 from vellum_nb.history.store import Row, assigned, insert
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run

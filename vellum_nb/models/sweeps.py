@@ -1,4 +1,4 @@
-"""Records of a sweep: cases, release tags, repeats, and the ids of its runs."""
+"""Records of a sweep: cases, release tags, repeats, the ids of its runs; records of case sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import Field
@@ -213,3 +213,21 @@ def signature(
     """
     plan = [deployment, list(release_tags), repeats, list(case_ids)]
     return hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]
+
+
+Member: TypeAlias = tuple[SweepCase, ...]
+"""A case of a set: one `SweepCase`, or the turns of a conversation, which share a `case_id`."""
+
+
+class CaseSetVersion(Model):
+    """A stored version of a case set. Its cases are those of `parent` with its own changes."""
+
+    id: str
+    name: str  # of the set
+    number: int  # of the version, from 1, unique in a set
+    parent: str | None = None  # id of the version before it
+    merged: str | None = None  # id of the version of another history that was merged into it
+    deployment: str | None = None
+    author: str | None = None
+    message: str = ""
+    created: datetime

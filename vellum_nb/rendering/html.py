@@ -1,4 +1,4 @@
-"""Typed values as safe static HTML, and pages from Jinja2 templates.
+"""Typed values as safe static HTML, pages from Jinja2 templates, their scripts and icons.
 
 All workflow data is escaped. Markdown cannot run scripts or load resources. Only data URLs with a
 known file signature become media elements; other addresses are written as text, because loading
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markdown_it import MarkdownIt
 
-
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 """Classes that disable MathJax, which would render prices in dollars as formulas."""
 MAX_TEXT = 100_000  # characters shown per text
@@ -39,6 +38,14 @@ _MAX_DEPTH = 12
 _MAX_ITEMS = 200  # items shown per list or object
 _MAX_NODES = 2_000
 _MAX_ADDRESS_CHARS = 200  # characters shown of an address
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
+_IMPORT_JSON = re.compile(
+    r'^import (\w+) from "\./([\w.]+)" with \{ type: "json" \};$', re.MULTILINE
+)
+_EXPORT = re.compile(
+    r"^export (?:default (?=widget)|(?=(async )?(const|class|function) ))", re.MULTILINE
+)
+_MASK = re.compile(r"icon\(([\w-]+)\)")
 
 
 def render(name: str, **context: Any) -> str:
@@ -300,3 +307,49 @@ def error_html(run: Run) -> str:
         detail = f" <code>{escape(code)}</code>{text}"
     tone = "vnb-error" if run.state in {"REJECTED", "FAILED"} else "vnb-quiet"
     return f'<div class="{tone}">{meaning or _BY_STATE.get(run.state, "")}{detail}</div>'
+
+
+def asset(*names: str) -> str:
+    """Return the common styles and those of ``static/``, with each ``icon(name)`` as an image."""
+    common = ["colours.css", *(["lines.css"] if "view.css" in names else [])]
+    common += ["transcript.css"] if {"view.css", "blind.css"} & {*names} else []
+    text = "\n".join([*map(stylesheet, common), *map(_read, names)])
+    return _MASK.sub(lambda match: _mask(match[1]), text)
+
+
+def script(name: str) -> str:
+    """Return an ES module of ``static/`` with its imports inlined.
+
+    anywidget keeps widgets alive if their source is a path, and a script without an address cannot
+    import modules.
+    """
+
+    def inline(match: re.Match[str]) -> str:
+        body = _EXPORT.sub("", script(match[2]))
+        return f"const {match[1]} = (() => {{\n{body}\nreturn {match[1]};\n}})();"
+
+    text = _IMPORT_JSON.sub(lambda match: f"const {match[1]} = {_read(match[2])};", _read(name))
+    return _IMPORT.sub(inline, text)
+
+
+def _read(name: str) -> str:
+    folder = resources.files("vellum_nb").joinpath("widgets", "static")
+    return folder.joinpath(name).read_text("utf-8")
+
+
+_ICONS: dict[str, str] = json.loads(_read("icons.json"))
+
+
+def _mask(name: str) -> str:
+    """Return an icon as a CSS mask image."""
+    path = f"<path d='{_ICONS[name]}'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>{path}</svg>"
+    return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
+
+
+def icon(name: str, kind: str = "vnb-glyph", size: int = 16) -> str:
+    """Return an icon as inline SVG, hidden from screen readers."""
+    return (
+        f'<svg class="{kind}" viewBox="0 0 24 24" width="{size}" height="{size}" '
+        f'aria-hidden="true"><path fill="currentColor" d="{_ICONS[name]}"/></svg>'
+    )

@@ -15,9 +15,8 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import CaseSets, cell, frame_of_cells, frame_of_records, parse_location
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run, canonical_json
-from vellum_nb.models.case_sets import CaseSetVersion, Member
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
-from vellum_nb.models.sweeps import SweepCase, conversations
+from vellum_nb.models.sweeps import CaseSetVersion, Member, SweepCase, conversations
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.case_formats import inspect_samples, promptfoo_tests
 from vellum_nb.sweep.cases import (

@@ -517,7 +517,9 @@ class Driver(threading.Thread):
         recorded, self._ended = self._ended, []
         for prepared, outcome in recorded:
             self._count(prepared, outcome)
-        if stored is not None:
+        if stored is None:  # ended runs are in a local file: what follows them must wait
+            self._note_reach(self._clock(), is_reachable=False)
+        else:
             self._doubted = []
         return {run.id: run for run in stored or ()}
 

@@ -20,7 +20,6 @@ from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.blind import BlindPair
 from vellum_nb.models.inputs import is_chat
-from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import (
     is_short,
     p_value,
@@ -29,7 +28,7 @@ from vellum_nb.rendering.format import (
     value_text,
     visible_name,
 )
-from vellum_nb.rendering.html import value_html
+from vellum_nb.rendering.html import asset, icon, script, value_html
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget, close_with_cell
 from vellum_nb.widgets.markup import name_html, short_line, table_html
 from vellum_nb.widgets.outputs import output_rows, section_html

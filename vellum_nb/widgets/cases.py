@@ -14,8 +14,8 @@ import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.models.checks import cut_list
-from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import between, duration, money, one_line, plural, visible_name
+from vellum_nb.rendering.html import icon
 from vellum_nb.sweep.cases import SUFFIXES, CaseColumn, CaseFile, columns_html
 from vellum_nb.sweep.options import Existing
 from vellum_nb.sweep.plan import SweepPlan, TagPlan

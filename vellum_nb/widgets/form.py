@@ -20,8 +20,8 @@ from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.checks import cut
 from vellum_nb.models.inputs import field_kind, plain, schema_problem, type_name
-from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import plural, value_text, visible_name
+from vellum_nb.rendering.html import asset, icon, script
 from vellum_nb.sweep.conversations import Conversation, chat_inputs
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields

@@ -35,9 +35,8 @@ from vellum_nb.widgets.base import (
 )
 from vellum_nb.widgets.blind import BlindView
 from vellum_nb.widgets.grid_case import Detail
-from vellum_nb.widgets.grid_cases import head
+from vellum_nb.widgets.grid_cases import MoreCases, head
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, row
-from vellum_nb.widgets.grid_verdicts import MoreCases
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 from vellum_nb.widgets.to_set import offer_case_sets

@@ -16,7 +16,6 @@ from vellum_nb.comparison.lines import ICONS, IDLE, Busy, label_text, score_of, 
 from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.history import clean
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import (
     figure,
     input_kind,
@@ -25,7 +24,7 @@ from vellum_nb.rendering.format import (
     plural,
     visible_name,
 )
-from vellum_nb.rendering.html import clipped, render, value_html
+from vellum_nb.rendering.html import clipped, icon, render, value_html
 from vellum_nb.widgets.base import ErrorBoundary, button, note, set_class, styled
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, failure_chips

@@ -23,7 +23,6 @@ from vellum_nb.comparison.metrics import Metric
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.diff import MISSING, side_html
 from vellum_nb.rendering.format import (
     duration,
@@ -33,7 +32,7 @@ from vellum_nb.rendering.format import (
     signed,
     visible_name,
 )
-from vellum_nb.rendering.html import render
+from vellum_nb.rendering.html import icon, render
 
 Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and optionally the name of an icon."""

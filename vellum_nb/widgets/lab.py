@@ -10,8 +10,8 @@ import traitlets
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
-from vellum_nb.rendering.assets import asset, script
 from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.html import asset, script
 from vellum_nb.widgets.base import (
     Readable,
     ThreadSafeWidget,

@@ -9,8 +9,8 @@ from html import escape
 from typing import Any
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.rendering.assets import icon
 from vellum_nb.rendering.format import one_line, visible_name
+from vellum_nb.rendering.html import icon
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_LINE_CHARS = 160

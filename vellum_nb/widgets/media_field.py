@@ -14,8 +14,7 @@ import traitlets
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.media import media_dict
-from vellum_nb.rendering.assets import script
-from vellum_nb.rendering.html import media_html
+from vellum_nb.rendering.html import media_html, script
 from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note, styled
 from vellum_nb.widgets.fields import Field
 from vellum_nb.widgets.markup import name_html, page_safe

@@ -20,7 +20,6 @@ from vellum_nb.comparison.traces import (
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell, check_html
-from vellum_nb.rendering.assets import asset, icon
 from vellum_nb.rendering.diff import (
     MISSING,
     Op,
@@ -40,7 +39,7 @@ from vellum_nb.rendering.format import (
     plural,
     visible_name,
 )
-from vellum_nb.rendering.html import render
+from vellum_nb.rendering.html import asset, icon, render
 from vellum_nb.widgets.markup import name_html
 
 LEFT = ' style="text-align: left"'

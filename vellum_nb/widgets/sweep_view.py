@@ -21,7 +21,6 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.assets import asset, icon, script
 from vellum_nb.rendering.format import (
     duration,
     interval_digits,
@@ -32,7 +31,7 @@ from vellum_nb.rendering.format import (
     value_text,
     visible_name,
 )
-from vellum_nb.rendering.html import render
+from vellum_nb.rendering.html import asset, icon, render, script
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of
 from vellum_nb.widgets.base import (
@@ -42,8 +41,7 @@ from vellum_nb.widgets.base import (
     ThreadSafeWidget,
     running_shell,
 )
-from vellum_nb.widgets.grid_cases import summary_by_release
-from vellum_nb.widgets.grid_verdicts import MoreCases, verdicts_html
+from vellum_nb.widgets.grid_cases import MoreCases, summary_by_release, verdicts_html
 from vellum_nb.widgets.markup import name_html, short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})

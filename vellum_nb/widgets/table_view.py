@@ -16,7 +16,7 @@ import traitlets
 
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import clean
-from vellum_nb.rendering.assets import asset, script
+from vellum_nb.rendering.html import asset, script
 from vellum_nb.widgets.base import ThreadSafeWidget, export_target
 
 MAX_TEXT = 500
