@@ -46,6 +46,18 @@ def test_turns_are_side_by_side_in_an_open_case(lab):
             notebook.screenshot(f"conversation-{look}", of=output)
             assert violations(lab.page, ".vnb-grid-view") == []
     output.locator(".vnb-grid").get_by_role("grid").focus()
+    lab.page.keyboard.press("Escape")
+    lab.page.keyboard.press("c")
+    folded = rows.first.locator(".vnb-grid-talk")
+    folded.locator("summary").click()
+    expect(folded.get_by_role("region", name="Turn ")).to_have_count(4)
+    expect(case).to_be_hidden()
+    for look in LOOKS:
+        with lab.looking(look):
+            notebook.screenshot(f"full-conversation-{look}", of=output)
+            assert violations(lab.page, ".vnb-grid-view") == []
+    output.locator(".vnb-grid").get_by_role("grid").focus()
+    lab.page.keyboard.press("c")
     lab.page.keyboard.press("b")
     rating = output.locator(".vnb-blind")
     expect(rating.get_by_role("region", name="Turn ")).to_have_count(4)

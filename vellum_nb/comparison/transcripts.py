@@ -153,12 +153,13 @@ def transcript_html(
     compared: str = "",
     inline: bool = False,
     complete: bool = False,
+    max_chars: int = _MAX_CHARS,
 ) -> str:
     """Return a conversation as HTML: one row per turn, one column per release.
 
     `icon` draws an icon by name. The baseline marks the words that `compared`, or the only
-    candidate, has lost; `inline` shows removed and new words together. With `complete`, all turns
-    and values are written in full.
+    candidate, has lost; `inline` shows removed and new words together. The turns have at most
+    `max_chars` characters of answers; with `complete`, all turns and values are written in full.
     """
     candidates = transcript.releases[1:]
     compared = compared or (candidates[0] if len(candidates) == 1 else "")
@@ -169,7 +170,7 @@ def transcript_html(
         of_turn = [answer.run.outputs for answer in turn.answers if answer.run is not None]
         texts = (plain_text(value) for outputs in of_turn for value in outputs.values())
         size += sum(min(len(text), MAX_TEXT) for text in texts)
-        if turns and not complete and (size > _MAX_CHARS or len(turns) == _MAX_TURNS):
+        if turns and not complete and (size > max_chars or len(turns) == _MAX_TURNS):
             break
         other = next((a for a in turn.answers[1:] if a.release == compared and not inline), None)
         rows = [

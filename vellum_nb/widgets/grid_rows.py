@@ -20,6 +20,7 @@ from vellum_nb.comparison.lines import (
     verdict_of,
 )
 from vellum_nb.comparison.metrics import Metric
+from vellum_nb.comparison.transcripts import Transcript, transcript_html
 from vellum_nb.models import Run
 from vellum_nb.models.checks import cut
 from vellum_nb.rendering.answer import AnswerCell
@@ -41,6 +42,7 @@ MAX_ROW_BYTES = 40_000
 MAX_NOTE_CHARS = 2_000
 _MAX_CHARS, _MIN_CHARS = 700, 24  # largest and smallest number of characters per output
 _MAX_INPUT_CHARS = 320
+_MAX_TALK_CHARS = 20_000  # of the HTML of a transcript
 _MAX_INPUTS, _MAX_OUTPUTS, _MAX_LABELS, _MAX_CHIPS, _MAX_FAILURES = 6, 8, 8, 12, 8
 _MAX_FAILURE_CHARS = 80
 _MAX_INLINE_CHARS = 40  # characters; shorter outputs share a line
@@ -138,7 +140,10 @@ def _row_html(
     inline: bool,
 ) -> str:
     """Return a row of at most about `MAX_ROW_BYTES` bytes."""
-    limit = _MAX_CHARS
+    limit, turn = _MAX_CHARS, case.decisive
+    releases = (comparison.baseline, *comparison.figures.others)
+    talk = Transcript.of(case, releases, {}) if case.turns else None
+    turns = transcript_html(talk, icon, inline=inline, max_chars=_MAX_TALK_CHARS) if talk else ""
     inputs = [(name, value) for name, value in case.inputs.items() if value is not None]
     labels = [(name, value) for name, value in case.labels.items() if value is not None]
     while True:
@@ -148,6 +153,9 @@ def _row_html(
             icon=icon,
             icons=ICONS,
             case=case,
+            turn=turn.turn,
+            talk=talk,
+            turns=turns if len(turns) <= _MAX_TALK_CHARS else "",
             labels=[
                 (short_name(n), cut(label_text(v), MAX_NAME_CHARS)) for n, v in labels[:_MAX_LABELS]
             ],
@@ -158,8 +166,8 @@ def _row_html(
             more=len(inputs) - _MAX_INPUTS,
             cells=[
                 cell_state(release, release in replayed, *busy.get((case.case_id, release), IDLE))
-                | _cell(comparison, case, release, metric, limit, inline=inline)
-                for release in (comparison.baseline, *comparison.figures.others)
+                | _cell(comparison, case, turn, release, metric, limit=limit, inline=inline)
+                for release in releases
             ],
         )
         if len(json.dumps(html)) <= MAX_ROW_BYTES or limit <= _MIN_CHARS:
@@ -183,10 +191,11 @@ def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
 def _cell(
     comparison: Comparison,
     case: Case,
+    turn: Case,
     release: str,
     metric: str | None,
-    limit: int,
     *,
+    limit: int,
     inline: bool,
 ) -> dict[str, Any]:
     run, base = case.counting(release), case.counting(case.baseline)
@@ -201,8 +210,8 @@ def _cell(
         return {"kind": "missing", "word": word, "gap": gap, "error": cut(error, 300)}
     base = base if is_answer(base) else None
     kind, word = verdict_of(comparison.figures, case, release, metric, base)
-    against = base if release != case.baseline else None
-    lines, is_cut = _lines(run, against, limit, inline=inline)
+    against = turn.answer(case.baseline) if base and release != case.baseline else None
+    lines, is_cut = _lines(turn.counting(release) or run, against, limit, inline=inline)
     unlike, answers = case.repeats(release)
     chips: list[Chip] = _chips(comparison, case, release)
     if unlike:

@@ -338,6 +338,22 @@ def test_open_conversation_is_run_again_with_its_script(talks):
     assert [[run.turn for run in runs] for runs in case.tries.values()] == [[2, 2], [2, 2]]
 
 
+def test_full_row_of_a_conversation_has_the_turn_that_differs_and_all_turns_folded(talks):
+    _, grid = talks
+    html = GridPage(grid).rows()["rows"][0]["html"]
+    assert texts(html, ".vnb-grid-caption > span")[:2] == ["case 1", "turn 1 of 2"]
+    assert texts(html, "details > summary") == ["2 turns · first difference of v2: turn 1"]
+    assert texts(html, "details .vnb-talk-number") == ["turn 1", "turn 2"]
+
+
+def test_long_conversation_is_not_in_the_full_row(grid):
+    said = {"conversation_id": "a", "case_id": "talk"}
+    runs = [run(at, "v1", turn=at + 1, outputs={"reply": "x" * 30_000}, **said) for at in (0, 1)]
+    html = grid(runs).rows()["rows"][0]["html"]
+    assert texts(html, ".vnb-grid-talk") == ["show all 2 turns"]
+    assert len(html) < 40_000
+
+
 def test_conversation_without_a_script_says_why_it_is_not_run(grid):
     def run_case(_deployment, case, _tag):
         msg = f"the history has no sweep with the script of the conversation {case.case_id}"

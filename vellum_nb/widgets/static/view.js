@@ -1150,7 +1150,7 @@ export class CasesGrid extends TableView {
 
   click(event) {
     const cell = event.target.closest(".vnb-grid-row > [data-column]");
-    if (!cell) return;
+    if (!cell || event.target.closest("details")) return; // a folded conversation
     const { id } = this.rows[cell.parentNode.vnbPosition];
     const action = event.target.closest("button");
     if (action) {
