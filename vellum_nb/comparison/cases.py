@@ -6,6 +6,7 @@ A failure name is a tag of a run, such as ``failure:wrong category``, or with it
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -504,7 +505,7 @@ def with_totals(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
     fields["tag_moved"] |= any(each.tag_moved for each in runs)
     for name in ("cost_usd", "latency_s"):
         figures = [figure for each in runs if (figure := getattr(each, name)) is not None]
-        fields[name] = sum(figures) if figures else None
+        fields[name] = math.fsum(figures) if figures else None  # in any order
     return run.model_copy(update=fields)
 
 
