@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vellum_nb.lazy import load_jsonschema
+
+load_jsonschema()  # before Altair, nbformat and Vellum's SDK import it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs it with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL server

@@ -1,5 +1,9 @@
-"""Fixtures of the browser tests: one JupyterLab, one Chromium, one page for the whole session."""
+"""Fixtures of the browser tests: one JupyterLab, one Chromium, one page for the whole session.
 
+``SCREENSHOTS=1 make browser`` keeps pictures of the views in the folder ``screenshots``.
+"""
+
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "widgets")]
 from lab import Lab, chromium, find_chromium  # noqa: E402
 from lab_server import lab_server  # noqa: E402
 
+SCREENSHOTS = HERE.parents[1] / "screenshots"
 FAILED = pytest.StashKey[bool]()
 expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 
@@ -42,7 +47,12 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def _page(server, _browser):
-    return Lab(_browser, *server, screenshots=HERE.parents[1] / "screenshots")
+    return Lab(_browser, *server, screenshots=kept_screenshots())
+
+
+def kept_screenshots():
+    """Return the folder for pictures of views, or None."""
+    return SCREENSHOTS if os.environ.get("SCREENSHOTS") else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,7 +71,7 @@ def lab(_page, request):
     yield _page
     if request.node.stash.get(FAILED, False):
         name = re.sub(r"\W+", "-", request.node.name)
-        _page.page.screenshot(path=_page.screenshots / f"failed-{name}.png")
+        _page.page.screenshot(path=SCREENSHOTS / f"failed-{name}.png")
     _page.close_notebooks()
     troubles = _page.guard.take()
     assert not troubles, "\n".join(["The page did what it must not:", *troubles])

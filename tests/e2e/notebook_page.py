@@ -98,7 +98,9 @@ class Notebook:
             self.page.wait_for_timeout(20)
 
     def screenshot(self, name, of=None):
-        """Take a picture of an output (default: all cells), however tall it is."""
+        """Take a picture of an output (default: all cells), however tall it is, if it is kept."""
+        if self._screenshots is None:
+            return None
         size = self.page.viewport_size
         assert size is not None
         height = min(int(self.scope.evaluate(HEIGHT)) + 20, 5000)

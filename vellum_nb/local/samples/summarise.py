@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import Annotated, Literal, TypedDict
 
-import numpy as np
 from pydantic import Field
 
 from vellum_nb.local.samples.text import field, not_empty, stems, words
@@ -72,6 +71,8 @@ def _streamed(summary: str) -> Iterator[Chunk]:
 
 
 def _choose(sentences: Sequence[str], *, count: int) -> list[int]:
+    import numpy as np  # takes longer to import than the rest of a local server
+
     bags = [Counter(stems(sentence)) for sentence in sentences]
     alike = np.array([[0.0 if a is b else _likeness(a, b) for b in bags] for a in bags])
     out = alike.sum(axis=1)
