@@ -86,7 +86,7 @@ def test_worse_answers_are_read_without_a_note(ws):
 
 def test_nothing_odd_is_an_error(ws):
     ws.run("echo", {"text": "fine"}, release_tag="v1")
-    with pytest.raises(InputError, match="no answer has a note or is worse"):
+    with pytest.raises(InputError, match=r"is worse: write notes with ws.history.annotate\(run.id"):
         ws.compare("echo").propose_failures("namer", **QUIET)
 
 

@@ -299,6 +299,18 @@ def test_fork_is_a_conversation_of_its_own(ws, talk):
     assert fork.case_id != original.case_id
 
 
+@pytest.mark.parametrize("name", ["bot", "chat", "required"])
+def test_chat_is_the_same_case_as_its_script_in_a_sweep(ws, talk, name):
+    form = talk(name, "a", "b", "c")
+    parts(form, "vnb-dialog-save")[0].value = True
+    case = json.loads(parts(form, "vnb-dialog-case")[0].value)
+    in_chat = {run.case_id for run in ws.history.runs()}
+    sweep = ws.sweep(name, [case], release_tags=["v1", "v2"], progress=False)
+    assert in_chat == {run.case_id for run in sweep.runs()}
+    (compared,) = ws.compare(name).cases
+    assert (len(compared.tries["v1"]), compared.is_unstable) == (2, False)
+
+
 def test_release_whose_conversation_ended_goes_on_from_an_edited_turn(talk):
     form = talk("bot", "a", "no")
     edit(form, 2)

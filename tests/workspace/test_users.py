@@ -270,7 +270,7 @@ def test_replay_has_the_same_user_and_script(ws, server, turns):
     assert said(replay, "v3") == said(sweep)
     assert {run.case_id for run in replay.runs()} == {run.case_id for run in sweep.runs()}
     last = replay.compare(metrics="exact").cases[0]
-    assert (last.expected, last.earlier_expected) == ({"output": "x"}, {})
+    assert (last.expected, last.conversations.expected) == ({"output": "x"}, {})
 
 
 def test_replay_where_the_user_begins_a_chat(ws, server):

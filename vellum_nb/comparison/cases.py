@@ -61,6 +61,32 @@ def same_answer(a: Run, b: Run) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Conversations:
+    """The stored conversations of a case, and their script.
+
+    Attributes
+    ----------
+    runs : dict
+        The runs of all turns by `conversation_id`.
+    expected : dict
+        The expected values of the turns before the last one, by turn.
+    stopped : dict
+        The `conversation_id` of the newest conversation on each release tag, used if none of its
+        conversations has the last turn.
+    script : dict
+        The planned turns by number.
+    """
+
+    runs: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    expected: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    script: Mapping[int, SweepCase] = field(default_factory=dict)
+
+
+_NONE = Conversations()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Case:
     """One case and its runs on each release.
 
@@ -84,15 +110,8 @@ class Case:
         The execution that the case continues.
     turns : int
         Number of turns of a conversation, else 0. Its runs are those of the last turn.
-    conversations : dict
-        The runs of all turns by `conversation_id`.
-    earlier_expected : dict
-        The expected values of the turns before the last one, by turn.
-    stopped : dict
-        The `conversation_id` of the newest conversation on each release tag, used if none of its
-        conversations has the last turn.
-    script : dict
-        The planned turns of a conversation by number.
+    conversations : Conversations
+        The runs of all turns, their expected values and script.
     turn : int
         Number of the turn in `by_turn` of a conversation, else 0.
     """
@@ -106,10 +125,7 @@ class Case:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     previous_execution_id: str | None = None
     turns: int = 0
-    conversations: Mapping[str, Sequence[Run]] = field(default_factory=dict)
-    earlier_expected: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    stopped: Mapping[str, str] = field(default_factory=dict)
-    script: Mapping[int, SweepCase] = field(default_factory=dict)
+    conversations: Conversations = _NONE
     turn: int = 0
 
     @property
@@ -166,14 +182,15 @@ class Case:
         """Several turns of a conversation as cases, with the runs that count; else the case."""
         if self.turns < 2:  # noqa: PLR2004
             return [self]
-        talks = {name: self.turns_on(name) for name in {**self.tries, **self.stopped}}
+        talks = {name: self.turns_on(name) for name in {**self.tries, **self.conversations.stopped}}
         return [
             replace(
                 self,
                 turn=turn,
                 tries={name: [runs[turn]] for name, runs in talks.items() if turn in runs},
                 expected=self.expected_at(turn),
-                **_OF_NO_CONVERSATION,
+                turns=0,
+                conversations=_NONE,
             )
             for turn in range(1, self.turns + 1)
         ]
@@ -181,7 +198,8 @@ class Case:
     def turns_on(self, release: str, repeat: int | None = None) -> dict[int, Run]:
         """Return the runs of a conversation by turn; by default, of the one that counts."""
         if release not in self.tries and repeat is None:
-            runs = self.conversations.get(self.stopped.get(release, ""), ())
+            stopped = self.conversations.stopped.get(release, "")
+            runs = self.conversations.runs.get(stopped, ())
             return {run.turn or 1: run for run in sorted(runs, key=lambda run: run.timestamp)}
         chosen = self.tries.get(release, ())[repeat or 0 :]
         run = self.counting(release) if repeat is None else next(iter(chosen), None)
@@ -190,7 +208,7 @@ class Case:
     @property
     def is_open(self) -> bool:
         """Whether a simulated user continues the conversation."""
-        return any(turn.is_open for turn in self.script.values())
+        return any(turn.is_open for turn in self.conversations.script.values())
 
     @property
     def decisive(self) -> Case:
@@ -218,12 +236,13 @@ class Case:
     @property
     def expected_names(self) -> list[str]:
         """The outputs with an expected value in any turn."""
-        values = (*self.earlier_expected.values(), self.expected)
+        values = (*self.conversations.expected.values(), self.expected)
         return list(dict.fromkeys(name for of_turn in values for name in of_turn))
 
     def expected_at(self, turn: int) -> Mapping[str, Any]:
         """Return the expected values of a turn."""
-        return self.expected if turn == self.turns else self.earlier_expected.get(turn, {})
+        earlier = self.conversations.expected
+        return self.expected if turn == self.turns else earlier.get(turn, {})
 
     def turn_runs(self, run: Run) -> tuple[Run, ...]:
         """Return the run of each turn of the conversation that ends with `run`; else only `run`."""
@@ -231,14 +250,11 @@ class Case:
 
     def conversation(self, run: Run) -> ConversationRuns:
         """Return all turns of the conversation that ends with `run`, a run of this case."""
-        runs = self.conversations.get(run.conversation_id or "", ())
+        runs = self.conversations.runs.get(run.conversation_id or "", ())
         last = next((each for each in runs if each.id == run.id), run)
         before = list(turns_before(runs, last))
         expected = [self.expected_at(each.turn or 0) for each in before]
         return ConversationRuns((*before, last), (*expected, self.expected))
-
-
-_OF_NO_CONVERSATION: Any = {"turns": 0, "conversations": {}, "earlier_expected": {}, "stopped": {}}
 
 
 def turn_cases(cases: Iterable[Case]) -> list[Case]:
@@ -247,13 +263,14 @@ def turn_cases(cases: Iterable[Case]) -> list[Case]:
     for case in cases:
         for turn in case.by_turn if case.turns else ():
             at, first = turn.turn or 1, next(iter(turn.runs.values()), None)
-            planned = case.script.get(at) or SweepCase(0, case.case_id, {})
+            planned = case.conversations.script.get(at) or SweepCase(0, case.case_id, {})
             inputs = planned.inputs or (own_inputs(first) if first else {})
             if first is None and not inputs:
                 continue
             changes: Any = {"number": len(turns) + 1, "inputs": inputs, "labels": planned.labels}
+            changes |= {"turn": at, "turns": 0, "conversations": _NONE}
             changes |= {"expected": {}} if planned.is_open else {}  # it belongs to the end
-            turns.append(replace(turn, turn=at, **changes, **_OF_NO_CONVERSATION))
+            turns.append(replace(turn, **changes))
     return turns
 
 
@@ -474,12 +491,12 @@ def _with_conversations(
     case: Case, pairs: Sequence[tuple[Run, str]], script: Mapping[int, SweepCase]
 ) -> Case:
     """Return `case` with its runs, oldest first, and its planned turns."""
-    conversations: dict[str, list[Run]] = {}
+    all_runs: dict[str, list[Run]] = {}
     newest: dict[str, str] = {}
     values = [(turn.turn, turn.expected) for turn in script.values() if not turn.is_open]
     for run, tag in pairs:
         name = newest[tag] = run.conversation_id or ""
-        conversations.setdefault(name, []).append(run)
+        all_runs.setdefault(name, []).append(run)
         values.append((run.turn or 0, run.desired or {}))
     expected: dict[int, dict[str, Any]] = {}
     for turn, of_turn in values:
@@ -487,13 +504,8 @@ def _with_conversations(
             expected.setdefault(turn, {}).update(of_turn)
     ended = {run.conversation_id for runs in case.tries.values() for run in runs}
     has_end = {tag for run, tag in pairs if run.conversation_id in ended}
-    return replace(
-        case,
-        conversations=conversations,
-        earlier_expected=expected,
-        stopped={tag: name for tag, name in newest.items() if tag not in has_end},
-        script=script,
-    )
+    stopped = {tag: name for tag, name in newest.items() if tag not in has_end}
+    return replace(case, conversations=Conversations(all_runs, expected, stopped, script))
 
 
 def with_totals(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
@@ -543,9 +555,9 @@ def with_runs_of(case: Case, new: Sequence[tuple[Run, str]], without: Collection
     The desired outputs of the new runs become expected ones.
     """
     columns = {run.conversation_id: name for name, runs in case.tries.items() for run in runs}
-    columns |= {conversation: tag for tag, conversation in case.stopped.items()}
+    columns |= {conversation: tag for tag, conversation in case.conversations.stopped.items()}
     pairs = {run.id: (run, name) for name, runs in case.tries.items() for run in runs}
-    for run in (run for runs in case.conversations.values() for run in runs):  # without totals
+    for run in (run for runs in case.conversations.runs.values() for run in runs):  # without totals
         pairs[run.id] = run, columns.get(run.conversation_id, run.release_tag)
     for run, name in new:
         if run.turn and run.id in pairs:  # it can have the totals of its conversation
@@ -556,7 +568,7 @@ def with_runs_of(case: Case, new: Sequence[tuple[Run, str]], without: Collection
     remaining = [pair for run_id, pair in pairs.items() if run_id not in without]
     remaining.sort(key=lambda pair: pair[0].timestamp)
     turns = case.turns
-    if case.is_open or not case.script:
+    if case.is_open or not case.conversations.script:
         turns = max([turns, *(run.turn or 0 for run, _ in remaining)])
     tries: dict[str, list[Run]] = {}
     for run, name in last_turns(remaining, {case.case_id: 0 if case.is_open else turns}):
@@ -565,7 +577,8 @@ def with_runs_of(case: Case, new: Sequence[tuple[Run, str]], without: Collection
     for run, _ in new:
         expected |= (run.desired or {}) if run.id in ends else {}
     changed = replace(case, tries=tries, turns=turns, expected=expected)
-    return _with_conversations(changed, remaining, case.script) if turns else changed
+    script = case.conversations.script
+    return _with_conversations(changed, remaining, script) if turns else changed
 
 
 def replay_rows(
@@ -620,7 +633,7 @@ def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> d
         "labels": labels | ({"replay_of": run.id} if run else {}),
     }
     if case.turns if isinstance(case, Case) else case.turn:
-        earlier = case.earlier_expected if isinstance(case, Case) else {}
+        earlier = case.conversations.expected if isinstance(case, Case) else {}
         row |= {"sweep_id": run.sweep_id if run else None, "earlier_expected": earlier}
     return row
 

@@ -419,7 +419,7 @@ class CaseOrder:
 
 def _matches(search: Search, case: Case) -> bool:
     """Return whether a run of the case has all terms in its inputs, outputs or error."""
-    groups = (*case.conversations.values(), *case.tries.values())
+    groups = (*case.conversations.runs.values(), *case.tries.values())
     runs = [run for runs in groups for run in runs]
     texts = [dict(case.inputs), *(run.outputs for run in runs), *map(error_text, runs)]
     if not _may_match(search, json.dumps(texts)):

@@ -19,7 +19,15 @@ from vellum_nb.models import Run, RunError, VellumVariable
 from vellum_nb.models.checks import available, check_integer, check_text, cut_list, refuse
 from vellum_nb.models.inputs import chat_messages, format_value, is_chat
 from vellum_nb.models.sweeps import NOT_SENT, SweepCase
-from vellum_nb.sweep.cases import CONVERSATION, TURN, TURNS, Releases, Table
+from vellum_nb.sweep.cases import (
+    CONVERSATION,
+    TURN,
+    TURNS,
+    Releases,
+    Table,
+    checked_cases,
+    read_table,
+)
 from vellum_nb.sweep.users import SimulatedUser
 
 Carry = Literal["history", "state", "both"]
@@ -230,6 +238,14 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
         rows = [row if f"input.{name}" in row else {name: empty, **row} for row in rows]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     return replace(table, rows=rows, columns=columns, carry=str(conversation.carry))
+
+
+def script_id(
+    deployment: str, case: Mapping[str, Any], conversation: Conversation, releases: Releases
+) -> str:
+    """Return the `case_id` that a sweep gives to a case with `turns`."""
+    table = turn_table(read_table([dict(case)]), conversation, releases)
+    return checked_cases(table, releases, deployment).cases[0].case_id
 
 
 def _as_chat(text: str) -> list[dict[str, Any]]:

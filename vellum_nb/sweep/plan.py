@@ -456,35 +456,24 @@ def plan_sweep(
     its release tags pointed at the same releases.
     """
     record, is_earlier = _record_of(new, checked.cases, sweeps, options)
-    resumes = is_earlier and record.ended is None
-    if resumes:
-        record = record.model_copy(update={"lost": sweeps.lost(record)})
-    states, stored_reuse = _stored_runs(record, sweeps, is_earlier=is_earlier)
-    if (talk := options.conversation) is not None and talk.user is not None:
-        stops = sweeps.stops(record, talk.user.deployment, talk.user.stops)
-        states = states_with_ends(states, record, checked.cases, stops)
+    states, stored_reuse = _stored_runs(record, checked, sweeps, options, is_earlier=is_earlier)
     conversations = sum(case.turn == 1 for case in checked.cases)
-    runs: Iterable[PlannedRun] = planned_runs(record, states, stored_reuse)
-    reused: Reused = {}
-    if conversations:
-        runs = list(runs)
-    elif reuse and record.ended is None:
-        runs = list(runs)
-        reused = _reusable(new, checked.cases, runs, sweeps)
-    elif not (states or stored_reuse):
-        runs = ()
-    later = _later_calls(checked.cases, runs) if conversations else {}
-    counts = Counter((run.place.release_tag, run.state) for run in runs if run.state)
-    tags = _tag_plans(record, new, counts, reused, sweeps.past(record.deployment))
+    may_reuse = reuse and record.ended is None and not conversations
+    runs: Iterable[PlannedRun] = ()
+    if states or stored_reuse or conversations or may_reuse:
+        runs = planned_runs(record, states, stored_reuse)
+    runs = list(runs) if conversations or may_reuse else runs
+    reused = _reusable(new, checked.cases, [*runs], sweeps) if may_reuse else {}
+    past = sweeps.past(record.deployment)
     lines = (conversations or record.cases) * len(new.release_tags) * record.repeats
     plan = SweepPlan(
         record.deployment,
         cases=record.cases,
         repeats=record.repeats,
-        tags=tuple(replace(tag, later_calls=later.get(tag.release_tag, 0)) for tag in tags),
+        tags=tuple(_tag_plans(record, new, checked.cases, runs, reused, past=past)),
         at_once=max(1, min(options.most_at_once, lines)),
         fixed=options.concurrency is not None,
-        resumes=record.id if resumes else None,
+        resumes=record.id if is_earlier and record.ended is None else None,
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
         columns=checked.columns,
@@ -494,9 +483,9 @@ def plan_sweep(
         user_calls=sum(map(is_user, checked.cases)),
     )
     run_ids = [*stored_reuse.values(), *reused.values()] if record.judge is None else []
-    stored_notes = (*_reuse_notes(run_ids, sweeps), *_unreadable_tags(new), *checked.notes)
-    record = record.model_copy(update={"notes": stored_notes})
-    notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *record.notes)
+    stored = (*_reuse_notes(run_ids, sweeps), *_unreadable_tags(new), *checked.notes)
+    record = record.model_copy(update={"notes": stored})
+    notes = (*_notes(plan, record, new), *_other_sweeps(plan, new, sweeps), *stored)
     return record, replace(plan, notes=(*notes, *_option_notes(plan, options))), reused
 
 
@@ -508,7 +497,10 @@ def _record_of(
     record = None if restart else _same_plan(same_signature, new)
     if record is not None:
         check_seed(record, options)
-        return _completed(record, new), True
+        record = _completed(record, new)
+        if record.ended is None:
+            record = record.model_copy(update={"lost": sweeps.lost(record)})
+        return record, True
     generation = max((sweep.generation for sweep in same_signature), default=0) + 1
     record = new.model_copy(update={"generation": generation})
     if options.stop_when is not None:
@@ -519,12 +511,23 @@ def _record_of(
 
 
 def _stored_runs(
-    record: SweepRecord, sweeps: Sweeps, *, is_earlier: bool
+    record: SweepRecord,
+    checked: CheckedCases,
+    sweeps: Sweeps,
+    options: SweepOptions,
+    *,
+    is_earlier: bool,
 ) -> tuple[Mapping[str, str], Reused]:
     """Return the states of the stored runs of a sweep, and the runs that it reused."""
     if record.judge is not None:
         return sweeps.judgements(record)
-    return (sweeps.states(record.id), sweeps.reused(record.id)) if is_earlier else ({}, {})
+    if not is_earlier:
+        return {}, {}
+    states: Mapping[str, str] = sweeps.states(record.id)
+    if (talk := options.conversation) is not None and talk.user is not None:
+        stops = sweeps.stops(record, talk.user.deployment, talk.user.stops)
+        states = states_with_ends(states, record, checked.cases, stops)
+    return states, sweeps.reused(record.id)
 
 
 def _same_plan(same_signature: Sequence[SweepRecord], new: SweepRecord) -> SweepRecord | None:
@@ -671,11 +674,15 @@ def _later_calls(cases: Sequence[SweepCase], runs: Iterable[PlannedRun]) -> Coun
 def _tag_plans(
     record: SweepRecord,
     new: SweepRecord,
-    counts: Mapping[tuple[str, str], int],
+    cases: Sequence[SweepCase],
+    runs: Iterable[PlannedRun],
     reused: Reused,
+    *,
     past: Sequence[PastRun],
 ) -> Iterator[TagPlan]:
     """Yield the plan of each release tag; latency and cost are those of past runs."""
+    later = _later_calls(cases, runs) if any(case.turn > 1 for case in cases) else {}
+    counts = Counter((run.place.release_tag, run.state) for run in runs if run.state)
     for tag, release_id in new.releases.items():
         samples = [run for run in past if release_id and run.release_id == release_id]
         samples = samples or [run for run in past if run.release_tag == tag] or list(past)
@@ -691,6 +698,7 @@ def _tag_plans(
             found=begun - doubtful - over,
             reused=reusing,
             doubtful=doubtful,
+            later_calls=later.get(tag, 0),
             median_s=median(run.latency_s for run in samples) if samples else None,
             cost_usd=fmean(costs) if costs else None,
         )

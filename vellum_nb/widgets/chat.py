@@ -14,7 +14,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from vellum_nb.comparison.actions import require
-from vellum_nb.errors import VellumNBError
+from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.models import (
     Run,
     RunRequest,
@@ -25,7 +25,7 @@ from vellum_nb.models import (
 from vellum_nb.models.inputs import plain, wire_type
 from vellum_nb.models.sweeps import SweepCase, is_unsent
 from vellum_nb.rendering.html import value_html
-from vellum_nb.sweep.conversations import Conversation, empty_histories
+from vellum_nb.sweep.conversations import Conversation, empty_histories, script_id
 from vellum_nb.widgets.base import SerialExecutor, button, close_tree, note, set_class, styled
 from vellum_nb.widgets.markup import alert_html, name_html, page_safe
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -90,7 +90,8 @@ class ChatSection:
         self._types: dict[str, dict[str, str]] = {}  # of the inputs by release tag
         self._empty: dict[str, Any] = {}  # chat histories of the first turn, by input
         self._ids: dict[str, str] = {}  # of the conversations by release tag
-        self._case_id = ""
+        self._case_id, self._is_fork = "", False
+        self._releases: dict[str, WorkflowDeploymentRelease] = {}
         self._edited: int | None = None  # index of the turn that the next message replaces
         self._is_busy = False
         self._build()
@@ -139,7 +140,9 @@ class ChatSection:
     @property
     def case(self) -> dict[str, Any]:
         """The conversation as a case of a sweep."""
-        turns = [turn for turn in self._turns if turn.runs]
+        return self._script([turn for turn in self._turns if turn.runs])
+
+    def _script(self, turns: Sequence[_Turn]) -> dict[str, Any]:
         inputs = [plain(turn.inputs) for turn in turns]
         if all(each == inputs[0] for each in inputs):
             return {"turns": [turn.message for turn in turns], **dict(*inputs[:1])}
@@ -232,9 +235,11 @@ class ChatSection:
             kept = self._kept()
             if not kept:
                 self._begin(tags)
-            if not kept or self._edited is not None:  # the runs after a fork are another case
-                self._ids = {tag: new_run_id() for tag in self._types}
+            if not kept or self._edited is not None:
+                self._ids, self._is_fork = {tag: new_run_id() for tag in self._types}, bool(kept)
                 self._case_id = case_id({"conversations": list(self._ids.values())})
+            if not self._is_fork:  # which lacks its first turns
+                self._case_id = self._script_id([*kept, turn])
             before = kept[-1].runs if kept else {}
             requests = [self._request(turn, tag, before, len(kept) + 1) for tag in self._types]
             self._edited = None
@@ -244,13 +249,21 @@ class ChatSection:
 
     def _begin(self, tags: Sequence[str]) -> None:
         """Begin a conversation with each release."""
-        releases = {tag: self._release(tag) for tag in tags}
+        self._releases = releases = {tag: self._release(tag) for tag in tags}
         self._conversation = self._given.resolved(releases)
         self._empty = empty_histories(releases, self._conversation)
         self._types = {
             tag: {v.key: wire_type(v) for v in release.workflow_version.input_variables}
             for tag, release in releases.items()
         }
+
+    def _script_id(self, turns: Sequence[_Turn]) -> str:
+        """Return the case id of a sweep of these turns; if one is invalid, the current id."""
+        script, talk = self._script(turns), replace(self._conversation, user=None, max_turns=None)
+        try:
+            return script_id(self._deployment, script, talk, self._releases)
+        except InputError:
+            return self._case_id
 
     def _request(self, turn: _Turn, tag: str, before: Mapping[str, Run], number: int) -> RunRequest:
         """Return the request of a turn of one release; if its conversation has ended, add a run."""

@@ -97,50 +97,52 @@ class Detail:
 
         The baseline marks the words that `release`, or the first candidate, has lost. `metric`
         decides the verdicts; `inline` shows removed and new words together. The case can be run
-        again on the releases in `replayed`.
+        again on the releases in `replayed`. A column is a release, as its tag may have moved.
         """
         others = comparison.figures.others
         shown: dict[str, Any] = {"metric": metric, "inline": inline, "replayed": replayed}
         self._show_again = partial(self.show, comparison, case, release, **shown, busy=busy)
         release = release if release in others else next(iter(others), "")
         repeats = self._offer_repeats(case)
-        tries = case.tries
-        by_release = {e: tries[e][at] for e, at in repeats.items() if at < len(tries[e])}
-        columns = [e for e in (comparison.baseline, *others) if e in by_release]
-        # the release identifies a column; a tag may have moved
-        runs = tuple(by_release[e].model_copy(update={"release_tag": e}) for e in columns)
-        missing = [e for e in comparison.releases if not case.tries.get(e)]
-        labels = {name: label_text(v) for name, v in case.labels.items() if v is not None}
+        runs = {
+            name: case.tries[name][repeats[name]]
+            for name in (comparison.baseline, *others)
+            if name in repeats and repeats[name] < len(case.tries[name])
+        }
+        turns = f" · {plural(case.turns, 'turn')}" if case.turns else ""
         self._draw(
-            runs,
-            title=f"Case {case.number:,}"
-            + (f" · {plural(case.turns, 'turn')}" if case.turns else ""),
-            labels=labels,
+            tuple(run.model_copy(update={"release_tag": name}) for name, run in runs.items()),
+            title=f"Case {case.number:,}{turns}",
+            labels={name: label_text(v) for name, v in case.labels.items() if v is not None},
             inputs={} if case.turns else case.inputs,
             expected={} if case.turns else case.expected,
-            missing=missing,
+            missing=[name for name in comparison.releases if not case.tries.get(name)],
             can_add=self._can_fail,
         )
-        self._offer_replay([e for e in comparison.releases if e in replayed])
-        activity = {e: "".join((busy or {}).get((case.case_id, e), IDLE)) for e in columns}
-        remarks = {e: _remark(comparison, case, e, metric, activity[e]) for e in columns}
-        options: dict[str, Any] = {
-            "inline": inline,
-            "compared": release,
-            "remarks": {e: html + _repeat_html(case, repeats[e], e) for e, html in remarks.items()},
-            "below": {
-                e: _failures_html(comparison, case, e, can_fail=self._can_fail) for e in columns
-            },
-        }
-        if case.turns:
-            transcript = Transcript.of(case, (comparison.baseline, *others), repeats)
-            self._show_turn_traces(transcript, release)
-            html = heads_html(runs, **options) + _turns_html(transcript, release, inline=inline)
+        self._offer_replay([name for name in comparison.releases if name in replayed])
+        remarks, below = dict[str, str](), dict[str, str]()
+        for name in runs:
+            activity = "".join((busy or {}).get((case.case_id, name), IDLE))
+            remarks[name] = _remark(comparison, case, name, metric, activity)
+            remarks[name] += _repeat_html(case, repeats[name], name)
+            below[name] = _failures_html(comparison, case, name, can_fail=self._can_fail)
+        talks = Transcript.of(case, (comparison.baseline, *others), repeats) if case.turns else None
+        self._show_answers(case, talks, release, inline=inline, remarks=remarks, below=below)
+
+    def _show_answers(
+        self, case: Case, talks: Transcript | None, release: str, *, inline: bool, **html: Any
+    ) -> None:
+        """Show the answers, of a conversation all turns, and the stored traces."""
+        options = {**html, "inline": inline, "compared": release}
+        if talks is not None:
+            self._show_turn_traces(talks, release)
+            text = heads_html(self._runs, **options)
+            text += _turns_html(talks, release, inline=inline)
         else:
             self._turn_runs = {}
-            self._show_traces(runs, release, can_read=len(runs) > 1)
-            html = side_by_side_html(runs, expected=case.expected, **options)
-        self._answers.value = clean(html) if runs or case.turns else ""
+            self._show_traces(self._runs, release, can_read=len(self._runs) > 1)
+            text = side_by_side_html(self._runs, expected=case.expected, **options)
+        self._answers.value = clean(text) if self._runs or talks else ""
 
     def _offer_repeats(self, case: Case) -> dict[str, int]:
         """Offer the repeats of a conversation; return the place of the shown run by release."""
