@@ -303,7 +303,7 @@ def _scripted(case: Case) -> list[Case]:
             f"Case {case.number} cannot be added: the history lacks some of its {case.turns} turns"
         )
         raise InputError(msg)
-    start = case.script.get(1) or next(iter(turns[0].runs.values()))
+    start = case.conversations.script.get(1) or next(iter(turns[0].runs.values()))
     turns[0] = replace(turns[0], previous_execution_id=start.previous_execution_id)
     return turns
 
