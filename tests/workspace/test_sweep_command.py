@@ -55,6 +55,20 @@ def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
         assert history.count(state="FULFILLED") == 4
 
 
+def test_a_sweep_of_a_file_with_a_simulated_user(server, command, cases):
+    def echo(message: str) -> str:
+        return message
+
+    server.deploy(echo, release_tags=["v1"])
+    server.deploy(lambda turn: f"message {turn}", name="user", release_tags=["v1"])
+    row = {"turns": ["a"], "user": {"deployment": "user", "release_tag": "v1"}, "max_turns": 3}
+    path = cases.with_suffix(".jsonl")
+    path.write_text(json.dumps(row), encoding="utf-8")
+    name, deployment, _, *rest = command("echo", "--release-tag", "v1")
+    done = run(name, deployment, str(path), *rest)
+    assert (done.returncode, done.stdout[:23], done.stderr) == (0, "echo: done, 5 of 5 runs", "")
+
+
 def test_a_sweep_that_is_decided_has_ended_well(server, command, cases):
     server.deploy(lambda text: {"loud": text}, name="louder", release_tags=["v1"])
     server.deploy(lambda text: {"loud": text.upper()}, name="louder", release_tags=["v2"])

@@ -1,5 +1,6 @@
 """Simulated users: each message is planned, stored before it is sent, and paid for once."""
 
+import json
 import random
 import time
 from collections import Counter
@@ -78,6 +79,38 @@ def test_user_continues_a_script_until_it_stops(ws):
     assert said(sweep, "v1") == ["a", "b", "3: less than 'a | b'"]
     assert said(sweep, "v2") == ["a", "b", "3: less than 'b'"]
     assert (sweep.state, progress_of(sweep).done, progress_of(sweep).planned) == ("done", 10, 10)
+
+
+USER = {"deployment": "user", "release_tag": "v1", "stop": "done"}
+
+
+def test_user_of_a_case_file_continues_its_scripts(ws, tmp_path):
+    path = tmp_path / "cases.jsonl"
+    row = {"turns": ["a"], "goal": "less", "user": USER, "max_turns": 2}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    sweep = ws.sweep("bot", path, release_tags=["v1"], progress=False)
+    assert said(sweep) == ["a", "2: less than 'a'"]
+    given = swept(ws, ["a"], max_turns=2)
+    assert {run.case_id for run in given.runs()} == {run.case_id for run in sweep.runs()}
+
+
+def test_column_user_without_objects_is_a_label(ws):
+    sweep = ws.sweep("bot", [{"turns": ["a"], "user": "ann"}], release_tags=["v1"], progress=False)
+    assert sweep.frame()["label.user"].tolist() == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        ([{"user": USER}, {"user": USER | {"stop": None}}], "row 2 has another one than row 1"),
+        ([{"user": USER | {"tag": "v1"}}], "has no option 'tag'; available: deployment, "),
+        ([{"user": {"stop": "done"}}], "deployment"),
+        ([{"user": USER, "max_turns": "many"}], "max_turns"),
+    ],
+)
+def test_invalid_user_of_a_case_is_refused(ws, cases, message):
+    with pytest.raises(InputError, match=message):
+        ws.sweep("bot", [{"turns": ["a"], **case} for case in cases], release_tags=["v1"])
 
 
 def test_user_begins_a_conversation_without_a_script(ws):

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal, NoReturn, get_args
 
@@ -33,6 +33,7 @@ from vellum_nb.sweep.users import SimulatedUser
 Carry = Literal["history", "state", "both"]
 _CHAT = "CHAT_HISTORY"
 _OF_LAST_TURN = ("expected.", "desired.")  # prefixes of columns
+_USER, _MOST = "user", "max_turns"  # columns of a simulated user
 _MAX_TURNS = 100_000
 _DEFAULT_MAX_TURNS = 6  # with a simulated user
 
@@ -238,6 +239,41 @@ def turn_table(table: Table, conversation: Conversation, releases: Releases) -> 
         rows = [row if f"input.{name}" in row else {name: empty, **row} for row in rows]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     return replace(table, rows=rows, columns=columns, carry=str(conversation.carry))
+
+
+def with_user_of(
+    table: Table, conversation: Conversation | None, releases: Releases
+) -> tuple[Table, Conversation | None]:
+    """Return the table without the simulated user of its rows, and the conversation with it.
+
+    A column `user` whose cells are no objects is a label or an input.
+    """
+    users = [
+        _parsed(cell) if isinstance(cell := row.get(_USER), str) else cell for row in table.rows
+    ]
+    is_input = _USER in _names(releases, "input_variables")
+    if is_input or not any(isinstance(user, Mapping) for user in users):
+        return table, conversation
+    settings = [(user, row.get(_MOST)) for user, row in zip(users, table.rows, strict=True)]
+    other = next((n for n, each in enumerate(settings, 1) if each != settings[0]), None)
+    if other is not None or (conversation is not None and conversation.user is not None):
+        where = f"row {other} has another one than row 1" if other else "conversation= has one, too"
+        msg = f"{table.name} has a simulated user, and {where}: a sweep has one `user`, `max_turns`"
+        raise InputError(msg)
+    given, most = settings[0]
+    user = given if isinstance(given, Mapping) else {}
+    options = [field.name for field in fields(SimulatedUser) if field.name != "release_id"]
+    if unknown := [str(name) for name in user if name not in options]:
+        msg = f"The simulated user of {table.name} has no option {unknown[0]!r}{available(options)}"
+        raise InputError(msg)
+    kept = [{k: v for k, v in row.items() if k not in {_USER, _MOST}} for row in table.rows]
+    columns = tuple(name for name in table.columns if name not in {_USER, _MOST})
+    made = replace(
+        conversation or Conversation(),
+        user=SimulatedUser(**{"deployment": "", **user}),
+        max_turns=_turn_number(most) or most,
+    )
+    return replace(table, rows=kept, columns=columns), made
 
 
 def script_id(

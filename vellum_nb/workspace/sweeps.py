@@ -55,7 +55,7 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
-from vellum_nb.sweep.conversations import Conversation, not_sent, turn_table
+from vellum_nb.sweep.conversations import Conversation, not_sent, turn_table, with_user_of
 from vellum_nb.sweep.driver import AS_BEGUN
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
@@ -605,7 +605,8 @@ def with_turns(
     if problem:
         msg = f"{problem}; leave it out"
         raise InputError(msg)
-    conversation = (options.conversation or Conversation()).resolved(releases)
+    table, conversation = with_user_of(table, options.conversation, releases)
+    conversation = (conversation or Conversation()).resolved(releases)
     return turn_table(table, conversation, releases), replace(options, conversation=conversation)
 
 
