@@ -128,6 +128,7 @@ SCREENSHOTS = {
         "docs/how-to/test-a-chatbot.md",
         'form = ws.form("support-bot")\nform.release_tags = ["v1", "v2"]\nform',
         ".vnb-form",
+        height=1100,
         prepare=chat_by_hand,
     ),
     "lab": Screenshot(

@@ -31,8 +31,8 @@ def test_uploaded_csv_is_run_as_a_sweep(lab):
     expect(run).to_be_disabled()
     file = {"name": "cases.csv", "mimeType": "text/csv", "buffer": GOOD.encode()}
     cases.get_by_label("Choose a file for cases…").set_input_files(file)
-    expect(plan).to_contain_text("3 cases × 1 release tag = 3 calls")  # noqa: RUF001
-    cases.locator(".vnb-chip label").filter(has_text="v1").click()
+    expect(plan).to_contain_text("3 cases × 2 release tags = 6 calls")  # noqa: RUF001
+    assert form.kernel("form.release_tags") == "['v1', 'v2']"
     repeats = cases.get_by_label("Repeats", exact=True)
     repeats.fill("2")
     repeats.press("Enter")
@@ -122,12 +122,14 @@ def test_doubtful_columns_are_decided_before_a_run(lab):
     expect(wrong).to_contain_text("is read as expected.category; the file is not changed")
     expect(doubtful).to_be_hidden()  # the output has its expected value
     expect(use).to_be_focused()
-    expect(run).to_have_text("Run 2 calls")
+    expect(run).to_have_text("Run 4 calls")
     form.notebook.screenshot("columns-decided", form.root)
     assert form.kernel("ws.history.count(), len(ws.sweeps())") == "(0, 0)"
     run.click()
     form.notebook.kernel_becomes("form.sweep and form.sweep.state", "'done'")
-    expect(cases.locator(".vnb-case-run")).to_have_text("Run 2 calls again")
+    expect(cases.locator(".vnb-case-run")).to_have_text("Run 4 calls again")
     form.notebook.screenshot("columns-done", form.root)
-    stored = "sorted(form.sweep.frame()[['expected.category', 'label.category']].values.tolist())"
+    assert form.kernel("form.release_tags") == "['v2', 'v3']"
+    columns = "form.sweep.frame()[['expected.category', 'label.category']]"
+    stored = f"sorted({columns}.drop_duplicates().values.tolist())"
     assert form.kernel(stored) == "[['access', 'how-to'], ['billing', 'billing']]"

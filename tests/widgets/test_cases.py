@@ -2,12 +2,13 @@
 
 import json
 import threading
+from dataclasses import replace
 from typing import TypedDict
 
 import comm
 import pytest
 from dom_kit import text_of, texts
-from form_kit import classes, parts, shown, tick, tree
+from form_kit import SPEC, classes, parts, shown, tick, tree
 from html_kit import HOSTILE, assert_harmless
 from ipywidgets import HTML
 from ipywidgets.widgets.widget import _instances
@@ -20,6 +21,7 @@ from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.widgets.cases import case_plan_html, problems_html
+from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import SweepView
 
 GOOD = b"ticket\ncharged twice\nno login\n"
@@ -96,6 +98,7 @@ class Cases:
 @pytest.fixture
 def cases(gated):
     form = gated.ws.form("triage")
+    form.release_tags = ["LATEST"]
     yield Cases(form)
     gated.gate.release(1000)
     form.close()
@@ -122,6 +125,7 @@ def shouting(tmp_path):
         server.deploy(shout, name="shout", release_tags=["v1"])
         with vnb.connect(server, history=tmp_path / "runs.db") as ws:
             form = ws.form("shout")
+            form.release_tags = ["LATEST"]
             yield Cases(form)
             form.close()
 
@@ -156,6 +160,36 @@ def test_cases_run_on_the_release_tags_of_the_form(cases):
     cases.form.release_tags = []
     assert "No release tag is chosen" in cases.plan
     assert cases.run.disabled
+
+
+@pytest.mark.parametrize(
+    ("chosen", "selected"),
+    [(None, ["v1", "v2"]), (["v2"], ["v2"]), ([], [])],
+    ids=["default", "LATEST", "none"],
+)
+def test_file_selects_the_baseline_unless_release_tags_were_chosen(gated, chosen, selected):
+    form = gated.ws.form("triage")
+    assert form.release_tags == ["v2"]
+    if chosen is not None:
+        form.release_tags = chosen
+    Cases(form).choose(GOOD)
+    assert form._reader.wait(PATIENCE)
+    assert form.release_tags == selected
+    form.close()
+
+
+@pytest.mark.parametrize(
+    ("tags", "baseline"),
+    [
+        ([("production",), ("v2",), ("v3", "LATEST")], "production"),
+        ([("v1",), ("v2",), ("v3", "production", "LATEST")], "v2"),
+        ([("v1", "LATEST")], None),
+    ],
+)
+def test_baseline_is_production_or_else_the_release_before_latest(tags, baseline):
+    choices = tuple(TagChoice(names[0], names) for names in tags)
+    found = replace(SPEC, tags=choices, latest_release_id=None).baseline
+    assert (found and found.tag) == baseline
 
 
 def folded(form, *names):

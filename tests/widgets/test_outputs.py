@@ -333,6 +333,14 @@ def test_traces_without_values_are_side_by_side():
     assert "in ticket My invoice lists 14 seats out priority high" in text_of(html)
 
 
+def test_html_of_many_long_outputs_is_bounded():
+    outputs = {name: "<" + name * 90_000 for name in "abcdef"} | {"short": "yes"}
+    html = side_by_side_html([run("v1", outputs)])
+    assert len(html) < 250_000
+    values = [value.text for value in dom(html).select(".vnb-out-row > dd")]
+    assert [value[:8] for value in values] == ["<aaaaaaa", "<bbbbbbb"] + ["too long"] * 4 + ["yes"]
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_values_of_nodes_are_harmless(text):
     def hostile(value):
@@ -341,6 +349,12 @@ def test_hostile_values_of_nodes_are_harmless(text):
     runs = [run("v1", nodes=hostile(text)), run(text, nodes=hostile(f"{text}{text}"))]
     assert_harmless(side_by_side_traces(runs))
     assert_harmless(side_by_side_traces(runs[:1]))
+
+
+def test_only_short_outputs_can_share_a_line():
+    page = dom(side_by_side_html([run("v1", {"x": "high", "y": LONG_REPLY, "n": 3, "z": [1]})]))
+    rows = [row.select_one("dt").text for row in page.select(".vnb-out-short")]
+    assert rows == ["x", "n"]
 
 
 @pytest.mark.parametrize(

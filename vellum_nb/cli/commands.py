@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import vellum_nb
-from vellum_nb.cli.printing import data, print_safely, say
+from vellum_nb.cli.printing import data, print_safely, say, side_by_side_text
 from vellum_nb.errors import APIError, InputError, VellumNBError
 
 if TYPE_CHECKING:
@@ -120,8 +120,6 @@ def _streamed(
 
 
 def _show(runs: Sequence[Run], *, as_json: bool) -> None:
-    from vellum_nb.cli.side_by_side import side_by_side_text
-
     if as_json:
         for run in runs:
             print(run.model_dump_json(exclude_none=True), file=data())

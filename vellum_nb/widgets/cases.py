@@ -58,10 +58,10 @@ class _Choice(NamedTuple):
 class CaseSection:
     """Part of a form that runs a file of cases on its release tags; files are read in a thread.
 
-    `sweep` plans and runs a sweep like `Workspace.sweep`, and is later the last sweep. `ended` is
-    called in a thread when a sweep ends. `file` and `numbers`, the fields for cases and repeats,
-    belong above and next to the release tags, `widget` with the plan and Run below them, and `view`
-    is the live view of the sweep.
+    `sweep` plans and runs a sweep like `Workspace.sweep`, and is later the last sweep. `given` is
+    called when a file is chosen, and `ended` in a thread when a sweep ends. `file` and `numbers`,
+    the fields for cases and repeats, belong above and next to the release tags, `widget` with the
+    plan and Run below them, and `view` is the live view of the sweep.
     """
 
     def __init__(
@@ -69,12 +69,13 @@ class CaseSection:
         sweep: Callable[..., Any],
         *,
         boundary: ErrorBoundary,
+        given: Callable[[], None],
         ended: Callable[[], None],
     ) -> None:
         self.sweep: Sweep | None = None
         self._sweep = sweep
         self._boundary = boundary
-        self._when_ended = ended
+        self._when_given, self._when_ended = given, ended
         self._lock = threading.RLock()
         self._executor = SerialExecutor("vellum-nb-cases")
         self._choice: _Choice | None = None
@@ -163,6 +164,8 @@ class CaseSection:
             self._given = self._file.value
             self._columns.reset()
         self._changed()
+        if self._given is not None:
+            self._when_given()
 
     def _column_decided(self, column: str, decision: str | None) -> None:
         with self._lock:

@@ -181,7 +181,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             streams=stream is not None,
         )
         self._cases = (
-            None if cases is None else CaseSection(cases, boundary=boundary, ended=self._show_head)
+            None
+            if cases is None
+            else CaseSection(
+                cases, boundary=boundary, given=self._select_baseline, ended=self._show_head
+            )
         )
         self._runs = FormRuns(
             run=run,
@@ -236,6 +240,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             self.release_tags = [self._spec.latest.tag]
         else:
             self._show_fields()
+        self._tags_are_default = True
         if "jsonschema" not in sys.modules:  # otherwise the first typed key would wait for it
             args = (0, {"type": "integer"})
             threading.Thread(target=schema_problem, args=args, daemon=True).start()
@@ -461,6 +466,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
                 if not self.is_closed:
                     self._refresh()
 
+    def _select_baseline(self) -> None:
+        """Select the baseline beside LATEST, unless the release tags have been changed."""
+        baseline = self._spec.baseline
+        if self._tags_are_default and baseline is not None:
+            self._tags.ticked = [*self.release_tags, baseline.tag]
+            self._tags_clicked()
+
     def _tags_clicked(self) -> None:
         """Apply the selected release tags. Unknown releases are fetched in a background thread."""
         with self._lock:
@@ -495,6 +507,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
     @traitlets.validate("release_tags")
     def _known_tags(self, proposal: Any) -> list[str]:
         self._require_open()
+        self._tags_are_default = False
         tags = [self._spec.known(name) for name in proposal["value"]]
         return [choice.tag for choice in self._spec.tags if choice.tag in tags]
 

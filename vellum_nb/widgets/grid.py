@@ -38,8 +38,7 @@ from vellum_nb.widgets.grid_case import Detail
 from vellum_nb.widgets.grid_cases import MoreCases, head
 from vellum_nb.widgets.grid_rows import MAX_NOTE_CHARS, row
 from vellum_nb.widgets.markup import name_html
-from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
-from vellum_nb.widgets.to_set import offer_case_sets
+from vellum_nb.widgets.table_view import Format, TableView, Window, offer_case_sets, refuse
 
 MAX_PAGE_BYTES = 80_000  # of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)

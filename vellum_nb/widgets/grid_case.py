@@ -19,6 +19,7 @@ from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.format import (
     figure,
     input_kind,
+    is_short,
     one_line,
     plain_text,
     plural,
@@ -154,7 +155,7 @@ class Detail:
         numbers = [(f"{number:,}", number - 1) for number in range(1, count + 1)]
         self._repeat.unobserve(self._on_repeat, "value")
         self._repeat.options = [("newest answers", None), *numbers]
-        self._repeat.value = chosen
+        self._repeat.index = 0 if chosen is None else chosen + 1
         self._repeat.observe(self._on_repeat, "value")
         set_class(self._repeat, "vnb-none", on=count <= 1)
         if chosen is not None:
@@ -184,9 +185,16 @@ class Detail:
         """Show heading, inputs and bars."""
         self._edge.clear()
         self._runs = runs
-        of_head = {"title": title, "labels": labels, "inputs": inputs, "expected": expected}
+        given = {name: value for name, value in inputs.items() if value is not None}
+        of_head = {"title": title, "labels": labels, "inputs": given, "expected": expected}
         head = render(
-            "grid_case.html.j2", **of_head, missing=missing, can_add=can_add, html=_input_html
+            "grid_case.html.j2",
+            **of_head,
+            missing=missing,
+            can_add=can_add,
+            html=_input_html,
+            is_short=is_short,
+            text=plain_text,
         )
         self._head.value = clean(head)
         self.bars.show(runs)

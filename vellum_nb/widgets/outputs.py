@@ -50,6 +50,8 @@ _MAX_OUTPUTS = 200
 _MAX_NODES = 200
 _MAX_COMPARED_CHARS = 30_000  # of the values of two traces: comparing more takes longer than 0.2 s
 _MAX_SHOWN_CHARS = 300_000
+_MAX_RUN_CHARS = 150_000  # of HTML; later outputs are only shown if they are short
+_MAX_ROW_CHARS = 1_000
 _MAX_SUMMARIZED_CHARS = 3_000
 _MAX_DEPTH = 6
 _MIN_BAR_PERCENT = 0.5  # keeps nodes of no duration visible
@@ -359,19 +361,22 @@ def output_rows(
         rows.append(_row(problem.label, problem.to_html(markdown=markdown)))
     side: Side = "both" if inline else "new"
     expected = expected or {}
-    met = checks(run.outputs, expected)
+    met, room = checks(run.outputs, expected), _MAX_RUN_CHARS
     for name in names if run.outputs or not problem else ():
         value = run.outputs.get(name)
         if other is not None and name in run.outputs and name in other.outputs:
             html = AnswerCell.of(name, other, run).baseline_html(markdown=markdown)
         else:
             html = AnswerCell.of(name, run, baseline).to_html(markdown=markdown, side=side)
+        if room <= 0 and len(html) > _MAX_ROW_CHARS:
+            html = '<p class="vnb-note">too long to show with the others; it is in run.outputs</p>'
+        room -= len(html)
         if name in met:
             html += check_html(expected[name], is_met=met[name], icon=_icon)
         css = "vnb-prose" if is_prose(value) else ""
         if not css and met.get(name) is False:
             css = "vnb-wrong"
-        rows.append(_row(name, html, css))
+        rows.append(_row(name, html, css, is_narrow=is_short(value)))
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
 
 
@@ -409,9 +414,10 @@ def _icon(state: str) -> str:
     return icon(state, f"vnb-icon vnb-icon-{state}", 14)
 
 
-def _row(name: str, html: str, css: str = "") -> str:
+def _row(name: str, html: str, css: str = "", *, is_narrow: bool = False) -> str:
     kind = f' class="{css}"' if css else ""
-    return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
+    row = "vnb-out-row vnb-out-short" if is_narrow else "vnb-out-row"
+    return f'<div class="{row}"><dt>{name_html(name)}</dt><dd{kind}>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:

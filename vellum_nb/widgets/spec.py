@@ -65,6 +65,13 @@ class FormSpec:
                 return choice
         return self.tags[-1] if self.tags else None
 
+    @property
+    def baseline(self) -> TagChoice | None:
+        """The release to compare LATEST with: that of `production`, or else the one before it."""
+        others = [choice for choice in self.tags if choice is not self.latest]
+        production = (choice for choice in others if "production" in choice.names)
+        return next(production, others[-1] if others else None)
+
     def known(self, tag: str) -> str:
         """Return the tag that requests use for `tag`; raise `InputError` if it is unknown."""
         for choice in self.tags:

@@ -41,8 +41,15 @@ from vellum_nb.widgets.table_rows import (
     static_html,
 )
 from vellum_nb.widgets.table_run import RunDetail
-from vellum_nb.widgets.table_view import MAX_TEXT, Format, TableView, Window, read_int, refuse
-from vellum_nb.widgets.to_set import offer_case_sets
+from vellum_nb.widgets.table_view import (
+    MAX_TEXT,
+    Format,
+    TableView,
+    Window,
+    offer_case_sets,
+    read_int,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from vellum_nb.widgets.form import RunForm

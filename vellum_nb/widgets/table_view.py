@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 
 import traitlets
 
+from vellum_nb.comparison.actions import Actions
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import clean
 from vellum_nb.rendering.html import asset, script
@@ -21,6 +22,10 @@ from vellum_nb.widgets.base import ThreadSafeWidget, export_target
 
 MAX_TEXT = 500
 _MAX_OFFSET = 2**53
+_MAX_SETS = 200  # offered names
+
+Chosen = tuple[str | None, Any]
+"""The deployment, if it is known, and the cases or runs to add."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,3 +217,36 @@ class TableView(ThreadSafeWidget):
         except (OSError, ImportError, VellumNBError) as exc:
             answer = {"error": str(exc)}
         self.send({"kind": "outcome"} | {part: clean(text) for part, text in answer.items()})
+
+
+def offer_case_sets(
+    table: TableView,
+    actions: Actions,
+    chosen: Callable[[Mapping[str, Any]], Chosen],
+    submit: Callable[[Callable[[], None]], None],
+) -> None:
+    """Let the page of `table` list case sets, and add cases to one.
+
+    `chosen` reads the cases from a message of the page; `submit` calls a function in a thread.
+    """
+
+    def show_names(message: Mapping[str, Any]) -> None:
+        names = actions.case_sets(chosen(message)[0])[:_MAX_SETS]
+        table.send({"kind": "case_sets", "names": list(map(clean, names))})
+
+    def add(message: Mapping[str, Any]) -> None:
+        def act() -> str:
+            name = message.get("name")
+            if not isinstance(name, str) or len(name) > MAX_TEXT:
+                refuse(f"{name!r:.60} is not the name of a case set")
+            return actions.add_cases(name.strip(), *chosen(message))
+
+        table.send_outcome(act)
+
+    def in_thread(call: Callable[[Mapping[str, Any]], None], message: Mapping[str, Any]) -> None:
+        submit(lambda: table.guarded("action", lambda: call(message)))
+
+    table.actions |= {
+        "case_sets": lambda message: in_thread(show_names, message),
+        "add_to_set": lambda message: in_thread(add, message),
+    }

@@ -293,6 +293,7 @@ def test_open_conversation_says_which_repeat_is_shown(repeated):
 def test_repeat_of_a_conversation_can_be_chosen(repeated):
     detail = FullCase(repeated.whole)
     assert [label for label, _ in detail.repeat.options] == ["newest answers", "1", "2", "3"]
+    assert detail.repeat.label == "newest answers"
     detail.repeat.value = 0
     assert replies(repeated) == ["v1 0", "v2 0"] * 2
     assert [bar["id"] for bar in FullCase(repeated.whole).bars.bars] == ["v1-2-0", "v2-2-0"]

@@ -367,8 +367,8 @@ class TableView extends WidgetView {
     container.classList.toggle("vnb-grid-stacked", Boolean(opened) && !isSide);
     const row = isSide || !opened ? null : (nodes.get(opened) ?? grid);
     const anchor = row ? row.getBoundingClientRect().bottom : grid.getBoundingClientRect().top;
-    if (row) row.style.marginBottom = `${details.offsetHeight}px`;
     details.style.top = `${anchor - container.getBoundingClientRect().top}px`;
+    if (row) row.style.marginBottom = `${details.offsetHeight}px`; // last: it can scroll the page
   }
 
   // Handle a key of a row; return whether it is one.
@@ -999,7 +999,7 @@ export class CasesGrid extends TableView {
     this.chips = h("span.vnb-grid-filters", { role: "group", "aria-label": "Filters" });
     this.about = h("span.vnb-grid-remark");
     this.keys = h("span.vnb-grid-keys");
-    this.foot.append(this.pager, this.status, this.about, this.keys);
+    this.foot.append(this.pager, this.status, this.keys, this.about);
     const search = this.search("Search inputs and outputs", "search inputs and outputs");
     const filters = h("div.vnb-grid-filterbar", search, this.chips, this.count, this.looks);
     const { bar, panel, verdicts, adding, top, code, alert, grid, empty, foot } = this;
@@ -1068,14 +1068,15 @@ export class CasesGrid extends TableView {
     const lines = look("lines", "One line per case (c)", false);
     replaceChildren(this.looks, lines, look("blocks", "Outputs in full (c)", true));
     const keys = [
-      "j k cases · h l releases · Enter opens · n next difference",
-      canUnfold && "c rows · d differences",
-      can.includes("rate") && "1–5 rate",
-      can.includes("fail") && "f failure · m note",
-      can.includes("set") && "a adds to a case set",
-      can.includes("blind") && "b blind",
-    ];
-    setText(this.keys, keys.filter(Boolean).join(" · "));
+      "j k=case,h l=release,Enter=open,n=next difference",
+      canUnfold && "c=rows,d=differences",
+      can.includes("rate") && "1–5=rate",
+      can.includes("fail") && "f=failure,m=note",
+      can.includes("set") && "a=case set",
+      can.includes("blind") && "b=blind",
+    ].filter(Boolean);
+    const hints = keys.flatMap((group) => group.split(",")).map((hint) => hint.split("="));
+    this.keys.replaceChildren(...hints.map(([key, what]) => h("span", h("kbd", key), ` ${what}`)));
   }
 
   columns() {
