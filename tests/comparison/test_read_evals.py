@@ -1,15 +1,19 @@
 """`vnb.read_evals`: results of other tools as frames to compare."""
 
 import json
+import re
 import zipfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+import hypothesis.strategies as st
 import pandas as pd
 import pytest
+from hypothesis import given
 
 import vellum_nb as vnb
-from vellum_nb.errors import InputError
+from vellum_nb.errors import InputError, VellumNBError
 
 FILES = Path(__file__).parent / "evals"
 
@@ -123,6 +127,71 @@ def test_damaged_file_is_an_input_error(path):
                 vnb.read_evals(one)
             except InputError:
                 continue
+
+
+ATOMS = (
+    st.none() | st.booleans() | st.floats() | st.text(max_size=20)
+    | st.integers(-(10**20), 10**20)
+    | st.sampled_from([10**400, "\0", "C", "inf", "2026-99-99", "2026-12-01T10:00:00Z", "model-a"])
+)  # fmt: skip
+VALUES = st.recursive(
+    ATOMS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "value", "score", "role", "x"]), inner)
+    ),
+    max_leaves=5,
+)
+OF_PYTHON = re.compile(r"' object|argument|dtype|convert|iterable|subscript|hashable|\b_[A-Z]")
+
+
+def places(value, path=()):
+    """Return the paths of all parts of a JSON value."""
+    items = dict(enumerate(value)) if isinstance(value, list) else value
+    parts = items.items() if isinstance(items, dict) else ()
+    return [path, *(place for key, part in parts for place in places(part, (*path, key)))]
+
+
+def replaced(value, path, new):
+    if not path:
+        return new
+    changed = value.copy()
+    changed[path[0]] = replaced(value[path[0]], path[1:], new)
+    return changed
+
+
+@st.composite
+def damaged_results(draw):
+    """Return the content of a file of results with another value in one place."""
+    text = draw(st.sampled_from(sorted(FILES.glob("*.json*")))).read_text()
+    is_lines = text.startswith('{"spec"')
+    parts = [json.loads(line) for line in (text.splitlines() if is_lines else [text])]
+    at = draw(st.integers(0, len(parts) - 1))
+    parts[at] = replaced(parts[at], draw(st.sampled_from(places(parts[at]))), draw(VALUES))
+    content = "\n".join(map(json.dumps, parts))
+    samples = parts[0].get("samples") if isinstance(parts[0], dict) else None
+    if isinstance(samples, list) and draw(st.booleans()):
+        members = {f"samples/{n}.json": json.dumps(one) for n, one in enumerate(samples)}
+        return archive({"header.json": content, **members})
+    return content.encode()
+
+
+def outcome(content):
+    """Return the message of the error, or an empty one after a comparison."""
+    try:
+        frame = vnb.read_evals(content)
+    except InputError as error:
+        return str(error)
+    with suppress(VellumNBError):
+        vnb.compare(frame).summary()
+    return ""
+
+
+@given(damaged_results())
+def test_damaged_value_is_a_clear_error_or_a_frame_to_compare(content):
+    message = outcome(content)
+    assert not OF_PYTHON.search(message)
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize(

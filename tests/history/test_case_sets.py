@@ -3,15 +3,19 @@
 import os
 import sqlite3
 import sys
+import tracemalloc
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 
 import pytest
 
 import vellum_nb as vnb
 from vellum_nb.history import case_sets_of
+from vellum_nb.history.case_sets import add_version
+from vellum_nb.history.history import recorder_of
 from vellum_nb.history.merge import Conflict
 from vellum_nb.models import case_id
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import CaseSetVersion, SweepCase
 
 
 def member(text, **expected):
@@ -62,6 +66,40 @@ def test_error_in_a_change_stores_nothing(history):
     with pytest.raises(ZeroDivisionError):
         case_sets_of(history).commit("suite", lambda _: 1 / 0, message="", deployment=None)
     assert case_sets_of(history).latest() == []
+
+
+def store_versions(count):
+    """Return a history with a set of so many versions, each of which adds a case."""
+
+    def write(tx):
+        for number in range(1, count + 1):
+            version = CaseSetVersion(
+                id=str(number),
+                name="suite",
+                number=number,
+                parent=str(number - 1) if number > 1 else None,
+                created=datetime.now(UTC),
+            )
+            added = member(f"case {number}")
+            add_version(tx, version, {added[0].case_id: added})
+
+    history = vnb.History(":memory:")
+    recorder_of(history).store.write(write)
+    return history
+
+
+def peak_memory(count):
+    with store_versions(count) as history:
+        tracemalloc.start()
+        versions = case_sets_of(history).versions("suite")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert [counts.cases for counts in versions.values()] == [*range(count, 0, -1)]
+    return peak
+
+
+def test_memory_for_the_counts_of_1000_versions_grows_with_their_number():
+    assert peak_memory(1000) < 6 * peak_memory(250)
 
 
 @pytest.mark.slow
@@ -147,6 +185,22 @@ def test_merge_combines_the_changes_of_both_histories(pair):
     assert cases(ann) == [member("base", category="x"), member("of ann"), member("of bob")]
     newest, counts = next(iter(case_sets_of(ann).versions("suite").items()))
     assert (newest.number, newest.message, counts.cases) == (5, "merged", 3)
+
+
+def test_versions_of_both_histories_have_the_counts_of_their_own_cases(pair):
+    ann, bob = pair
+    add(ann, "suite", member("of ann"))
+    remove(bob, member("old"))
+    add(bob, "suite", member("of bob"), member("more"))
+    ann.merge(bob)
+    counts = case_sets_of(ann).versions("suite").values()
+    assert [tuple(of_version) for of_version in counts] == [
+        (4, 2, 0, 1),
+        (3, 2, 0, 0),
+        (1, 0, 0, 1),
+        (3, 1, 0, 0),
+        (2, 2, 0, 0),
+    ]
 
 
 def test_histories_that_merge_each_other_have_the_same_versions(pair):

@@ -2,7 +2,7 @@
 
 from runs_kit import later_run
 
-from vellum_nb.cli.side_by_side import side_by_side_text
+from vellum_nb.cli.printing import side_by_side_text
 from vellum_nb.models import RunError
 
 BROKE = RunError(code="NODE_EXECUTION", message="broke \x1b]0;title\x07")

@@ -1,6 +1,7 @@
 """Cases of other tools: read by `vnb.read_cases`, written by a case set."""
 
 import json
+import sys
 
 import pytest
 
@@ -89,6 +90,12 @@ def test_text_is_not_a_path_of_cases():
 def test_other_content_is_an_error(content, message):
     with pytest.raises(InputError, match=message):
         vnb.read_cases(content)
+
+
+def test_yaml_without_its_extra_is_an_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(InputError, match=r"pip install 'vellum-nb\[yaml\]', or save it as JSON"):
+        vnb.read_cases(b"tests:\n- vars: {ticket: Help}\n")
 
 
 def test_case_set_is_written_for_promptfoo(suite, tmp_path):

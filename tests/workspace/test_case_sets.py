@@ -242,6 +242,69 @@ def test_conversations_are_cases_of_several_rows(ws):
     assert set(sweep.frame()["case_id"]) == set(suite.frame().index)
 
 
+TURNS = ["My order A-1234 is broken", "A refund"]
+CHAT_ROWS = ("turn", "input.message", "expected.status")
+
+
+@pytest.mark.parametrize("form", ["last turn", "all turns", "frame"])
+def test_stored_conversation_is_added_with_its_whole_script(ws, form):
+    last = ws.converse("support-bot", TURNS, release_tag="v1")[-1]
+    ws.rate(last, quality=0, desired={"status": "refund"})
+    given = {"last turn": [ws.history.get(last.id)], "all turns": ws.history.runs()}
+    suite = ws.case_set("chat")
+    suite.add(given.get(form, ws.history.frame()), labels={"source": "production"})
+    frame = suite.frame()
+    assert frame.index.tolist() == [last.case_id] * 2
+    assert frame.loc[:, CHAT_ROWS].fillna("").to_numpy().tolist() == [
+        [1, TURNS[0], ""],
+        [2, TURNS[1], "refund"],
+    ]
+    assert set(frame["label.source"]) == {"production"}
+
+
+def test_turn_rated_1_expects_its_own_outputs(ws):
+    runs = ws.converse("support-bot", TURNS, release_tag="v1")
+    ws.rate(runs[0], quality=1)
+    suite = ws.case_set("chat")
+    suite.add([runs[1]])
+    assert suite.frame()["expected.status"].fillna("").tolist() == [runs[0].outputs["status"], ""]
+
+
+def test_conversation_with_a_chat_history_is_added_without_its_answers(ws):
+    run = ws.converse("docs-qa", ["Is there a trial?", "And then?"], release_tag="LATEST")[-1]
+    suite = ws.case_set("docs")
+    suite.add([run])
+    assert suite.frame().index.tolist() == [run.case_id] * 2
+    assert [name for name in suite.frame() if name.startswith("input.")] == ["input.question"]
+
+
+def test_conversations_of_several_releases_are_one_case(ws):
+    sweep = ws.sweep("support-bot", [{"turns": TURNS}], release_tags=["v1", "v2"], progress=False)
+    change = ws.case_set("chat").add(sweep.runs())
+    assert (len(change.added), change.duplicates) == (1, 1)
+
+
+def test_conversation_without_its_first_turn_is_refused(ws):
+    first, last = ws.converse("support-bot", TURNS, release_tag="v1")
+    ws.history.delete(first)
+    with pytest.raises(InputError, match="the history has only its turns 2"):
+        ws.case_set("chat").add([last])
+
+
+def test_single_runs_do_not_become_turns_of_conversations(ws):
+    ws.run("support-bot", {"message": "Hello"}, release_tag="v1")
+    ws.converse("support-bot", TURNS, release_tag="v1")
+    with pytest.raises(InputError, match="put them into two sets"):
+        ws.case_set("chat").add(ws.history.runs())
+
+
+def test_runs_of_other_deployments_are_left_out(ws, suite):
+    ws.converse("support-bot", TURNS, release_tag="v1")
+    ws.run("ticket-triage", {"ticket": "a refund"}, release_tag="v2")
+    change = suite.add(ws.history.frame())
+    assert (len(change.added), change.notes) == (1, ("2 runs of other deployments are left out",))
+
+
 def test_conversations_of_the_same_name_stay_apart_in_a_csv(ws, tmp_path):
     suite = ws.case_set("chat", deployment="support-bot")
     for text in ("My order is late", "My order is broken"):

@@ -6,6 +6,7 @@ A failure name is a tag of a run, such as ``failure:wrong category``, or with it
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ Chosen: TypeAlias = Union["pd.DataFrame", str, "Case", Run, Iterable[Union[str, 
 Status = Literal["same", "differs", "missing"]
 
 _EXPECTED = ("expected", "desired")
+_NAME = "conversation"  # label, and column without a prefix
 _MIN_LIKENESS = 0.8  # of a label and the output that it may misspell
 _ID_CHARS = 8  # of an abridged release id
 _MAX_NAME_CHARS = 80  # of a failure name
@@ -272,6 +274,49 @@ def turn_cases(cases: Iterable[Case]) -> list[Case]:
     return turns
 
 
+def case_row(case: Case) -> dict[str, Any]:
+    """Return a case as a row of a table of cases; a conversation has its script as `turns`.
+
+    Without an expected output, the outputs of answers that are rated 1 are expected, if they agree.
+    """
+    if case.turns:
+        return {"turns": [case_row(turn) for turn in _scripted(case)]}
+    expected = dict(case.expected)
+    good = [run.outputs for run in case.runs.values() if run.quality == 1]
+    if good and not expected and all(same_value(outputs, good[0]) for outputs in good):
+        expected = good[0]
+    previous = case.previous_execution_id
+    return row_of(SweepCase(0, case.case_id, case.inputs, expected, case.labels, previous))
+
+
+def _scripted(case: Case) -> list[Case]:
+    """Return the turns of the script of a conversation."""
+    if case.is_open:
+        msg = (
+            "a simulated user continued this conversation, and a case has only its script: add the "
+            "script with suite.add([{'turns': [...]}]), and give the user to ws.sweep(...)"
+        )
+        raise InputError(msg)
+    turns = turn_cases([case])
+    if len(turns) < case.turns:
+        msg = (
+            f"Case {case.number} cannot be added: the history lacks some of its {case.turns} turns"
+        )
+        raise InputError(msg)
+    start = case.conversations.script.get(1) or next(iter(turns[0].runs.values()))
+    turns[0] = replace(turns[0], previous_execution_id=start.previous_execution_id)
+    return turns
+
+
+def row_of(case: SweepCase) -> dict[str, Any]:
+    """Return a case, or a turn, as a row of a table of cases."""
+    cells = case.cells()
+    if _NAME in case.labels and _NAME not in case.inputs:
+        cells[_NAME] = cells.pop(f"label.{_NAME}")
+    previous = case.previous_execution_id
+    return cells | ({"previous_execution_id": previous} if previous else {})
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of a comparison."""
@@ -472,7 +517,7 @@ def with_totals(run: Run, by_conversation: Mapping[str, Sequence[Run]]) -> Run:
     fields["tag_moved"] |= any(each.tag_moved for each in runs)
     for name in ("cost_usd", "latency_s"):
         figures = [figure for each in runs if (figure := getattr(each, name)) is not None]
-        fields[name] = sum(figures) if figures else None
+        fields[name] = math.fsum(figures) if figures else None  # in any order
     return run.model_copy(update=fields)
 
 

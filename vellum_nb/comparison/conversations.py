@@ -153,9 +153,14 @@ def said(run: Run, before: Run | None) -> str:
 
 def turns_before(runs: Iterable[Run], last: Run) -> Iterator[Run]:
     """Yield the run of each turn before `last`: the newest answer, or the newest run."""
+    return (run for turn, run in runs_by_turn(runs).items() if turn < (last.turn or 0))
+
+
+def runs_by_turn(runs: Iterable[Run]) -> dict[int, Run]:
+    """Return the run of each turn of a conversation: the newest answer, or the newest run."""
     by_turn: dict[int, Run] = {}
     for run in sorted(runs, key=lambda run: run.timestamp):
         old = by_turn.get(run.turn or 0)
         if old is None or run.state == "FULFILLED" or old.state != "FULFILLED":
             by_turn[run.turn or 0] = run
-    return (by_turn[turn] for turn in sorted(by_turn) if turn < (last.turn or 0))
+    return dict(sorted(by_turn.items()))

@@ -26,6 +26,7 @@ _MAX_MEMBER_BYTES = 100_000_000
 _MAX_MEMBERS = 200_000  # of an archive
 _MAX_CELLS = 10_000_000
 _MAX_COLUMNS = 2_000
+_MAX_EPOCHS = 1_000_000
 _INSPECT_GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _FIRST = (
     *("release_tag", "deployment", "timestamp", "state", "latency_s", "cost_usd", "repeat"),
@@ -78,7 +79,8 @@ def _error(exc: Exception, name: str) -> VellumNBError | None:
     if isinstance(exc, ValidationError):
         first = exc.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        return InputError(f"{name} cannot be read: {cut(where)}: {first['msg']}")
+        problem = first["msg"].partition(" or instance of ")[0]
+        return InputError(f"{name} cannot be read: {cut(where)}: {problem}")
     return InputError(f"{name} cannot be read: {exc!s:.300}")
 
 
@@ -231,16 +233,20 @@ def _equals(assertions: Any) -> Any:
     return values[0] if len(values) == 1 else None
 
 
+class _InspectUsage(Reply):
+    total_cost: float | None = None
+
+
 class _InspectSample(Reply):
     id: str | int
-    epoch: int = 1
+    epoch: int = Field(1, ge=1, le=_MAX_EPOCHS)
     input: Any
     target: Any = None
     output: Any = Field(None, validation_alias=AliasPath("output", "completion"))
     error: dict[str, Any] = Field({})
     scores: dict[str, Any] = Field({})
     metadata: dict[str, Any] = Field({})
-    model_usage: dict[str, Any] = Field({})
+    model_usage: dict[str, _InspectUsage] = Field({})
     working_time: float | None = None
     started_at: Moment | None = None
 
@@ -254,7 +260,7 @@ class _InspectLog(Reply):
 
 def _inspect_rows(log: _InspectLog, samples: Iterable[_InspectSample]) -> Iterator[Row]:
     for sample in samples:
-        costs = [u.get("total_cost") for u in sample.model_usage.values() if isinstance(u, dict)]
+        costs = [usage.total_cost or 0.0 for usage in sample.model_usage.values()]
         yield _row(
             {"input": _conversation(sample.input)},
             sample.output,
@@ -263,7 +269,7 @@ def _inspect_rows(log: _InspectLog, samples: Iterable[_InspectSample]) -> Iterat
             repeat=sample.epoch - 1,
             timestamp=micros(sample.started_at or log.created),
             latency_s=sample.working_time,
-            cost_usd=sum(map(float, filter(None, costs))) or None,
+            cost_usd=sum(costs) or None,
             error=str(sample.error.get("message")) if sample.error else None,
             expected=sample.target,
             labels={**sample.metadata, "id": sample.id},

@@ -65,7 +65,8 @@ class CaseSets:
         with self._store.snapshot() as reader:
             versions = _versions(reader, name)
             counts = _counts(versions, _changes(reader, name))
-        return {version: counts[version.id] for version in reversed(versions)}
+        with damaged(f"Case set {name!r:.100}"):
+            return {version: counts[version.id] for version in reversed(versions)}
 
     def members(self, name: str, number: int | None = None) -> dict[str, Member]:
         """Return the cases of a version by id, in the order in which they were added."""
@@ -154,23 +155,27 @@ def _changes(reader: Reader, name: str) -> dict[str, _Texts]:
     return changes
 
 
-def _applied(texts: _Texts, changes: _Texts) -> _Texts:
-    """Return the stored cases after the changes of a version. Updated cases keep their place."""
-    after = texts | changes
-    return {case_id: text for case_id, text in after.items() if text is not None}
-
-
 def _counts(
     versions: Iterable[CaseSetVersion], changes: Mapping[str, _Texts]
 ) -> dict[str, VersionCounts]:
-    counts, cases = dict[str, VersionCounts](), dict[str | None, _Texts]()
+    """Return the counts of the versions that descend from a first one, in one pass over them."""
+    children: dict[str | None, list[CaseSetVersion]] = {}
     for version in versions:
-        before, changed = cases.get(version.parent, {}), changes.get(version.id, {})
-        cases[version.id] = _applied(before, changed)
-        removed = sum(text is None for text in changed.values())
-        added = len(changed.keys() - before.keys())
-        numbers = (added, len(changed) - added - removed, removed)
-        counts[version.id] = VersionCounts(len(cases[version.id]), *numbers)
+        children.setdefault(version.parent, []).append(version)
+    counts, cases = dict[str, VersionCounts](), set[str]()  # cases: of the current version
+    steps: list[CaseSetVersion | set[str]] = [*children.get(None, ())]
+    while steps:
+        step = steps.pop()
+        if isinstance(step, set):  # all versions after this one are counted: go back
+            cases ^= step
+            continue
+        changed = changes.get(step.id, {})
+        removed = {case_id for case_id, text in changed.items() if text is None}
+        added = changed.keys() - cases - removed
+        cases ^= (differing := added | (removed & cases))
+        numbers = (len(added), len(changed) - len(added) - len(removed), len(removed))
+        counts[step.id] = VersionCounts(len(cases), *numbers)
+        steps += [differing, *children.get(step.id, ())]
     return counts
 
 
@@ -193,9 +198,12 @@ def _texts_of(
         while current is not None:
             chain.append(current)
             current = parents.pop(current)  # fails for a missing version, and for a cycle
-    texts: _Texts = {}
+    texts: _Texts = {}  # an updated case keeps its place
     for changed in reversed(chain):
-        texts = _applied(texts, changes.get(changed, {}))
+        for case_id, text in changes.get(changed, {}).items():
+            texts[case_id] = text
+            if text is None:
+                del texts[case_id]
     return texts
 
 
@@ -232,15 +240,16 @@ def member_of(name: str, case_id: str, content: str) -> Member:
 def check_case_set(reader: Reader, name: str) -> None:
     """Read all versions of a set; raise a `HistoryError` if it is damaged."""
     versions, changes = _versions(reader, name), _changes(reader, name)
+    counts = _counts(versions, changes)
     for version in versions:
         with damaged(f"Version {version.number} of case set {name!r:.100}"):
+            counts[version.id]  # fails for a version without its parent
             if not changes.get(version.id) and version.merged is None:
                 msg = "its changes are missing"
                 raise ValueError(msg)
         for case_id, text in changes.get(version.id, {}).items():
             if text is not None:
                 member_of(name, case_id, text)
-        _texts_of({}, name, versions, version.id)
 
 
 def case_set_names(reader: Reader) -> list[str]:

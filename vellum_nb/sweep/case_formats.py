@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,8 @@ def read_cases(
     Parameters
     ----------
     source : pathlib.Path or bytes
-        The file, or its content. Text is not accepted as a path. YAML needs PyYAML.
+        The file, or its content. Text is not accepted as a path. YAML needs the extra
+        ``yaml``.
     input : str, default "input"
         The input variable for the ``input`` of JSON lines; promptfoo names its variables.
     output : str, default "output"
@@ -126,9 +126,9 @@ def _yaml(text: str) -> Any:
         msg = f"it has more than {_MAX_YAML_BYTES // 10**6} MB of YAML; save it as JSON"
         raise ValueError(msg)
     try:
-        yaml = import_module("yaml")
+        import yaml
     except ImportError:
-        msg = "it is YAML, which needs PyYAML: pip install pyyaml, or save it as JSON"
+        msg = "it is YAML, which needs PyYAML: pip install 'vellum-nb[yaml]', or save it as JSON"
         raise ValueError(msg) from None
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
         msg = "it has YAML aliases; save it as JSON"

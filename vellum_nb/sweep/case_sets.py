@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vellum_nb.clock import micros
+from vellum_nb.comparison.conversations import own_inputs, runs_by_turn
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import CaseSets, cell, frame_of_cells, frame_of_records, parse_location
 from vellum_nb.lazy import pd
-from vellum_nb.models import canonical_json
+from vellum_nb.models import Run, canonical_json
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
 from vellum_nb.models.sweeps import CaseSetVersion, Member, SweepCase, conversations
 from vellum_nb.rendering.format import plural
@@ -30,6 +31,7 @@ from vellum_nb.sweep.cases import (
 from vellum_nb.sweep.conversations import Conversation, turn_table
 
 Resolve = Callable[[str], Releases]  # the releases whose variables type the cells of new cases
+Turns = Callable[[str], Sequence[Run]]  # the stored runs of a conversation
 Save = Callable[[Path | str, "pd.DataFrame | str"], Path]
 _MAX_NAME = 200
 _CONVERSATION, _TURN = "conversation", "turn"  # columns
@@ -129,12 +131,24 @@ class CaseSet:
     """
 
     def __init__(
-        self, sets: CaseSets, name: str, deployment: str | None, *, resolve: Resolve, save: Save
+        self,
+        sets: CaseSets,
+        name: str,
+        deployment: str | None,
+        *,
+        resolve: Resolve,
+        conversation: Turns,
+        save: Save,
     ) -> None:
         _check_name(name)
         check_text("deployment", deployment, optional=True)
         self.name = name
-        self._sets, self._resolve, self._save = sets, resolve, save
+        self._sets, self._resolve, self._conversation, self._save = (
+            sets,
+            resolve,
+            conversation,
+            save,
+        )
         stored = sets.latest(name)
         self._deployment = stored[0].deployment if stored else deployment
         if deployment is not None and self._deployment not in {None, deployment}:
@@ -180,7 +194,8 @@ class CaseSet:
         ----------
         cases : DataFrame, list of dicts, runs, or path
             Cases as for `vellum_nb.Workspace.sweep`. Runs (``ws.history.frame(...)``) expect their
-            desired outputs or, if they are rated 1, their own outputs.
+            desired outputs or, if they are rated 1, their own outputs. A run of a conversation
+            stands for the whole script, with the ratings of each turn.
         labels : dict, optional
             Labels of all these cases, such as ``{"source": "production"}``.
         message : str, optional
@@ -399,18 +414,24 @@ class CaseSet:
         """Return the given cases with their labels, checked on the deployment, and notes."""
         table = read_table(parse_location(cases))  # hides the password of a URL
         table = _with_rated_outputs(_without_answers(table))
-        table = replace(table, keeps_duplicates=True)
         deployment = self._deployment or self._deployment_of(table)
         releases = self._resolve(deployment)
-        if has_turns(table, releases):
-            table = turn_table(table, Conversation().resolved(releases), releases)
-        checked = checked_cases(table, releases, deployment)
-        shared = dict(labels or {})
-        cases_read = [
-            replace(case, position=0, labels={**case.labels, **shared}) for case in checked.cases
-        ]
+        table, notes = _of_deployment(table, deployment)
+        members: list[Member] = []
+        for part in _by_conversation(table, self._conversation):
+            if has_turns(part, releases):
+                part = turn_table(part, Conversation().resolved(releases), releases)  # noqa: PLW2901
+            checked = checked_cases(replace(part, keeps_duplicates=True), releases, deployment)
+            members += [
+                tuple(
+                    replace(case, position=0, labels={**case.labels, **(labels or {})})
+                    for case in turns
+                )
+                for turns in conversations(checked.cases)
+            ]
+            notes += checked.notes
         self._deployment = deployment
-        return [tuple(turns) for turns in conversations(cases_read)], checked.notes
+        return members, notes
 
     def _deployment_of(self, table: Table) -> str:
         """Return the deployment of the runs of a table."""
@@ -529,6 +550,52 @@ def _conflicts(stored: Member, given: Member) -> Iterator[CaseConflict]:
             kept, other = old.expected[name], new.expected[name]
             if canonical_json(kept) != canonical_json(other):
                 yield CaseConflict(old.case_id, name, kept, other)
+
+
+def _of_deployment(table: Table, deployment: str) -> tuple[Table, list[str]]:
+    """Return a table without the stored runs of other deployments, unless all are, and a note."""
+    rows = [row for row in table.rows if row.get("deployment") in {None, deployment}] or table.rows
+    skipped = len(table.rows) - len(rows) if table.stored else 0
+    if not skipped:
+        return table, []
+    return replace(table, rows=rows), [f"{skipped:,} runs of other deployments are left out"]
+
+
+def _by_conversation(table: Table, conversation: Turns) -> Iterator[Table]:
+    """Yield the single runs of a table, and the scripts of the conversations of its other runs."""
+    given: dict[str, dict[int, dict[str, Any]]] = {}
+    single = []
+    for row in table.rows:
+        if table.stored and (name := row.get("conversation_id")):
+            given.setdefault(name, {})[int(row.get("turn") or 0)] = row
+        else:
+            single.append(row)
+    if single:
+        yield replace(table, rows=single)
+    if given:
+        rows = [{"turns": _script(name, conversation(name), of)} for name, of in given.items()]
+        yield replace(table, rows=rows, columns=("turns",), has_runs=False)
+
+
+def _script(
+    name: str, runs: Sequence[Run], given: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the turns of a script, with ratings as expected outputs, and the given labels."""
+    by_turn = runs_by_turn(runs)
+    if list(by_turn) != list(range(1, len(by_turn) + 1)):
+        msg = f"Conversation {name!r:.100} cannot be added: the history has only its turns "
+        raise InputError(msg + cut_list(by_turn))
+    turns = []
+    for turn, run in by_turn.items():
+        stored = _with_rated_outputs(read_table([run])).rows[0]
+        cells = {f"input.{key}": value for key, value in own_inputs(run).items()}
+        for key, value in {**stored, **given.get(turn, {})}.items():
+            if key.startswith((*_EXPECTED, "label.")):
+                cells[key.replace("desired.", "expected.", 1)] = value
+        turns.append(cells)
+    if start := by_turn[1].previous_execution_id:
+        turns[0][PREVIOUS] = start
+    return turns
 
 
 def _without_answers(table: Table) -> Table:

@@ -330,7 +330,7 @@ def _of_dicts(cases: Any, name: str) -> Table:
             parts = [("input", "inputs"), ("expected", "desired"), ("label", "labels")]
             parts += [("output", "outputs")]
             cells = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
-            keys = ("deployment", "execution_id", "conversation_id", PREVIOUS, "quality")
+            keys = ("deployment", "execution_id", "conversation_id", "turn", PREVIOUS, "quality")
             rows.append(cells | {key: row[key] for key in keys if row.get(key)})
         else:
             rows.append({str(key): value for key, value in row.items()})

@@ -15,7 +15,7 @@ import traitlets
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions, require
-from vellum_nb.comparison.cases import Case, replay_rows
+from vellum_nb.comparison.cases import Case, case_row
 from vellum_nb.comparison.decisions import Decision
 from vellum_nb.comparison.lines import IDLE, STATES, CaseOrder
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
@@ -455,10 +455,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
 
     def _chosen_case(self, message: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
         """Return the deployment and a case, to add it to a case set."""
-        deployment, case = self.comparison.deployment, self._case(message)
-        if case.turns:
-            return deployment, replay_rows(deployment, [case], self.comparison.releases, [case])
-        return deployment, [_as_row(case)]
+        return self.comparison.deployment, [case_row(self._case(message))]
 
     def _on_rate(self, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")
@@ -596,14 +593,6 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
         for release, repeats in case.tries.items()
         for run in repeats
     ]
-
-
-def _as_row(case: Case) -> dict[str, Any]:
-    """Return a case as a row of a case set."""
-    parts = {"input": case.inputs, "expected": case.expected, "label": case.labels}
-    row = {f"{part}.{name}": v for part, values in parts.items() for name, v in values.items()}
-    previous = case.previous_execution_id
-    return row | ({"previous_execution_id": previous} if previous else {})
 
 
 def _same_releases(comparison: Comparison, actions: Actions) -> dict[str, tuple[str, ...]]:

@@ -41,7 +41,7 @@ from vellum_nb.sweep.users import compared_cases
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.script_runs import ScriptRuns
-from vellum_nb.workspace.scripts import scripted, scripts_only
+from vellum_nb.workspace.scripts import scripted
 from vellum_nb.workspace.sweeps import empty_sweep, open_case_set, start_sweep
 from vellum_nb.workspace.views import show
 
@@ -248,9 +248,7 @@ class WorkspaceActions:
         return [each.name for each in newest if deployment is None or each.deployment in fits]
 
     def add_cases(self, name: str, deployment: str | None, cases: Cases) -> str:
-        """Add cases or runs to a case set, and return a summary; a row of a run is its script."""
-        if isinstance(cases, list) and all("sweep_id" in row for row in cases):
-            cases = scripts_only(Sweeps(self.history), cases)
+        """Add cases or runs to a case set, and return a summary."""
         return str(open_case_set(self.runner, name, deployment).add(cases))
 
     def look_up(self, run: Run) -> Run:

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vellum_nb.comparison.cases import row_of
 from vellum_nb.errors import InputError
 from vellum_nb.history import Sweeps
-from vellum_nb.models.sweeps import SweepCase, conversations, is_user
+from vellum_nb.models.sweeps import conversations, is_user
 from vellum_nb.sweep.conversations import Conversation
 from vellum_nb.sweep.options import SweepOptions
 from vellum_nb.sweep.users import compared_cases
 
 _ORIGIN = "label.replay_of"
-_NAME = "conversation"  # label, and column without a prefix
 
 
 def scripted(
@@ -35,18 +35,6 @@ def scripted(
         )
         raise InputError(msg)
     return made, talks[0] if talks else None
-
-
-def scripts_only(sweeps: Sweeps, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows of stored conversations as cases; `InputError`: a simulated user wrote turns."""
-    cases, talk = scripted(sweeps, rows)
-    if talk is not None and talk.user is not None:
-        msg = (
-            "a simulated user continued this conversation, and a case has only its script: add the "
-            "script with suite.add([{'turns': [...]}]), and give the user to ws.sweep(...)"
-        )
-        raise InputError(msg)
-    return [{"turns": list(map(without_origin, case["turns"]))} for case in cases]
 
 
 def without_origin(turn: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,17 +62,8 @@ def _script(sweeps: Sweeps, row: Mapping[str, Any]) -> tuple[dict[str, Any], Con
     inputs = [turn.inputs for turn in turns]
     if is_user(turns[0]):  # the user begins
         inputs = [{**steps[1].inputs, str(talk.input): ""}]
-    cells = map(_cells, turns, inputs, expected)
+    cells = (
+        row_of(replace(turn, inputs=sent, expected=values))
+        for turn, sent, values in zip(turns, inputs, expected, strict=True)
+    )
     return {"turns": [{**of_turn, _ORIGIN: row["id"]} for of_turn in cells]}, talk
-
-
-def _cells(
-    turn: SweepCase, inputs: Mapping[str, Any], expected: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return a turn as a row of a table of cases."""
-    cells = replace(turn, inputs=inputs, expected=expected).cells()
-    if _NAME in turn.labels and _NAME not in inputs:
-        cells[_NAME] = cells.pop(f"label.{_NAME}")
-    if turn.previous_execution_id is not None:
-        cells["previous_execution_id"] = turn.previous_execution_id
-    return cells

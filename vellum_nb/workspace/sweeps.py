@@ -521,8 +521,14 @@ def open_case_set(runner: Runner, name: str, deployment: str | None) -> CaseSet:
     def resolve(deployment: str) -> Releases:
         return {"LATEST": runner.lookup.readable_release(deployment, "LATEST")}
 
-    save = partial(save_frame, runner.client)
-    return CaseSet(case_sets_of(runner.history), name, deployment, resolve=resolve, save=save)
+    return CaseSet(
+        case_sets_of(runner.history),
+        name,
+        deployment,
+        resolve=resolve,
+        conversation=runner.history.conversation,
+        save=partial(save_frame, runner.client),
+    )
 
 
 def start_sweep(

@@ -834,7 +834,49 @@ def test_invalid_name_of_a_case_set_is_refused(graded, name, error):
     assert error in add_to_set(graded, name)["error"]
 
 
-def test_conversation_is_added_to_a_case_set_with_its_script(talks):
+@pytest.fixture
+def talk(ws, views):
+    """Return the sweep of a conversation of two turns on two releases."""
+
+    def bot(message: str) -> str:
+        return message.upper()
+
+    ws.server.deploy(bot, name="bot", release_tags=["v1", "v2"])
+    turns = [{"message": "hello", "expected.output": "HELLO"}, "bye"]
+    return ws.sweep("bot", [{"turns": turns}], release_tags=["v1", "v2"], progress=False)
+
+
+def added_rows(ws, view):
+    page = GridPage(view)
+    assert add_to_set(page, "chats")["text"] == "chats, version 1: 1 added"
+    view.close()
+    frame = ws.case_set("chats").frame()
+    assert set(frame.index) == {view.comparison.cases[0].case_id}
+    return frame[["input.message", "expected.output"]].fillna("").to_numpy().tolist()
+
+
+def test_conversation_is_added_to_a_case_set_with_its_script(ws, talk):
+    assert added_rows(ws, talk.compare().view()) == [["hello", "HELLO"], ["bye", ""]]
+
+
+def test_conversation_that_no_sweep_planned_is_added_with_its_turns(ws, talk):
+    for turn in talk.runs():
+        rating = {"desired": {"output": "x"}} if turn.turn == 1 else {"quality": 1}
+        ws.history.annotate(turn.id, **rating)
+    with vnb.connect(ws.server, history=":memory:") as other:
+        other.history.merge(ws.history.runs())
+        view = other.compare("bot", release_tags=["v1", "v2"]).view()
+        assert added_rows(other, view) == [["hello", "x"], ["bye", "BYE"]]
+
+
+def test_conversation_that_lacks_a_turn_is_not_added(grid):
+    turns = [run(1, tag, turn=2, conversation_id=tag, case_id="talk") for tag in ("v1", "v2")]
+    actions = SomeActions(trace=None, rate=None, add_cases=None)
+    error = add_to_set(grid(turns, actions=actions), "weekly")["error"]
+    assert error == "Case 1 cannot be added: the history lacks some of its 2 turns"
+
+
+def test_sweep_of_an_added_conversation_has_its_case(talks):
     ws, grid = talks
     assert add_to_set(GridPage(grid), "weekly")["text"] == "weekly, version 1: 1 added"
     sweep = ws.sweep("support-bot", ws.case_set("weekly"), release_tags=["v1"], progress=False)
