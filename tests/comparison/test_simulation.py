@@ -23,7 +23,7 @@ def test_intervals_hold_and_tests_err_as_seldom_as_they_say():
         for number in (6, 40):
             found = module.simulate(title, number, times=75)
             # by more than three standard errors of so few comparisons
-            assert not module.defects(found, margin=0.088), (title, number, found)
+            assert not module.defects(found, margins=(0.088, 0.088)), (title, number, found)
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_decisions_with_a_margin_err_as_seldom_as_they_say():
     module = simulation("statistics")
     for title in module.SCENARIOS:
         found = module.simulate_decisions(title, 30, times=75)
-        assert not module.defects(found, margin=0.088), (title, found)
+        assert not module.defects(found, margins=(0.088, 0.088)), (title, found)
 
 
 @pytest.mark.slow

@@ -750,7 +750,7 @@ def _chances() -> Floats:
 def expected_gain(mean: float, error: float) -> float:
     """Return the gain that a plan expects: the observed one, less 1.5 standard errors.
 
-    >>> expected_gain(-0.25, 0.1), expected_gain(0.05, 0.1)
-    (-0.1, 0.0)
+    >>> expected_gain(-0.5, 0.25), expected_gain(0.05, 0.1)
+    (-0.125, 0.0)
     """
     return math.copysign(max(0.0, abs(mean) - _SHRINKAGE * error), mean) if mean else 0.0
