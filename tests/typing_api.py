@@ -46,7 +46,7 @@ def a_session() -> None:
         )
         assert_type(ws.judge("grader"), vnb.Metric)
         assert_type(compared.summary(), pd.DataFrame)
-        assert_type(compared.frame("worse", metric="exact", release="v2"), pd.DataFrame)
+        assert_type(compared.regressions("exact", release="v2"), pd.DataFrame)
         assert_type(vnb.compare(ws.history.frame(), by="environment"), vnb.Comparison)
         replay = compared.replay(compared.frame("changed"), release_tag="v3")
         assert_type(replay.frame(), pd.DataFrame)

@@ -27,7 +27,7 @@ def test_key_is_read_from_argument_environment_or_prompt(server, monkeypatch):
     for way in ("api_key=...", "VELLUM_API_KEY", 'api_key="ask"'):
         assert way in str(caught.value)
     monkeypatch.setenv("VELLUM_API_KEY", "from-environment")
-    monkeypatch.setattr("vellum_nb.client.session.getpass", lambda _: "typed")
+    monkeypatch.setattr("vellum_nb.client.settings.getpass", lambda _: "typed")
     assert sent_key(server, api_key="from-argument") == "from-argument"
     assert sent_key(server) == "from-environment"
     assert sent_key(server, api_key="ask") == "typed"

@@ -59,7 +59,7 @@ HIDDEN = "Results are hidden while the blind rating of v1 and v2 is open."
         lambda cmp: cmp.summary(),
         lambda cmp: cmp.frame(),
         lambda cmp: cmp.frame("changed"),
-        lambda cmp: cmp.frame(rows="turns"),
+        lambda cmp: cmp.turns(),
         lambda cmp: cmp.decide(),
         lambda cmp: cmp.result("v2"),
         lambda cmp: cmp.slices("input.text"),

@@ -57,6 +57,22 @@ def test_cases_are_counted_by_name_and_release_with_their_intervals(tmp_path):
     assert "failures@v1" not in none.frame()
 
 
+def test_note_is_stored_with_a_run():
+    with vnb.connect("local", history=":memory:") as ws:
+        sent = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+        cmp = ws.compare("ticket-triage", release_tags=["v1"])
+        assert cmp.note(sent, "odd").note == "odd"
+        assert cmp.note(sent.id, None).note is None
+        with pytest.raises(InputError, match="run must be a run of this comparison"):
+            cmp.note("nothing", "odd")
+
+
+def test_note_needs_a_workspace():
+    odd = run("v1")
+    with pytest.raises(InputError, match="no workspace to store notes"):
+        compared(odd).note(odd, "odd")
+
+
 @pytest.fixture
 def ws():
     def reply(ticket: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ def cmp(ws):
     made = sweep.compare()
     for case, note in zip(made.cases, NOTES, strict=True):
         if note:
-            ws.history.annotate(case.runs["v1"].id, note=note)
+            made.note(case.runs["v1"], note)
     return made
 
 
@@ -86,7 +86,7 @@ def test_worse_answers_are_read_without_a_note(ws):
 
 def test_nothing_odd_is_an_error(ws):
     ws.run("echo", {"text": "fine"}, release_tag="v1")
-    with pytest.raises(InputError, match=r"is worse: write notes with ws.history.annotate\(run.id"):
+    with pytest.raises(InputError, match="is worse: write notes with cmp.note"):
         ws.compare("echo").propose_failures("namer", **QUIET)
 
 
@@ -122,7 +122,7 @@ def test_judge_is_checked_by_failure_name(ws):
     cmp = sweep.compare(metrics=judge, progress=False)
     for case in cmp.cases[:30]:
         run, number = case.runs["v1"], case.number - 1
-        ws.history.annotate(run.id, note="seen")
+        cmp.note(run, "seen")
         if number % 2 == 0:
             ws.history.annotate(run.id, tags=["failure:even"])
         elif number == 1:

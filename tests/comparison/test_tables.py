@@ -96,6 +96,6 @@ def test_an_export_that_fails_leaves_the_old_file(tmp_path):
         cmp.to_csv(folder)
     with pytest.raises(HistoryError, match="cannot be written"):
         cmp.to_html(tmp_path / "nowhere" / "report.html")
-    with pytest.raises(InputError, match="rows must be 'cases', 'runs' or 'turns', not the text"):
+    with pytest.raises(InputError, match="rows must be 'cases' or 'runs', not the text 'releases'"):
         cmp.to_csv(tmp_path / "a.csv", rows="releases")
     assert [each.name for each in tmp_path.iterdir()] == ["report.csv"]

@@ -135,7 +135,5 @@ def test_long_conversation_is_cut_unless_complete():
     made = transcript(*talk("v1", *answers, said=said), *talk("v2", *answers, said=said))
     page = html(made)
     assert len(page.select("section")) == 150
-    assert texts(str(page), ".vnb-talk-more") == [
-        "250 more turns; cmp.frame(rows='turns') has all of them."
-    ]
+    assert texts(str(page), ".vnb-talk-more") == ["250 more turns; cmp.turns() has all of them."]
     assert len(html(made, complete=True).select("section")) == 400

@@ -251,12 +251,10 @@ def test_equal_values_are_no_difference():
     assert found.result("v2").remark == "no difference; 7 cases, all alike"
 
 
-@pytest.mark.parametrize(
-    "ask", [lambda cmp: cmp.frame("worse"), lambda cmp: cmp.assert_no_regressions()]
-)
+@pytest.mark.parametrize("ask", ["regressions", "assert_no_regressions"])
 def test_comparison_without_runs_is_refused(ask):
     with pytest.raises(InputError, match="words has no stored runs on v1, v2"):
-        ask(of_runs())
+        getattr(of_runs(), ask)()
 
 
 def test_p_values_are_corrected_for_the_number_of_releases():
@@ -280,7 +278,7 @@ LENGTH = Metric(lambda run: -value(run), name="length")
 )
 def test_largest_regressions_are_listed_first(metric, options, cases):
     found = compared([5, 5, 5], [4, 1, 6], [5, 5, 0], metrics=[value, LENGTH])
-    frame = found.frame("worse", metric=metric, **options)
+    frame = found.regressions(metric, **options)
     assert frame["input.text"].tolist() == cases
     assert frame.columns.tolist() == found.frame().columns.tolist()
 
@@ -300,7 +298,7 @@ def test_frame_of_better_cases():
 def test_regressions_of_an_unknown_metric_or_release_are_refused(options, message):
     found = compared([5], [4], [3], metrics=[value, LENGTH])
     with pytest.raises(InputError, match=message):
-        found.frame("worse", **options)
+        found.regressions(**options)
 
 
 def test_cases_with_different_repeats_are_unstable():

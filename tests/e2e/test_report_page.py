@@ -121,7 +121,7 @@ def test_interactive_report_has_search_filters_and_keys(browser, cmp, tmp_path, 
         field = page.get_by_role("searchbox", name="Search inputs and outputs")
         page.keyboard.press("/")
         expect(field).to_be_focused()
-        regressions = len(cmp.frame("worse"))
+        regressions = len(cmp.regressions())
         page.get_by_role("button", name=re.compile("^Regressions")).click()
         expect(count).to_have_text(f"{regressions} of {total} cases, regressions first")
         page.get_by_role("button", name=re.compile("^Regressions")).click()

@@ -48,6 +48,12 @@ def test_a_run_comes_back_as_it_was_recorded(history, make_run):
     assert list(history.get(run.id).inputs) == ["z", "a", "é"]
 
 
+def test_turn_outside_of_a_sweep_does_not_change_the_case_of_the_sweep(history, make_run):
+    history.begin(make_run(conversation_id="c", turn=1, sweep_id="s", case_id="planned"))
+    history.begin(make_run(conversation_id="c", turn=2, case_id="longer"))
+    assert [run.case_id for run in history.conversation("c")] == ["planned", "longer"]
+
+
 @pytest.fixture
 def finished(history, make_run):
     """Return a run that was annotated while it ran, and whose end had other inputs."""

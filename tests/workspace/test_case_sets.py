@@ -302,7 +302,7 @@ def test_runs_of_other_deployments_are_left_out(ws, suite):
     ws.converse("support-bot", TURNS, release_tag="v1")
     ws.run("ticket-triage", {"ticket": "a refund"}, release_tag="v2")
     change = suite.add(ws.history.frame())
-    assert (len(change.added), change.notes) == (1, ("2 runs of other deployments are left out",))
+    assert (len(change.added), change.notes) == (1, ("left out: 2 runs of other deployments",))
 
 
 def test_conversations_of_the_same_name_stay_apart_in_a_csv(ws, tmp_path):

@@ -305,4 +305,4 @@ def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, se
     found = ws.compare("shout", release_tags=["v1", "v3"], metrics=lambda r: r.outputs["loud"] > "")
     assert found.frame()["verdict@v3"].tolist() == ["same", "worse"]
     assert found.errors()["message"].tolist() == ["KeyError: 'loud'"]
-    assert found.frame("worse")["input.text"].tolist() == ["b"]
+    assert found.regressions()["input.text"].tolist() == ["b"]

@@ -86,7 +86,7 @@ def test_where_nothing_is_worse_nothing_is_replayed_and_nothing_of_a_frame(ws, c
     sweep = ws.sweep("shout", [{"text": "a", "expected.loud": "A"}], release_tags=["v1", "v2"])
     cmp = sweep.compare()
     before = ws.history.count()
-    empty = cmp.replay(cmp.frame("worse"), release_tag="v2")
+    empty = cmp.replay(cmp.regressions(), release_tag="v2")
     sentence = "<Sweep of shout on v2: no cases: nothing was replayed>"
     assert repr(empty) == sentence
     assert empty._repr_mimebundle_() == {"text/plain": sentence}

@@ -268,7 +268,7 @@ def test_a_conversation_is_one_case_of_a_comparison(ws):
     frame = cmp.frame()
     assert frame["first_changed_turn@v2"].tolist() == [3, pd.NA]
     assert frame["first_failed_turn@v2"].tolist() == [3, pd.NA]
-    turns = cmp.frame(rows="turns")
+    turns = cmp.turns()
     assert turns["turn"].tolist() == [1, 2, 3, 1]
     assert turns["changed@v2"].tolist() == [False, False, True, False]
     assert turns["input.message"].tolist() == [*TURNS, "hello"]
@@ -289,14 +289,13 @@ def test_the_frame_of_the_history_compares_the_same_conversations(ws):
     sweep = ws.sweep("bot", [{"turns": TURNS}, {"turns": TURNS[1:]}], **BOTH)
     cmp = vnb.compare(sweep.frame())
     assert [case.turns for case in cmp.cases] == [3, 2]
-    assert cmp.with_baseline("v2").frame(rows="turns")["changed@v1"].sum() == 1
+    assert cmp.with_baseline("v2").turns()["changed@v1"].sum() == 1
 
 
 def test_a_comparison_without_conversations_has_no_turns(ws):
     ws.run("bot", {"message": "a"}, release_tag="v1")
     cmp = ws.compare("bot")
-    assert [name for name in cmp.frame() if "turn" in name] == []
-    assert cmp.frame(rows="turns").empty
+    assert (len(cmp.turns()), [name for name in cmp.frame() if "turn" in name]) == (0, [])
 
 
 @pytest.mark.parametrize("number", [1, 3])  # of turns that arrive together
@@ -309,7 +308,7 @@ def test_new_conversation_is_added_to_a_comparison(ws, number):
         (1, 2, "same"),
         (2, 3, "differs"),
     ]
-    assert cmp.frame(rows="turns")["output.output@v2"].tolist()[2:] == [
+    assert cmp.turns()["output.output@v2"].tolist()[2:] == [
         run.outputs["output"] for run in runs[3:]
     ]
     total = sum(run.latency_s for run in runs[3:])
@@ -496,7 +495,7 @@ def test_repeats_are_not_mixed(ws, server):
     cmp = ws.sweep("moody", [{"turns": ["a", "b", "c"]}], **options).compare()
     shown = cmp.cases[0].runs["v1"]
     stored = [run.state for run in ws.history.conversation(shown.conversation_id)]
-    assert cmp.frame(rows="turns")["state@v1"].tolist() == stored
+    assert cmp.turns()["state@v1"].tolist() == stored
 
 
 def test_cost_and_latency_of_a_conversation_are_those_of_all_turns(ws):
@@ -509,7 +508,7 @@ def test_cost_and_latency_of_a_conversation_are_those_of_all_turns(ws):
 def test_part_of_a_conversation_can_be_compared(ws):
     frame = ws.sweep("bot", [{"turns": TURNS}], **BOTH).frame()
     cmp = vnb.compare(frame[frame["turn"] == 2])
-    assert (len(cmp.cases), len(cmp.frame(rows="turns"))) == (1, 1)
+    assert (len(cmp.cases), len(cmp.turns())) == (1, 1)
 
 
 @pytest.mark.parametrize("turn", ["first", 1.5, -1, True, float("inf")])

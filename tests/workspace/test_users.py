@@ -102,7 +102,7 @@ def test_column_user_without_objects_is_a_label(ws):
 @pytest.mark.parametrize(
     ("cases", "message"),
     [
-        ([{"user": USER}, {"user": USER | {"stop": None}}], "row 2 has another one than row 1"),
+        ([{"user": USER}, {"user": USER | {"stop": None}}], "rows 1 and 2 differ"),
         ([{"user": USER | {"tag": "v1"}}], "has no option 'tag'; available: deployment, "),
         ([{"user": {"stop": "done"}}], "deployment"),
         ([{"user": USER, "max_turns": "many"}], "max_turns"),
@@ -223,7 +223,7 @@ def test_comparison_counts_the_last_turn_of_each_release(ws):
     frame = cmp.frame()
     assert frame[["turns@v1", "turns@v2"]].to_numpy().tolist() == [[3, 3]]
     assert frame[["metric.score@v1", "metric.score@v2"]].to_numpy().tolist() == [[0.0, 1.0]]
-    assert cmp.frame(rows="turns")["turn"].tolist() == [1, 2, 3]
+    assert cmp.turns()["turn"].tolist() == [1, 2, 3]
 
 
 def test_unfinished_conversations_are_missing_from_a_comparison(ws):

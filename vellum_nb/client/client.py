@@ -13,15 +13,12 @@ from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 from pydantic import BaseModel, ValidationError
 from urllib3.filepost import encode_multipart_formdata
 
-from vellum_nb.client.session import (
+from vellum_nb.client.session import TRIES, Request, Session, build_request
+from vellum_nb.client.settings import (
     DEFAULT_TIMEOUT,
     MAX_REPLY_BYTES,
-    TRIES,
     ClientSettings,
-    Request,
-    Session,
     Timeout,
-    build_request,
     checked_timeout,
     find_key,
     find_urls,

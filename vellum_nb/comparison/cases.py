@@ -83,7 +83,7 @@ class Conversations:
     script: Mapping[int, SweepCase] = field(default_factory=dict)
 
 
-_NONE = Conversations()
+_NO_CONVERSATIONS = Conversations()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,7 @@ class Case:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     previous_execution_id: str | None = None
     turns: int = 0
-    conversations: Conversations = _NONE
+    conversations: Conversations = _NO_CONVERSATIONS
     turn: int = 0
 
     @property
@@ -190,7 +190,7 @@ class Case:
                 tries={name: [runs[turn]] for name, runs in talks.items() if turn in runs},
                 expected=self.expected_at(turn),
                 turns=0,
-                conversations=_NONE,
+                conversations=_NO_CONVERSATIONS,
             )
             for turn in range(1, self.turns + 1)
         ]
@@ -268,7 +268,7 @@ def turn_cases(cases: Iterable[Case]) -> list[Case]:
             if first is None and not inputs:
                 continue
             changes: Any = {"number": len(turns) + 1, "inputs": inputs, "labels": planned.labels}
-            changes |= {"turn": at, "turns": 0, "conversations": _NONE}
+            changes |= {"turn": at, "turns": 0, "conversations": _NO_CONVERSATIONS}
             changes |= {"expected": {}} if planned.is_open else {}  # it belongs to the end
             turns.append(replace(turn, **changes))
     return turns
@@ -604,7 +604,7 @@ def _listed(cases: Any) -> Iterable[Any]:
         return [cases]
     if hasattr(cases, "iloc"):  # a frame, or one row of it
         if "case_id" not in cases:
-            msg = "the DataFrame has no column case_id; rows of frame() have one"
+            msg = "the DataFrame has no column case_id; rows of frame() or regressions() have"
             raise InputError(msg)
         ids = cases["case_id"]
         return [ids] if isinstance(ids, str) else list(ids)

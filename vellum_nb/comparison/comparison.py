@@ -21,6 +21,7 @@ from vellum_nb.comparison.blind import (
     open_session,
 )
 from vellum_nb.comparison.cases import (
+    Case,
     Chosen,
     case_of,
     replay_rows,
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
     from vellum_nb.comparison.charts import Chart, Picture
 
 
-Rows = Literal["cases", "runs", "turns"]
+Rows = Literal["cases", "runs"]
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
 
@@ -311,15 +312,8 @@ class Comparison(ComparisonData):
         figures, names = self.figures.deciding(metric, margin, missing)
         return figures.decisions(names)
 
-    def frame(
-        self,
-        only: Group | None = None,
-        *,
-        rows: Rows = "cases",
-        metric: str | None = None,
-        release: str | None = None,
-    ) -> pd.DataFrame:
-        """Return one row per case, per run, or per turn of conversations.
+    def frame(self, only: Group | None = None, *, rows: Rows = "cases") -> pd.DataFrame:
+        """Return one row per case, or per run.
 
         Columns: ``case_id``, ``changed``, ``input.<name>``, ``expected.<name>``, ``label.<name>``.
         Each output has a column per release, ``output.<name>@<release>``; each release has
@@ -330,39 +324,39 @@ class Comparison(ComparisonData):
         the baseline's, False if all are identical, and missing if an answer is missing.
 
         A conversation is one case, with the outputs of its last turn and the values expected at its
-        end; ``rows="turns"`` has those of all turns. ``turns@<release>`` is the number of answered
-        turns, ``first_changed_turn@<release>`` the first turn whose answer differs from the
-        baseline's, and ``first_failed_turn@<release>`` the first turn without an answer or with an
-        output that is not the expected one.
+        end; `turns` has those of all turns. ``turns@<release>`` is the number of answered turns,
+        ``first_changed_turn@<release>`` the first turn whose answer differs from the baseline's,
+        and ``first_failed_turn@<release>`` the first turn without an answer or with an output that
+        is not the expected one.
 
         Parameters
         ----------
         only : {"worse", "better", "changed", "unstable"}, optional
-            Only the cases that are worse or better by a metric, largest difference first; with an
-            answer that differs from the baseline's; or with different answers in repeats on one
-            release. Default: all.
-        rows : {"cases", "runs", "turns"}, default "cases"
+            Only the cases that are worse or better on any release by the first metric, largest
+            difference first; with an answer that differs from the baseline's; or with different
+            answers in repeats on one release. Default: all.
+        rows : {"cases", "runs"}, default "cases"
             ``"runs"`` for one row per run: case, release, state, figures, outputs and metrics.
-            ``"turns"`` for one row per turn of each conversation: the columns of cases, and
-            ``turn``, its number.
-        metric, release : str, optional
-            For `only`. Default: the first metric; any release except the baseline.
         """
         self._refuse_while_rating()
-        if rows not in get_args(Rows) or (rows != "cases" and only is not None):
-            refuse("rows", rows, "'cases', or 'runs' or 'turns' without only")
-        if only is None and (metric, release) != (None, None):
-            refuse("only", only, "'worse', 'better' or 'changed' with a metric or a release")
-        frame = self._frame(rows)
-        if only is None:
-            return frame
-        places = [case.number - 1 for case in self.figures.group(only, metric, release)]
-        return frame.iloc[places].reset_index(drop=True)
+        if rows not in get_args(Rows) or (rows == "runs" and only is not None):
+            refuse("rows", rows, "'cases', or 'runs' without only")
+        return self._frame(rows) if only is None else self._rows(self.figures.group(only))
 
-    def _frame(self, rows: str) -> pd.DataFrame:
+    def _frame(self, rows: Rows) -> pd.DataFrame:
         """Return `frame`, also while a blind rating is open."""
-        make = {"cases": case_frame, "runs": run_frame, "turns": turn_frame}
-        return make[rows](self.figures)
+        return run_frame(self.figures) if rows == "runs" else case_frame(self.figures)
+
+    def turns(self) -> pd.DataFrame:
+        """Return one row per turn of each conversation, with the columns of `frame`.
+
+        ``case_id`` is that of the conversation, ``turn`` the number of the turn. A comparison
+        without conversations has no rows.
+        """
+        self._refuse_while_rating()
+        if self.figures.turns is None:
+            return pd.DataFrame({"case_id": [], "turn": []})
+        return turn_frame(self.figures.turns)
 
     def summary(self, *, columns: FrameView = "short") -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
@@ -483,6 +477,10 @@ class Comparison(ComparisonData):
         options: Any = {"repeats": repeats, "concurrency": concurrency, "assume": assume}
         return plan(self.figures, metric, release, margin, target=power, **options)
 
+    def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
+        """Return the rows of `frame` that are worse on `release` (default: any), worst first."""
+        return self._rows(self.figures.group("worse", metric, release))
+
     def slices(
         self, by: str, *, metric: str | None = None, release: str | None = None
     ) -> pd.DataFrame:
@@ -546,6 +544,45 @@ class Comparison(ComparisonData):
         """
         return failure_frame(self._with_current_tags().figures)
 
+    def note(self, run: Run | str, text: str | None) -> Run:
+        """Store a free-form observation on a run; it replaces an earlier note.
+
+        Notes are shown in an open case of the grid, where m adds one, and in the column ``note`` of
+        the history.
+
+        Parameters
+        ----------
+        run : Run or str
+            A run of this comparison, or its `id`.
+        text : str or None
+            The note; None removes it.
+
+        Returns
+        -------
+        Run
+            The updated run.
+
+        Raises
+        ------
+        InputError
+            The run is not part of this comparison, or the comparison has no workspace.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
+        >>> cmp = ws.compare("ticket-triage", release_tags=["v1"])
+        >>> cmp.note(run, "ignores the second charge").note
+        'ignores the second charge'
+        """
+        check_text("text", text, optional=True)
+        run_id = run.id if isinstance(run, Run) else run
+        match = next((one for one, _, _ in self.figures.runs if one.id == run_id), None)
+        if match is None:
+            refuse("run", run_id, "a run of this comparison, or its id")
+        return require(self._actions, "store notes").note(match, text)
+
     def propose_failures(
         self,
         judge: Metric | str,
@@ -583,7 +620,7 @@ class Comparison(ComparisonData):
         >>> _ = ws.server.deploy(failure_namer, name="failure-namer", release_tags=["v1"])
         >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
         >>> cmp = ws.compare("ticket-triage", release_tags=["v1"])
-        >>> ws.history.annotate(run.id, note="ignores the second charge")
+        >>> _ = cmp.note(run, "ignores the second charge")
         >>> proposals = cmp.propose_failures("failure-namer", progress=False)
         >>> proposals
         <FailureProposals from 1 answer: ignores the second charge (1)>
@@ -633,6 +670,10 @@ class Comparison(ComparisonData):
             stored = self._actions.history.runs(ids=list(known))
             return self.with_runs(run for run in stored if (run.tags, run.note) != known[run.id])
         return self
+
+    def _rows(self, cases: Iterable[Case]) -> pd.DataFrame:
+        places = [case.number - 1 for case in cases]
+        return self.frame().iloc[places].reset_index(drop=True)
 
     def view(
         self,
@@ -854,7 +895,7 @@ class Comparison(ComparisonData):
         Parameters
         ----------
         cases : DataFrame, str, Case, Run or several, optional
-            Rows of `frame`, such as ``frame("worse")``, a `case_id`, cases of `cases`, or stored
+            Rows of `frame` (for example of `regressions`), a `case_id`, cases of `cases`, or stored
             runs. Default: all.
         release_tag : str
             The release tag to run them on.
@@ -997,8 +1038,8 @@ class Comparison(ComparisonData):
         ----------
         path : str or Path
             The file to write.
-        rows : {"cases", "runs", "turns"}, default "cases"
-            As in `frame`.
+        rows : {"cases", "runs"}, default "cases"
+            ``"runs"`` writes one row per run.
 
         Raises
         ------
@@ -1142,10 +1183,9 @@ class Comparison(ComparisonData):
         """Return the frames to write, or only that of `rows`; raise if one has the API key."""
         check_text("rows", rows)
         if rows and rows not in get_args(Rows):
-            names = "'cases', 'runs' or 'turns'"
-            msg = f"rows must be {names}, not {format_value(rows)}; nothing was written"
+            msg = f"rows must be 'cases' or 'runs', not {format_value(rows)}; nothing was written"
             raise InputError(msg)
-        frames = {name: self._frame(name) for name in ([rows] if rows else ["cases", "runs"])}
+        frames = {name: self._frame(name) for name in get_args(Rows) if rows in {"", name}}
         leaks = None if self._actions is None else self._actions.leaks
         report.refuse_key(title, leaks, frames.values(), text)
         return frames

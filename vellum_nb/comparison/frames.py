@@ -74,11 +74,9 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
 
 
 def turn_frame(figures: ComparisonFigures) -> pd.DataFrame:
-    """Return one row per turn of each conversation."""
-    if figures.turns is None:
-        return pd.DataFrame({"case_id": [], "turn": []})
-    frame = case_frame(figures.turns)
-    frame.insert(1, "turn", [case.turn for case in figures.turns.cases])
+    """Return one row per turn of each conversation; each is a case of `figures`."""
+    frame = case_frame(figures)
+    frame.insert(1, "turn", [case.turn for case in figures.cases])
     return frame.drop(columns="label.turn", errors="ignore")
 
 

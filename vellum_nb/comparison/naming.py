@@ -119,10 +119,7 @@ def propose(
 ) -> FailureProposals:
     """Return the names that `judge` gives to the answers in one call."""
     if not odd:
-        msg = (
-            "no answer has a note or is worse: write notes with "
-            "ws.history.annotate(run.id, note=...), or compare by a metric"
-        )
+        msg = "no answer has a note or is worse: write notes with cmp.note, or compare by a metric"
         raise InputError(msg)
     read = odd[:_MAX_ANSWERS]
     inputs = {"answers": [_described(number, *of) for number, of in enumerate(read, 1)]}

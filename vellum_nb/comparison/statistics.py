@@ -501,10 +501,10 @@ def _alpha(sums: Floats) -> Any:
 def slope(values: Floats, x: Floats, controls: Floats, cases: Ints) -> Estimate:
     """Return the slope of `values` on `x` at equal `controls`, with its interval and p value.
 
-    Least squares with an intercept. Tests assume no slope for the residuals of cases, corrected for
-    their leverage: for two values of `x`, Student's test of the contributions of cases, because few
-    cases with the same value would otherwise seem to have no variance; for more, the wild cluster
-    bootstrap (Cameron, Gelbach and Miller 2008), because the lengths of answers have a long tail.
+    Least squares with an intercept. The tests use the residuals of a model without the slope,
+    summed by case and corrected for leverage. If `x` has two values, Student's test: with few cases
+    of one value, residuals of a model with the slope would vary too little. If it has more, the
+    wild cluster bootstrap (Cameron, Gelbach and Miller 2008): lengths have a long tail.
     NaN for fewer than 20 cases, for fewer than four cases with values other than zero, and if the
     controls determine `x` or all values.
 

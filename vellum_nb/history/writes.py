@@ -103,12 +103,15 @@ def finish(transaction: Transaction, run: Run) -> HistoryError | None:
 def begin(transaction: Transaction, run: Run) -> None:
     """Insert the rows of `run`; its ids must be new.
 
-    In a chat, each turn makes another script, whose case the earlier turns get.
+    Each turn of a chat makes its script longer, so the earlier turns get the new `case_id`.
     """
     if not insert_run(transaction, run):
         raise _duplicate(transaction, run)
     if run.turn and run.turn > 1 and run.sweep_id is None:
-        sql = "UPDATE runs SET case_id = :case WHERE conversation_id = :id AND case_id <> :case"
+        sql = (
+            "UPDATE runs SET case_id = :case WHERE conversation_id = :id AND case_id <> :case "
+            "AND sweep_id IS NULL"  # the case of a sweep is the one that it planned
+        )
         transaction.execute(sql, {"case": run.case_id, "id": run.conversation_id})
 
 

@@ -195,7 +195,7 @@ class CaseSet:
         cases : DataFrame, list of dicts, runs, or path
             Cases as for `vellum_nb.Workspace.sweep`. Runs (``ws.history.frame(...)``) expect their
             desired outputs or, if they are rated 1, their own outputs. A run of a conversation
-            stands for the whole script, with the ratings of each turn.
+            adds its whole script, with the ratings of each turn.
         labels : dict, optional
             Labels of all these cases, such as ``{"source": "production"}``.
         message : str, optional
@@ -558,7 +558,7 @@ def _of_deployment(table: Table, deployment: str) -> tuple[Table, list[str]]:
     skipped = len(table.rows) - len(rows) if table.stored else 0
     if not skipped:
         return table, []
-    return replace(table, rows=rows), [f"{skipped:,} runs of other deployments are left out"]
+    return replace(table, rows=rows), [f"left out: {plural(skipped, 'run')} of other deployments"]
 
 
 def _by_conversation(table: Table, conversation: Turns) -> Iterator[Table]:

@@ -246,7 +246,7 @@ def with_user_of(
 ) -> tuple[Table, Conversation | None]:
     """Return the table without the simulated user of its rows, and the conversation with it.
 
-    A column `user` whose cells are no objects is a label or an input.
+    A column `user` without objects is a label or an input.
     """
     users = [
         _parsed(cell) if isinstance(cell := row.get(_USER), str) else cell for row in table.rows
@@ -257,8 +257,8 @@ def with_user_of(
     settings = [(user, row.get(_MOST)) for user, row in zip(users, table.rows, strict=True)]
     other = next((n for n, each in enumerate(settings, 1) if each != settings[0]), None)
     if other is not None or (conversation is not None and conversation.user is not None):
-        where = f"row {other} has another one than row 1" if other else "conversation= has one, too"
-        msg = f"{table.name} has a simulated user, and {where}: a sweep has one `user`, `max_turns`"
+        where = f"rows 1 and {other} differ" if other else "conversation= has another"
+        msg = f"A sweep has one `user` and one `max_turns`; in {table.name}, {where}"
         raise InputError(msg)
     given, most = settings[0]
     user = given if isinstance(given, Mapping) else {}

@@ -476,7 +476,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         case, release = self._case(message), _text(message, "release")
         run = case.answer(release)
         if run is not None and len(run.note or "") > MAX_NOTE_CHARS:
-            refuse("this note is too long for the page: use ws.history.annotate(run.id, note=...)")
+            refuse("this note is too long for the page: change it with cmp.note(run, text)")
         self.note(case, release, text)
 
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vellum_nb.client import DEFAULT_TIMEOUT, Client, Timeout
-from vellum_nb.client.session import BASE_URL
+from vellum_nb.client.settings import BASE_URL
 from vellum_nb.errors import VellumNBError
 from vellum_nb.history import DatabaseUrl, History, parse_location
 from vellum_nb.workspace.workspace import Workspace
