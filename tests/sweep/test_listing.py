@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vellum_nb.errors import APIConnectionError, BadRequestError
+from vellum_nb.errors import APIConnectionError, BadRequestError, RateLimitError
 from vellum_nb.models import Run
 from vellum_nb.sweep.retry_policy import (
     Doubt,
@@ -14,6 +14,7 @@ from vellum_nb.sweep.retry_policy import (
     LookupStatus,
     PreparedRun,
     after_lookup,
+    after_lookup_error,
     after_send_error,
     finished,
     no_lookup,
@@ -146,6 +147,24 @@ def test_the_lag_of_a_run_in_doubt_that_is_found_raises_the_delay():
     lost = replace(lost, doubt=replace(lost.doubt, since=100.0, unlisted_s=30.0))
     listing.take(lost, finished(lost, FULFILLED, looked_up=True), 140.0)
     assert listing.resend_after == 80.0
+
+
+def test_a_run_that_is_listed_late_raises_the_delay_without_a_probe():
+    listing = ListingDelay(TIMEOUT_S)
+    lost = after_send_error(prepared("lost"), APIConnectionError("reset")).prepared
+    lost = replace(lost, doubt=replace(lost.doubt, since=100.0, unlisted_s=190.0))
+    listing.take(lost, finished(lost, FULFILLED, looked_up=True), 300.0)
+    assert listing.resend_after == 400.0
+
+
+def test_failed_look_ups_do_not_show_that_a_server_never_lists():
+    listing = doubtful()
+    look_up(listing, 500.0, is_listed=False)
+    [probe] = listing.probes(listing.due)
+    probe = replace(probe, doubt_s=500.0)
+    busy = RateLimitError("busy", status_code=429, retry_after=0.5)
+    listing.take(probe, after_lookup_error(probe, busy), 600.0)
+    assert listing.resend_after == math.inf
 
 
 def test_a_doubt_of_an_earlier_session_has_the_delay_measured():

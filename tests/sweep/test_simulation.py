@@ -87,14 +87,15 @@ class Server:
         self.cancels = dice.choice([0.0, 0.0, 0.2])
         self.cancels_on_hangup = dice.random() < 0.3
         self.faults = dice.choice([0.0, 0.1, 0.5])
-        self.answers_first = False
+        self.answers_first, self.executed_before = False, 0  # before the latest session
         self.executed = Tally()
         self.executions = {}  # id: [begin, end, fields of its end]
 
     def send(self, prepared, now):
         """Return when an attempt ends, and its outcome."""
         faults = ("before", "after", "late", "timeout", "busy", "executed and busy")
-        fault = "" if self.answers_first and not self.executed else self._throw(*faults)
+        is_first = self.answers_first and self.executed.total() == self.executed_before
+        fault = "" if is_first else self._throw(*faults)
         if fault == "before":
             return now + 0.1, after_send_error(prepared, APIConnectionError("reset"))
         if fault == "busy":
@@ -278,6 +279,7 @@ class Session:
             for kind in self.dice.choices([*FAULTS][:-1], k=world.dice.choice(world.fault_counts))
         )
         world.database.take_over(self, world.now)
+        world.server.executed_before = world.server.executed.total()
         self.lease = Lease(self)
         self.driver = self._new_driver()
 

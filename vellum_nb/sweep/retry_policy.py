@@ -453,7 +453,7 @@ class ListingDelay:
             later = outcome.prepared.doubt or doubt
             is_late = later.unlisted_s is not None
             limit_s = max(_MAX_TIMEOUTS * self.timeout_s, _MAX_WAITS * self._shortest)
-            if prepared.doubt_s <= limit_s:
+            if (later.unlisted_s or 0.0) <= limit_s:  # failed look-ups show nothing
                 self._unlisted |= {prepared.run.id} if is_late else set()
                 self._probes.append((now + outcome.after, outcome.prepared))
                 return
@@ -479,7 +479,7 @@ class ListingDelay:
         if longest + delay <= self.timeout_s:
             wait = min(wait, self.timeout_s)
         is_measured = self._refuses or self._bounds
-        self.resend_after = max(wait, self._shortest) if is_measured else self.timeout_s
+        self.resend_after = max(wait, self._shortest if is_measured else self.timeout_s)
         if self._unlisted and not self._refuses:
             self.resend_after = math.inf
 
