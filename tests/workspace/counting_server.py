@@ -72,6 +72,8 @@ class CountingServer:
         Faults of the next executions and of the next look-ups; "" is none. Then dice are thrown.
     held
         While it is set, executions do not end.
+    most
+        Number of calls after which further ones wait until it changes, and are not executed.
     refuses
         Whether it refuses an external id that was used; otherwise it executes again.
     forbidden
@@ -87,7 +89,7 @@ class CountingServer:
         self.faults, self.read_faults = faults or {}, read_faults or {}
         self.latency, self.lag = latency, lag
         self.can_look_up = True
-        self.held = False
+        self.held, self.most = False, None
         self.refuses = True
         self.forbidden = set()
         self.cost = None
@@ -161,6 +163,7 @@ class CountingServer:
 
     async def _execute(self, writer, body, *, streams=False):
         self.posts += 1
+        await self._hold(self.posts)
         fault = self.script.popleft() if self.script else self._throw(self.faults)
         try:
             await _before(writer, fault)
@@ -185,6 +188,15 @@ class CountingServer:
             await asyncio.sleep(0.002)
         reply = _stream(execution) if streams else _reply(execution)
         await _after(writer, fault, reply)
+
+    async def _hold(self, number):
+        most = self.most
+        if most is None or number <= most:
+            return
+        while self.most == most:  # noqa: ASYNC110  (set by another thread)
+            await asyncio.sleep(0.002)
+        self.not_executed += 1
+        raise HangupError
 
     def _begin(self, body):
         self.executed[body["external_id"]] += 1

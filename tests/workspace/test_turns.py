@@ -19,7 +19,7 @@ from vellum_nb.sweep.cases import CaseFile
 
 TAGS = ["v1", "v2"]
 BOTH = {"release_tags": TAGS, "progress": False}
-TALKS = int(os.environ.get("SWEEP_TALKS", "6"))
+TALKS = int(os.environ.get("SWEEP_TALKS", "2"))
 TURNS = ["my name is Ann", "hello", "who am I?"]
 
 
@@ -398,7 +398,7 @@ def test_exports_keep_the_conversation(ws, tmp_path):
 
 @pytest.mark.slow
 def test_kernels_killed_at_every_turn_execute_every_turn_once(kernels, counting, place):
-    """The server lists executions late, and 15 % of the calls fail.
+    """The server lists executions late, and 15 % of the calls fail; a kernel makes one call.
 
     ``SWEEP_TALKS=60 pytest tests/workspace/test_turns.py -k every_turn -s`` runs 600 turns.
     """
@@ -411,6 +411,7 @@ def test_kernels_killed_at_every_turn_execute_every_turn_once(kernels, counting,
     kills, kernel = 0, None
     while kernel is None or not kernel.outcome_exists:
         posts = counting.posts
+        counting.most = posts + 1
         kernel = kernels.start(counting.url, place, cases, **order)
         wait_until(lambda k=kernel, n=posts: counting.posts > n or k.outcome_exists, 300)
         time.sleep(chance.uniform(0, 0.02))  # the kill is before, during or after the answer
@@ -425,7 +426,7 @@ def test_kernels_killed_at_every_turn_execute_every_turn_once(kernels, counting,
     assert dict(counting.executed) == {run.external_id: 1 for run in runs}
     assert sorted(stored) == sorted(planned)
     assert sorted(executed_conversations(counting)) == sorted(planned)
-    assert kills >= len(runs) / 4
+    assert kills >= len(runs) - 1  # the last turn can end before its kernel is killed
 
 
 def executed_conversations(counting):
