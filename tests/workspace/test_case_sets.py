@@ -438,6 +438,46 @@ def test_frame_of_a_comparison_is_added_without_answers(ws, suite):
     assert suite.frame().index.tolist() == changed["case_id"].tolist()
 
 
+def test_worse_conversations_of_a_comparison_are_added_with_their_scripts(ws):
+    script = {"turns": [TURNS[0], {"message": "What?", "expected.status": "asks for wish"}]}
+    script["turns"] += [TURNS[1]]
+    cases = [{**script, "expected.status": "refund"}, {"turns": ["Hello"]}]
+    sweep = ws.sweep("support-bot", cases, release_tags=["v1", "v2"], progress=False)
+    suite = ws.case_set("chat", deployment="support-bot")
+    suite.add(sweep.compare().frame("worse"))
+    given = ws.case_set("given", deployment="support-bot")
+    given.add(cases[:1])
+    assert suite.frame().equals(given.frame())
+    assert suite.frame()["expected.status"].tolist()[1:] == ["asks for wish", "refund"]
+
+
+USER = {"deployment": "angry-customer", "release_tag": "v1", "stop": "done"}
+SIMULATED = [
+    {"turns": ["My order A-1234 is late"], "goal": "refund", "expected.status": "refund"},
+    {"turns": [], "goal": "replacement", "expected.status": "replacement"},
+]
+SIMULATED = [{**case, "user": USER, "max_turns": 4} for case in SIMULATED]
+
+
+def test_simulated_users_are_stored_and_run_again(ws, tmp_path):
+    options = {"release_tags": ["v1", "v2"], "progress": False}
+    suite, copy = (ws.case_set(name, deployment="support-bot") for name in ("chat", "copy"))
+    suite.add(SIMULATED)
+    sweep = ws.sweep("support-bot", SIMULATED, **options)
+    assert ws.sweep("support-bot", suite, **options).id == sweep.id
+    copy.add(suite.to_csv(tmp_path / "chat.csv"))
+    assert copy.frame().equals(suite.frame())
+    assert suite.add(sweep.compare().frame("worse")).duplicates == 1
+    assert len(suite) == 2
+
+
+def test_conversations_of_two_simulated_users_are_two_sets(ws):
+    suite = ws.case_set("chat", deployment="support-bot")
+    suite.add(SIMULATED)
+    with pytest.raises(InputError, match="with different simulated users"):
+        suite.add([{**SIMULATED[0], "max_turns": 5}])
+
+
 def test_selected_rows_of_the_history_table_are_added(ws, suite):
     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
     ws.run("ticket-triage", {"ticket": "The app crashes"}, release_tag="v1")

@@ -15,6 +15,7 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import CaseSets, cell, frame_of_cells, frame_of_records, parse_location
 from vellum_nb.lazy import pd
 from vellum_nb.models import Run, canonical_json
+from vellum_nb.models import case_id as case_hash
 from vellum_nb.models.checks import check_integer, check_text, cut, cut_list, refuse
 from vellum_nb.models.sweeps import CaseSetVersion, Member, SweepCase, conversations
 from vellum_nb.rendering.format import plural
@@ -28,13 +29,14 @@ from vellum_nb.sweep.cases import (
     has_turns,
     read_table,
 )
-from vellum_nb.sweep.conversations import Conversation, turn_table
+from vellum_nb.sweep.conversations import Conversation, turn_table, user_cells, with_user_of
 
-Resolve = Callable[[str], Releases]  # the releases whose variables type the cells of new cases
+Resolve = Callable[..., Releases]  # deployment, tag: the release that types cells of new cases
 Turns = Callable[[str], Sequence[Run]]  # the stored runs of a conversation
+Scripts = Callable[[Sequence[str]], Mapping[str, dict[str, Any]]]  # stored, by case id
 Save = Callable[[Path | str, "pd.DataFrame | str"], Path]
 _MAX_NAME = 200
-_CONVERSATION, _TURN = "conversation", "turn"  # columns
+_CONVERSATION, _TURN, _USER = "conversation", "turn", ("user", "max_turns")  # columns
 _SETS = {"name": "text", "deployment": "text", "cases": "int", "version": "int"}
 _SETS |= {"changed": "time", "author": "text"}
 _VERSIONS = {"version": "int", "created": "time", "author": "text", "message": "text"}
@@ -138,17 +140,14 @@ class CaseSet:
         *,
         resolve: Resolve,
         conversation: Turns,
+        scripts: Scripts,
         save: Save,
     ) -> None:
         _check_name(name)
         check_text("deployment", deployment, optional=True)
         self.name = name
-        self._sets, self._resolve, self._conversation, self._save = (
-            sets,
-            resolve,
-            conversation,
-            save,
-        )
+        self._sets, self._resolve, self._save = sets, resolve, save
+        self._conversation, self._scripts = conversation, scripts
         stored = sets.latest(name)
         self._deployment = stored[0].deployment if stored else deployment
         if deployment is not None and self._deployment not in {None, deployment}:
@@ -413,25 +412,40 @@ class CaseSet:
     def _read(self, cases: Cases, labels: Mapping[str, object] | None) -> tuple[list[Member], Any]:
         """Return the given cases with their labels, checked on the deployment, and notes."""
         table = read_table(parse_location(cases))  # hides the password of a URL
-        table = _with_rated_outputs(_without_answers(table))
+        table = _with_rated_outputs(_without_answers(table, self._scripts))
         deployment = self._deployment or self._deployment_of(table)
         releases = self._resolve(deployment)
         table, notes = _of_deployment(table, deployment)
         members: list[Member] = []
         for part in _by_conversation(table, self._conversation):
+            talk = None
             if has_turns(part, releases):
-                part = turn_table(part, Conversation().resolved(releases), releases)  # noqa: PLW2901
+                part, talk = with_user_of(part, None, releases)  # noqa: PLW2901
+                settings = (talk or Conversation()).resolved(releases)
+                part = turn_table(part, settings, releases)  # noqa: PLW2901
             checked = checked_cases(replace(part, keeps_duplicates=True), releases, deployment)
-            members += [
-                tuple(
-                    replace(case, position=0, labels={**case.labels, **(labels or {})})
-                    for case in turns
-                )
-                for turns in conversations(checked.cases)
+            labelled = [
+                replace(case, position=0, labels={**case.labels, **(labels or {})})
+                for case in checked.cases
             ]
+            members += map(tuple, conversations(self._with_user(labelled, talk)))
             notes += checked.notes
         self._deployment = deployment
         return members, notes
+
+    def _with_user(
+        self, cases: Sequence[SweepCase], talk: Conversation | None
+    ) -> Iterator[SweepCase]:
+        """Yield the cases with a simulated user, if any, as labels; it is part of their ids."""
+        if talk is None or (user := talk.user) is None:
+            yield from cases
+            return
+        release = self._resolve(user.deployment, user.release_tag)[user.release_tag]
+        resolved = user.resolved(release, {name for case in cases for name in case.labels})
+        cells = user_cells(replace(talk, user=resolved))
+        for case in cases:
+            of_talk = {"script": case.case_id, **cells}
+            yield replace(case, case_id=case_hash(of_talk), labels={**case.labels, **cells})
 
     def _deployment_of(self, table: Table) -> str:
         """Return the deployment of the runs of a table."""
@@ -487,14 +501,27 @@ def _add(
             member = _combined(member, stored)  # noqa: PLW2901
         if stored is None or _differ(stored, member):
             changes[case_id] = member
-    kinds = {bool(turns[0].turn) for turns in (*members.values(), *given)}
+    kinds = {canonical_json(_kind(turns)) for turns in (*members.values(), *given)}
     if len(kinds) > 1:
+        are_all = all(turns[0].turn for turns in (*members.values(), *given))
+        what = "different simulated users" if are_all else "and cases without turns"
         msg = (
-            f"Case set {report.name!r} would have conversations and cases without turns, which no "
-            "sweep can run together; put them into two sets"
+            f"Case set {report.name!r} would have conversations {'with ' * are_all}{what}, which "
+            "no sweep can run together; put them into two sets"
         )
         raise InputError(msg)
     return changes, replace(report, duplicates=duplicates, conflicts=tuple(conflicts))
+
+
+def _kind(member: Member) -> list[Any]:
+    """Return what all cases of a sweep have in common."""
+    return [bool(member[0].turn), _user(member[0])]
+
+
+def _user(case: SweepCase) -> dict[str, Any]:
+    """Return the columns of the simulated user of a conversation, if it has one."""
+    has_user = case.turn and isinstance(case.labels.get(_USER[0]), Mapping)
+    return {name: case.labels.get(name) for name in _USER} if has_user else {}
 
 
 def _update(
@@ -598,17 +625,35 @@ def _script(
     return turns
 
 
-def _without_answers(table: Table) -> Table:
-    """Return a table without the columns that the frame of a comparison has for its releases."""
+def _without_answers(table: Table, scripts: Scripts) -> Table:
+    """Return the frame of a comparison as a table of its cases, of conversations their scripts."""
     if not set(table.columns) >= _OF_A_COMPARISON:
         return table
-    columns = tuple(
-        name
-        for name in table.columns
-        if name.startswith(_OF_A_CASE) or ("@" not in name and name not in _OF_A_COMPARISON)
-    )
-    rows = [{name: row[name] for name in columns if name in row} for row in table.rows]
-    return replace(table, rows=rows, columns=columns)
+    talks = [row["case_id"] for row in table.rows if _is_conversation(row)]
+    script_of = scripts(talks) if talks else {}
+    if missing := [case_id for case_id in talks if case_id not in script_of]:
+        msg = (
+            f"the history has no sweep with the scripts of {cut_list(missing)}; add their runs, "
+            "or their turns: [{'turns': [...]}]"
+        )
+        raise InputError(msg)
+    rows = [_case_cells(row, script_of.get(row["case_id"])) for row in table.rows]
+    return replace(table, rows=rows, columns=tuple(dict.fromkeys(n for row in rows for n in row)))
+
+
+def _is_conversation(row: Mapping[str, Any]) -> bool:
+    return any(n.startswith("turns@") and isinstance(v, int | float) for n, v in row.items())
+
+
+def _case_cells(row: Mapping[str, Any], script: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the cells of a case of a comparison; expected values are those at its end."""
+    cells = {n: v for n, v in row.items() if n.startswith(_OF_A_CASE)}
+    if script is None:
+        plain = {n: v for n, v in row.items() if "@" not in n and n not in _OF_A_COMPARISON}
+        return plain | cells
+    *earlier, last = script["turns"]
+    expected = {n: v for n, v in cells.items() if n.startswith("expected.")}
+    return {**script, "turns": [*earlier, {**last, **expected}]}
 
 
 _OF_A_COMPARISON = frozenset({"case_id", "changed"})
@@ -631,7 +676,17 @@ def _with_rated_outputs(table: Table) -> Table:
 _EXPECTED = ("expected.", "desired.")  # prefixes of columns
 
 
-_ORDER = ("case_id", _CONVERSATION, _TURN, "input", "expected", "label", PREVIOUS)
+_ORDER = (
+    "case_id",
+    _CONVERSATION,
+    _TURN,
+    "input",
+    "expected",
+    "label",
+    "user",
+    "max_turns",
+    PREVIOUS,
+)
 
 
 def _rows(members: Iterable[Member]) -> Iterator[dict[str, Any]]:
@@ -649,10 +704,11 @@ def _rows(members: Iterable[Member]) -> Iterator[dict[str, Any]]:
 
 
 def _values(case: SweepCase) -> dict[str, Any]:
-    """Return the cells of a case; the name of a conversation has a column of its own."""
+    """Return the cells of a case; name and user of a conversation have columns of their own."""
     values = case.cells()
-    if case.turn:
-        values.pop(f"label.{_CONVERSATION}", None)
+    for name in (_CONVERSATION, *_user(case)) if case.turn else ():
+        values.pop(f"label.{name}", None)
+    values |= _user(case)
     return values | ({PREVIOUS: case.previous_execution_id} if case.previous_execution_id else {})
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal, NoReturn, get_args
 
@@ -274,6 +274,15 @@ def with_user_of(
         max_turns=_turn_number(most) or most,
     )
     return replace(table, rows=kept, columns=columns), made
+
+
+def user_cells(conversation: Conversation | None) -> dict[str, Any]:
+    """Return the cells of the simulated user in a row of a table of cases, if there is one."""
+    if conversation is None or conversation.user is None:
+        return {}
+    user = asdict(replace(conversation.user, release_id=None))
+    given = {name: value for name, value in user.items() if value is not None}
+    return {_USER: given, _MOST: conversation.max_turns}
 
 
 def script_id(

@@ -88,6 +88,7 @@ from vellum_nb.sweep.users import SimulatedUser, with_users
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, listed_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
+from vellum_nb.workspace.scripts import stored_scripts
 
 _TAG_CHECK_INTERVAL_S = 5.0
 _TAG_CHECK_TRIES = 3
@@ -518,8 +519,8 @@ def save_frame(client: Client, path: str | Path, frame: pd.DataFrame | str) -> P
 def open_case_set(runner: Runner, name: str, deployment: str | None) -> CaseSet:
     """Return the case set `name`, whose new cases are checked on the latest release."""
 
-    def resolve(deployment: str) -> Releases:
-        return {"LATEST": runner.lookup.readable_release(deployment, "LATEST")}
+    def resolve(deployment: str, tag: str = "LATEST") -> Releases:
+        return {tag: runner.lookup.readable_release(deployment, tag)}
 
     return CaseSet(
         case_sets_of(runner.history),
@@ -527,6 +528,7 @@ def open_case_set(runner: Runner, name: str, deployment: str | None) -> CaseSet:
         deployment,
         resolve=resolve,
         conversation=runner.history.conversation,
+        scripts=partial(stored_scripts, runner.history),
         save=partial(save_frame, runner.client),
     )
 
