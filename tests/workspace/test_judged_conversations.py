@@ -55,6 +55,21 @@ def test_judge_without_inputs_gets_the_transcript(ws, server):
     ]
 
 
+def test_output_called_transcript_is_next_to_that_of_the_conversation(ws, server):
+    def judge(inputs: dict, outputs: dict, expected: dict) -> bool:
+        return True
+
+    def noted(message: str) -> dict[str, object]:
+        return {"transcript": message.upper()}
+
+    server.deploy(judge, name="judge")
+    server.deploy(noted, name="noted")
+    sweep = ws.sweep("noted", [SCRIPT], release_tags=["LATEST"], progress=False)
+    sweep.compare(metrics=ws.judge("judge"), progress=False)
+    (inputs,) = judge_inputs(ws, "judge")
+    assert inputs["outputs"] == {"transcript": "B", "conversation.transcript": TALKS["v1"]}
+
+
 def test_judge_without_inputs_gets_the_outputs_of_a_single_turn(ws, server):
     def judge(inputs: dict, outputs: dict, expected: dict) -> bool:
         return True

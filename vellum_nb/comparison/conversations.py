@@ -75,7 +75,12 @@ class ConversationRuns:
     def answer(self) -> dict[str, Any]:
         """The outputs of the last turn; those of a conversation have its ``transcript``."""
         outputs = self.runs[-1].outputs
-        return outputs if self._is_single else {**outputs, "transcript": self.transcript}
+        return outputs if self._is_single else {**outputs, self.transcript_name: self.transcript}
+
+    @property
+    def transcript_name(self) -> str:
+        """Name of the transcript in `answer`, in which an output can have the shorter name."""
+        return "conversation.transcript" if "transcript" in self.runs[-1].outputs else "transcript"
 
     @property
     def _is_single(self) -> bool:

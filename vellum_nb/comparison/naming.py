@@ -135,11 +135,11 @@ def propose(
 
 
 def _described(number: int, run: Run, case: Case, release: str) -> dict[str, Any]:
-    answer = case.conversation(run).answer
-    sides = {"inputs": case.inputs, "outputs": answer, "expected": case.expected}
+    talk = case.conversation(run)
+    sides = {"inputs": case.inputs, "outputs": talk.answer, "expected": case.expected}
     texts = {side: {n: _short(v) for n, v in values.items()} for side, values in sides.items()}
     if case.turns:
-        texts["outputs"]["transcript"] = cut(answer["transcript"], _MAX_TRANSCRIPT)
+        texts["outputs"][talk.transcript_name] = cut(talk.transcript, _MAX_TRANSCRIPT)
     return {"id": number, "release": release, **texts, "note": cut(run.note or "", _MAX_CHARS)}
 
 
