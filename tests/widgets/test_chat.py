@@ -299,6 +299,17 @@ def test_fork_is_a_conversation_of_its_own(ws, talk):
     assert fork.case_id != original.case_id
 
 
+def test_same_fork_of_two_chats_is_one_case(talk):
+    forks = []
+    for _ in range(2):
+        form = talk("bot", "a", "b", tags=["v1"])
+        edit(form, 2)
+        say(form, "x")
+        forks += [say(form, "y")[0]]
+    assert forks[0].conversation_id != forks[1].conversation_id
+    assert forks[0].case_id == forks[1].case_id
+
+
 @pytest.mark.parametrize("name", ["bot", "chat", "required"])
 def test_chat_is_the_same_case_as_its_script_in_a_sweep(ws, talk, name):
     form = talk(name, "a", "b", "c")

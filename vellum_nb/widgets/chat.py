@@ -90,7 +90,7 @@ class ChatSection:
         self._types: dict[str, dict[str, str]] = {}  # of the inputs by release tag
         self._empty: dict[str, Any] = {}  # chat histories of the first turn, by input
         self._ids: dict[str, str] = {}  # of the conversations by release tag
-        self._case_id, self._is_fork = "", False
+        self._case_id, self._forked = "", 0  # turns of another conversation that it continues
         self._releases: dict[str, WorkflowDeploymentRelease] = {}
         self._edited: int | None = None  # index of the turn that the next message replaces
         self._is_busy = False
@@ -236,10 +236,8 @@ class ChatSection:
             if not kept:
                 self._begin(tags)
             if not kept or self._edited is not None:
-                self._ids, self._is_fork = {tag: new_run_id() for tag in self._types}, bool(kept)
-                self._case_id = case_id({"conversations": list(self._ids.values())})
-            if not self._is_fork:  # which lacks its first turns
-                self._case_id = self._script_id([*kept, turn])
+                self._ids, self._forked = {tag: new_run_id() for tag in self._types}, len(kept)
+            self._case_id = self._script_id([*kept, turn])
             before = kept[-1].runs if kept else {}
             requests = [self._request(turn, tag, before, len(kept) + 1) for tag in self._types]
             self._edited = None
@@ -258,12 +256,16 @@ class ChatSection:
         }
 
     def _script_id(self, turns: Sequence[_Turn]) -> str:
-        """Return the case id of a sweep of these turns; if one is invalid, the current id."""
+        """Return the case id of a sweep of these turns.
+
+        A fork has an id of its own, as it lacks its first turns; if a turn is invalid, so has it.
+        """
         script, talk = self._script(turns), replace(self._conversation, user=None, max_turns=None)
         try:
-            return script_id(self._deployment, script, talk, self._releases)
+            whole = script_id(self._deployment, script, talk, self._releases)
         except InputError:
-            return self._case_id
+            return case_id({"conversations": list(self._ids.values())})
+        return case_id({"script": whole, "forked": self._forked}) if self._forked else whole
 
     def _request(self, turn: _Turn, tag: str, before: Mapping[str, Run], number: int) -> RunRequest:
         """Return the request of a turn of one release; if its conversation has ended, add a run."""
