@@ -172,6 +172,12 @@ def test_outputs_are_copied_as_plain_text(fields, text):
     assert outputs_text(run(**fields)) == text
 
 
+def test_truncated_copy_says_so():
+    text = outputs_text(run(outputs={"reply": "x" * 1_000_000, "n": 1}))
+    end = "\n… 900,012 more characters; the run has the whole text"
+    assert text == f"reply: {'x' * 99_993}{end}"
+
+
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 

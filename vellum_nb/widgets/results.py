@@ -239,15 +239,18 @@ class AnswerBars(ThreadSafeWidget):
 
 
 def outputs_text(run: Run) -> str:
-    """Return the text of the Copy button: the only output, all outputs with names, or the error."""
+    """Return the text of the Copy button: the only output, all outputs with names, or the error.
+
+    A long text is truncated and says so.
+    """
     texts = {name: AnswerCell.of(name, run).to_text() for name in run.outputs}
-    if len(texts) == 1:
-        return next(iter(texts.values()))
-    if not texts and (problem := AnswerCell.of_problem(run)):
-        return problem.to_text()
-    return "\n".join(
+    problem = None if texts else AnswerCell.of_problem(run)
+    lines = [
         f"{name}:\n{text}" if "\n" in text else f"{name}: {text}" for name, text in texts.items()
-    )
+    ]
+    alone = [problem.to_text()] if problem else list(texts.values())
+    text, omitted = clipped(alone[0] if len(alone) == 1 else "\n".join(lines))
+    return f"{text}\n… {omitted:,} more characters; the run has the whole text" if omitted else text
 
 
 class Answers:

@@ -82,6 +82,7 @@ def test_huge_answer_of_an_opened_case_is_cut(grid):
     page.act("open", 1)
     html = FullCase(page.whole).answers
     assert len(html) < 400_000
+    assert sum(map(len, FullCase(page.whole).bars.texts)) < 400_000
     assert "more characters" in text_of(html)
 
 
