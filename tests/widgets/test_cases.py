@@ -32,9 +32,9 @@ class Cases:
 
     def __init__(self, form):
         self.form = form
-        self.section = form._cases
-        assert parts(form, "vnb-case-run") == []  # the page gets it when it is opened
+        assert parts(form, "vnb-case-run") == []  # made when it is opened
         parts(form, "vnb-mode")[0].value = "File of cases"
+        self.section = form._cases
         [self.run] = parts(form, "vnb-case-run")
         self.first, self.repeats = parts(form, "vnb-case-number")
 

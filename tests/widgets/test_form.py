@@ -210,6 +210,7 @@ def test_invalid_json_is_not_sent(make):
 def test_metadata_other_than_an_object_is_not_sent(make):
     form, recorder = make()
     form.value = {"ticket": "hi"}
+    parts(form, "vnb-fold")[0].value = True
     box(form, "metadata").value = "[1]"
     click(form)
     assert recorder.requests == []
@@ -223,6 +224,7 @@ def test_options_are_sent_with_each_run_under_a_unique_external_id(make):
     form, recorder = make(spec=replace(SPEC, variables=OLDER["v1"]))
     form.release_tags = ["v1", "v2"]
     typed = {"external id": "case-7", "metadata": '{"by": "ann"}', "previous execution": "e-1"}
+    parts(form, "vnb-fold")[0].value = True
     for name, text in typed.items():
         box(form, name).value = text
     ran(form, ticket="hi", sla_hours="8")

@@ -6,6 +6,7 @@ import time
 import comm
 import pytest
 from dom_kit import text_of
+from ipywidgets.widgets.widget import _instances
 from wire_kit import Page, Wire
 
 import vellum_nb as vnb
@@ -70,6 +71,12 @@ def test_open_run_has_inputs_and_outputs(ws, page):
     assert "answer · v1" in text(page)
     assert "ticket <b>to v1</b>" in text(page)
     assert "reply calm <b>to v1</b>" in text(page)
+
+
+def test_form_of_an_open_run_has_no_widgets_of_folded_parts(page):
+    before = len(_instances)
+    form(page)
+    assert len(_instances) - before < 180
 
 
 def test_unknown_run_cannot_be_opened(page):

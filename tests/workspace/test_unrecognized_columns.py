@@ -73,6 +73,7 @@ def form_plan(ws, cases):
     """Return what the form shows when it checks a file of cases."""
     form = ws.form("shout")
     form.release_tags = ["v1", "v2"]
+    form._mode_set({"new": "File of cases"})
     section = form._cases
     section._given = cases
     section._changed()

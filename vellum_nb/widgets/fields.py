@@ -411,21 +411,25 @@ class FieldSet:
 
 
 class Fold:
-    """Heading that expands its content; collapsed at first."""
+    """Heading that expands fields; collapsed at first, and without widgets until it is opened."""
 
-    def __init__(self, title: str, hint: str, parts: Sequence[Any]) -> None:
+    def __init__(
+        self, title: str, hint: str, fields: FieldSet, variables: Mapping[str, Variables]
+    ) -> None:
+        self._fields, self._variables = fields, variables
         self._toggle = styled(ipw.ToggleButton(description=title), "vnb-fold")
         self._toggle.observe(self._turned, "value")
         head = styled(ipw.Box([self._toggle, note(escape(hint), "vnb-hint")]), "vnb-fold-head")
-        self._body = styled(ipw.Box(parts), "vnb-fields vnb-folded")
-        self.widget = styled(ipw.VBox([head, self._body]), "vnb-options")
+        parts = [head, styled(fields.widget, "vnb-folded")]
+        self.widget = styled(ipw.VBox(parts), "vnb-options")
 
     def open(self) -> None:
         """Unfold it."""
         self._toggle.value = True
 
     def _turned(self, change: Any) -> None:
-        set_class(self._body, "vnb-folded", on=not change["new"])
+        self._fields.show(self._variables)
+        set_class(self._fields.widget, "vnb-folded", on=not change["new"])
         set_class(self._toggle, "vnb-open", on=change["new"])
 
 

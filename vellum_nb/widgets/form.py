@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from html import escape
 from itertools import chain
 from typing import Any
@@ -170,9 +171,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         edited = boundary.guarded(self._edited)
         self._fields = FieldSet(make_field, edited)
         self._options = FieldSet(make_field, edited)
-        self._options.show({"": [_option(*option) for option in _OPTIONS]})
-        more = [field.widget for field in self._options]
-        self._more = Fold("More options", ", ".join(option[0] for option in _OPTIONS), more)
+        names = ", ".join(option[0] for option in _OPTIONS)
+        options = {"": [_option(*option) for option in _OPTIONS]}
+        self._more = Fold("More options", names, self._options, options)
         self._tags = TagBar(spec.tags, boundary.guarded(self._tags_clicked))
         self._bar = RunBar(
             run=boundary.guarded(self.submit),
@@ -180,13 +181,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             fix=boundary.guarded(self._focus),
             streams=stream is not None,
         )
-        self._cases = (
-            None
-            if cases is None
-            else CaseSection(
-                cases, boundary=boundary, given=self._select_baseline, ended=self._show_head
-            )
-        )
+        self._cases: CaseSection | None = None
+        self._chat: ChatSection | None = None
+        self._sections: dict[str, Callable[[], None]] = {}  # makers of modes not used yet
+        if cases is not None:
+            self._sections[_FILE] = partial(self._make_cases, cases)
         self._runs = FormRuns(
             run=run,
             stream=stream,
@@ -198,17 +197,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             ended=self._on_end,
             go_on=self.continue_from,
         )
-        self._chat = None
         conversation = conversation or Conversation()
         if inputs := chat_inputs(spec.variables, conversation):
-            self._chat = ChatSection(
-                spec.name,
-                conversation,
-                inputs,
-                self._runs,
-                release=release,
-                changed=boundary.guarded(self._refresh),
-            )
+            self._sections[_CHAT] = partial(self._make_chat, conversation, inputs, release)
         self._build()
         self._counter = Debouncer(self._show_head, name="vellum-nb-form-count", delay=0.2)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -218,7 +209,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         close_with_cell(self)
 
     def _build(self) -> None:
-        self._mode, self._used = _ONE_INPUT, {_ONE_INPUT}
+        self._mode = _ONE_INPUT
         self._stream_link = traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         self._head = note("", "vnb-header")
         self._show_head()
@@ -226,9 +217,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._actions = styled(ipw.VBox(), "vnb-actions")
         self._run_on = styled(ipw.Box(), "vnb-run-on")
         self._top = [note(FORM_STYLE, "vnb-style"), self._head, self._boundary.widget]
-        others = {_FILE: self._cases, _CHAT: self._chat}
-        if modes := [name for name, section in others.items() if section is not None]:
-            options = [_ONE_INPUT, *modes]
+        if self._sections:
+            options = [_ONE_INPUT, *self._sections]
             mode = styled(ipw.RadioButtons(options=options, value=_ONE_INPUT), "vnb-how vnb-mode")
             mode.observe(self._boundary.guarded(self._mode_set), "value")
             self._top.append(mode)
@@ -245,10 +235,29 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
             args = (0, {"type": "integer"})
             threading.Thread(target=schema_problem, args=args, daemon=True).start()
 
+    def _make_cases(self, sweep: Callable[..., Any]) -> None:
+        given, ended = self._select_baseline, self._show_head
+        self._cases = CaseSection(sweep, boundary=self._boundary, given=given, ended=ended)
+        self._cases.follow(self.release_tags)
+
+    def _make_chat(
+        self,
+        conversation: Conversation,
+        inputs: Sequence[str],
+        release: Callable[[str], WorkflowDeploymentRelease],
+    ) -> None:
+        self._chat = ChatSection(
+            self._spec.name,
+            conversation,
+            inputs,
+            self._runs,
+            release=release,
+            changed=self._boundary.guarded(self._refresh),
+        )
+
     def _place_parts(self) -> None:
         """Place the parts of the form, with those of other modes from their first use on."""
-        cases = self._cases if _FILE in self._used else None
-        chat = self._chat if _CHAT in self._used else None
+        cases, chat = self._cases, self._chat
         above = [self._run_on] if chat is None else [self._run_on, chat.widget]
         below = [self._bar.widget] if cases is None else [self._bar.widget, cases.widget]
         self._run_on.children = (self._tags.widget, *([] if cases is None else cases.numbers))
@@ -267,8 +276,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         """Show the parts for one input, for a file of cases, or for a chat."""
         with self._lock:
             self._mode = change["new"]
-            if self._mode not in self._used:
-                self._used.add(self._mode)
+            if make := self._sections.pop(self._mode, None):
+                make()
                 self._place_parts()
             typed = [self._fields.widget, self._bar.widget, self._notice]
             parts = {_ONE_INPUT: [*typed, self._more.widget, self._runs.answers.widget]}
@@ -352,7 +361,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
 
     def _continued(self, tags: Sequence[str]) -> Continuation | None:
         """Return the conversations of the next runs, unless the displayed one is the only one."""
-        previous = self._options["previous execution"].value
+        previous = self._options.values.get("previous execution")
         continued = self._continuation
         if continued is None or continued.run.execution_id != previous:
             return None
@@ -405,8 +414,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         with self._lock:
             self._require_open()
             if run.execution_id:
-                self._options["previous execution"].value = run.execution_id
                 self._more.open()
+                self._options["previous execution"].value = run.execution_id
             next_turn(run, self._fields)
             runs = self.runs if any(r.id == run.id for r in self.runs) else ()
             can_continue = run.execution_id is not None
@@ -418,8 +427,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         options = {"metadata": run.metadata, "previous execution": run.previous_execution_id}
         for name, value in options.items():
             if value:
-                self._options[name].value = value
                 self._more.open()
+                self._options[name].value = value
 
     def close(self) -> None:
         """Cancel the runs in progress, close every widget of the form and free its memory.
@@ -448,7 +457,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
         del self._head, self._notice, self._boundary, self._releases, self._reader
         del self._stream_link, self._history, self._counter, self._unsubscribe
-        del self._actions, self._run_on, self._top, self._accessibility, self._chat
+        del self._actions, self._run_on, self._top, self._accessibility, self._chat, self._sections
         self._sent = self._continuation = None
 
     def _require_open(self) -> None:
