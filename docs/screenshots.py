@@ -71,6 +71,24 @@ form.submit()
 form.wait()
 form
 """
+TREND = """
+import sqlite3
+
+triage = vnb.connect("local", history="trend.db")
+names = ["production", "candidate"]
+for week, releases in enumerate(["v1 v1"] * 2 + ["v1 v2"] * 4 + ["v2 v3"] * 2):
+    for name, release in zip(names, releases.split()):
+        triage.server.move_tag("ticket-triage", name, release)
+    table = tickets.head(35 if week < 4 else 40)
+    triage.sweep("ticket-triage", table, release_tags=names, existing="restart", progress=False)
+
+with sqlite3.connect("trend.db") as file:  # the sweeps of seconds become those of eight Mondays
+    rows = file.execute("SELECT sweep_id FROM runs GROUP BY 1 ORDER BY min(timestamp)").fetchall()
+    for monday, (sweep_id,) in zip(pd.date_range("2026-10-05 09:00", periods=8, freq="7D"), rows):
+        times = monday.value // 1000, sweep_id
+        file.execute("UPDATE runs SET timestamp = ? WHERE sweep_id = ?", times)
+triage.trend("ticket-triage", release_tags=names)
+"""
 
 
 def choose_file(output: Locator) -> None:
@@ -156,6 +174,7 @@ SCREENSHOTS = {
     "blind": Screenshot(
         "docs/how-to/rate-blind.md", 'cmp.view(blind=True, pair=("v1", "v2"))', ".vnb-blind"
     ),
+    "trend": Screenshot("docs/how-to/follow-a-trend.md", TREND, ".jp-OutputArea-output"),
     "history": Screenshot("docs/how-to/keep-a-history.md", "ws.history.view()", ".vnb-table"),
 }
 

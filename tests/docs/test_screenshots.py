@@ -23,8 +23,10 @@ def screenshots():
 
 
 def size(picture):
-    """Return width and height from the extended header of a WebP file."""
+    """Return width and height from the simple or extended header of a WebP file."""
     data = picture.read_bytes()
+    if data[8:16] == b"WEBPVP8 ":
+        return tuple(int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
     assert data[8:16] == b"WEBPVP8X"
     return tuple(int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
 
